@@ -1,0 +1,1 @@
+//! The archive of chatto-archive(5).

@@ -1,0 +1,1 @@
+//! gzip, zstd, age.

@@ -1,0 +1,36 @@
+//! Back up and restore a Chatto server as Unix pipes, and believe nothing that was not read.
+//!
+//! Chatto keeps everything in NATS JetStream. Four programs move it through pipes; each is one file
+//! in [`command`], and data flows one way:
+//!
+//! ```text
+//! server ─ jetstream ─ buffer ─┬─ archive ─ stdout                      (dump)
+//!                              └─ snapshot check ─ manifest
+//! stdin ─ envelope ─ archive ─┬─ jetstream ─ server ─ commit            (load)
+//!                             └─ snapshot check ─────┘ only if proven
+//! ```
+//!
+//! Every room knows only its neighbours:
+//!
+//! | module | what it does | what it must not know |
+//! |---|---|---|
+//! | [`cli`] | the options of every program, as data | any I/O |
+//! | [`command`] | one file a program; joins the rooms below | how the others work inside |
+//! | [`archive`] | the tar format: index, manifest, sums, reader, writer | NATS |
+//! | [`snapshot`] | what is inside a server's snapshot, and whether it is whole | NATS, the archive |
+//! | [`jetstream`] | connect, list, capture, restore | tar |
+//! | [`envelope`] | gzip, zstd, age: recognise and open, seal | what is inside |
+//! | [`chatto`] | what is Chatto's own: configuration, stream policy | how bytes travel |
+//! | [`names`] | the small types: stream names, globs, sizes | everything else |
+//! | [`terminal`], [`exit`] | the edges: stdin, stdout, messages, exit codes | everything else |
+
+pub mod archive;
+pub mod chatto;
+pub mod cli;
+pub mod command;
+pub mod envelope;
+pub mod exit;
+pub mod jetstream;
+pub mod names;
+pub mod snapshot;
+pub mod terminal;

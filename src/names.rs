@@ -1,0 +1,201 @@
+//! The small types that the other modules speak in: stream names, globs, byte sizes, and names made
+//! safe to print. Knows nothing of files, servers or archives.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest stream name that nats-server accepts, in bytes (`JSMaxNameLen`).
+pub const STREAM_NAME_MAX: usize = 255;
+
+/// A JetStream stream name that is safe as a subject token and as a directory name.
+///
+/// Names come from servers and from archives that anybody may have written, so they are checked
+/// once, here, and are a type of their own afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StreamName(String);
+
+/// Why a text is not a [`StreamName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadName {
+    /// Nothing at all.
+    #[error("a stream name is empty")]
+    Empty,
+    /// Longer than [`STREAM_NAME_MAX`].
+    #[error("stream name \"{0}\" is longer than {STREAM_NAME_MAX} bytes")]
+    Long(Printable),
+    /// Holds a character that NATS or a file system gives a meaning to.
+    #[error("stream name \"{0}\" holds {1:?}")]
+    Character(Printable, char),
+}
+
+impl StreamName {
+    /// Checks `name` against the rules of nats-server and of `chatto restore`: none of
+    /// `/ \ . * >`, white space or control characters.
+    pub fn new(name: impl Into<String>) -> Result<Self, BadName> {
+        let name = name.into();
+        if name.is_empty() {
+            return Err(BadName::Empty);
+        }
+        let bad = |c: &char| matches!(c, '/' | '\\' | '.' | '*' | '>') || c.is_whitespace() || c.is_control();
+        if let Some(c) = name.chars().find(bad) {
+            return Err(BadName::Character(Printable::new(&name), c));
+        }
+        if name.len() > STREAM_NAME_MAX {
+            return Err(BadName::Long(Printable::new(&name)));
+        }
+        Ok(StreamName(name))
+    }
+
+    /// The name as the server knows it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for StreamName {
+    type Error = BadName;
+    fn try_from(name: String) -> Result<Self, BadName> {
+        StreamName::new(name)
+    }
+}
+
+impl From<StreamName> for String {
+    fn from(name: StreamName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Printable::new(&self.0).fmt(f)
+    }
+}
+
+/// A text from outside, made safe for a terminal: control characters (and the bidirectional
+/// overrides that can reorder a line) are escaped, and it is cut at [`STREAM_NAME_MAX`] characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Printable(String);
+
+impl Printable {
+    /// Escapes `text`.
+    pub fn new(text: &str) -> Self {
+        let mut out = String::with_capacity(text.len());
+        for (n, c) in text.chars().enumerate() {
+            if n == STREAM_NAME_MAX {
+                out.push('…');
+                break;
+            }
+            match c {
+                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                    out.extend(c.escape_unicode())
+                }
+                c if c.is_control() => out.extend(c.escape_default()),
+                c => out.push(c),
+            }
+        }
+        Printable(out)
+    }
+}
+
+impl fmt::Display for Printable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A pattern for stream names, as the shell knows them: `*` any run of characters, `?` one.
+#[derive(Clone, Debug)]
+pub struct Glob(wildmatch::WildMatch);
+
+impl Glob {
+    /// Whether `name` matches the whole pattern.
+    pub fn matches(&self, name: &StreamName) -> bool {
+        self.0.matches(name.as_str())
+    }
+}
+
+impl FromStr for Glob {
+    type Err = std::convert::Infallible;
+    fn from_str(pattern: &str) -> Result<Self, Self::Err> {
+        Ok(Glob(wildmatch::WildMatch::new(pattern)))
+    }
+}
+
+/// A number of bytes as a person writes it: `512K`, `32MiB`, `1G`, `1048576`. Units are powers of
+/// 1,024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+/// A text that is not a [`Size`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a size: write a whole number of bytes, or one with K, M or G, such as 32M")]
+pub struct BadSize;
+
+impl FromStr for Size {
+    type Err = BadSize;
+    fn from_str(text: &str) -> Result<Self, BadSize> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let number: u64 = text[..digits].parse().map_err(|_| BadSize)?;
+        let shift = match text[digits..].trim_start().to_ascii_lowercase().as_str() {
+            "" | "b" => 0,
+            "k" | "kib" => 10,
+            "m" | "mib" => 20,
+            "g" | "gib" => 30,
+            _ => return Err(BadSize),
+        };
+        number.checked_mul(1 << shift).map(Size).ok_or(BadSize)
+    }
+}
+
+impl fmt::Display for Size {
+    /// In the largest unit that keeps it above one, with one decimal: `1.5 MiB`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut value = self.0 as f64;
+        let mut unit = "B";
+        for next in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
+            if value < 1024.0 {
+                break;
+            }
+            value /= 1024.0;
+            unit = next;
+        }
+        if unit == "B" { f.pad(&format!("{} B", self.0)) } else { f.pad(&format!("{value:.1} {unit}")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_name_is_one_token_and_one_directory() {
+        for good in ["EVT", "KV_a-b_c", "ünïcode", "a".repeat(255).as_str()] {
+            assert!(StreamName::new(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", ".", "..", "a.b", "a/b", "a\\b", "a*", ">", "a b", "a\tb", "a\0b", "a".repeat(256).as_str()]
+        {
+            assert!(StreamName::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_printable_text_cannot_drive_a_terminal() {
+        assert_eq!(Printable::new("a\x1b[2Jb\u{202e}").to_string(), "a\\u{1b}[2Jb\\u{202e}");
+    }
+
+    #[test]
+    fn sizes_are_read_and_written_as_people_do() {
+        assert_eq!("32MiB".parse(), Ok(Size(32 << 20)));
+        assert_eq!("512 k".parse(), Ok(Size(512 << 10)));
+        assert_eq!("7".parse(), Ok(Size(7)));
+        for bad in ["", "M", "-1", "1.5M", "99999999999G", "1X"] {
+            assert_eq!(bad.parse::<Size>(), Err(BadSize), "{bad}");
+        }
+        assert_eq!(Size(1536 << 10).to_string(), "1.5 MiB");
+        assert_eq!(Size(12).to_string(), "12 B");
+    }
+}
