@@ -40,8 +40,7 @@ pub(super) fn checked(request: &str, answer: &[u8]) -> Result<(), Error> {
 
 pub(super) fn parsed<T: for<'a> Deserialize<'a>>(request: &str, answer: &[u8]) -> Result<T, Error> {
     checked(request, answer)?;
-    serde_json::from_slice(answer)
-        .map_err(|e| Error::Answer { request: request.into(), what: e.to_string() })
+    serde_json::from_slice(answer).map_err(|e| Error::Answer { request: request.into(), what: e.to_string() })
 }
 
 impl Server {
@@ -53,17 +52,16 @@ impl Server {
     /// Like [`Server::api`], with a time limit of its own.
     pub async fn api_within(&self, request: &str, body: Bytes, limit: Duration) -> Result<Bytes, Error> {
         let message = async_nats::Request::new().payload(body).timeout(Some(limit));
-        let answer =
-            self.client.send_request(format!("{PREFIX}.{request}"), message).await.map_err(|e| {
-                match e.kind() {
-                    RequestErrorKind::NoResponders => Error::NoJetStream {
-                        servers: self.servers.to_string(),
-                        cause: "nobody answers its API".into(),
-                    },
-                    RequestErrorKind::TimedOut => Error::TimedOut { request: request.into(), limit },
-                    _ => Error::Answer { request: request.into(), what: e.to_string() },
-                }
-            })?;
+        let answer = self.client.send_request(format!("{PREFIX}.{request}"), message).await.map_err(|e| {
+            match e.kind() {
+                RequestErrorKind::NoResponders => Error::NoJetStream {
+                    servers: self.servers.to_string(),
+                    cause: "nobody answers its API".into(),
+                },
+                RequestErrorKind::TimedOut => Error::TimedOut { request: request.into(), limit },
+                _ => Error::Answer { request: request.into(), what: e.to_string() },
+            }
+        })?;
         match checked(request, &answer.payload) {
             Err(Error::Api(e)) if NOT_ENABLED.contains(&e.err_code) => {
                 Err(Error::NoJetStream { servers: self.servers.to_string(), cause: e.description })

@@ -22,10 +22,10 @@ use async_nats::{Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::value::RawValue;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::api::{StreamReply, parsed};
+use super::connect::LossWatch;
 use super::{Error, Hold, Server, Version};
 use crate::names::{Printable, StreamName};
 
@@ -72,8 +72,7 @@ pub struct Snapshotting {
 /// A snapshot under way.
 pub struct Capture {
     server: Server,
-    losses_before: u64,
-    losses: watch::Receiver<u64>,
+    connection: LossWatch,
     reply: StreamReply,
     chunks: Subscriber,
     owed: VecDeque<Subject>,
@@ -120,8 +119,7 @@ impl Capture {
         stream: &StreamName,
         how: Snapshotting,
     ) -> Result<Capture, CaptureError> {
-        let losses = server.losses.clone();
-        let losses_before = *losses.borrow();
+        let connection = server.watch_for_loss();
         let pace = Pace::of(server.version());
         let inbox = server.client.new_inbox();
         let chunks = server
@@ -140,8 +138,7 @@ impl Capture {
         let reply = parsed(&request, &answer)?;
         Ok(Capture {
             server: server.clone(),
-            losses_before,
-            losses,
+            connection,
             reply,
             chunks,
             owed: VecDeque::new(),
@@ -177,10 +174,7 @@ impl Capture {
             let patience = self.server.timeout;
             tokio::select! {
                 biased;
-                lost = self.losses.wait_for(|n| *n != self.losses_before) => {
-                    drop(lost);
-                    return Err(Error::Disconnected.into());
-                }
+                () = self.connection.lost() => return Err(Error::Disconnected.into()),
                 message = self.chunks.next() => match message {
                     Some(message) => return self.received(message),
                     None => return Err(Error::Disconnected.into()),

@@ -22,10 +22,26 @@ const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
 pub struct Server {
     pub(super) client: async_nats::Client,
     pub(super) servers: Arc<str>,
-    /// How often the connection was lost. A snapshot or a restore does not survive that, although the
-    /// client library mends the connection by itself.
-    pub(super) losses: watch::Receiver<u64>,
+    losses: watch::Receiver<u64>,
     pub(super) timeout: Duration,
+}
+
+/// Notices that a connection was lost, even if it stands again. A snapshot or a restore does not
+/// survive that, although the client library mends the connection by itself.
+pub(super) struct LossWatch {
+    losses: watch::Receiver<u64>,
+    before: u64,
+}
+
+impl LossWatch {
+    /// Returns when the connection has been lost since this watch was made.
+    pub(super) async fn lost(&mut self) {
+        while *self.losses.borrow_and_update() == self.before {
+            if self.losses.changed().await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// A nats-server version. What follows the patch number (`-beta.1`) does not take part.
@@ -115,6 +131,12 @@ fn connect_error(servers: &str, error: &async_nats::ConnectError) -> Error {
 }
 
 impl Server {
+    pub(super) fn watch_for_loss(&self) -> LossWatch {
+        let losses = self.losses.clone();
+        let before = *losses.borrow();
+        LossWatch { losses, before }
+    }
+
     /// The server's version; `None` when it does not look like one.
     pub fn version(&self) -> Option<Version> {
         self.client.server_info().version.parse().ok()

@@ -21,10 +21,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::api::{StreamReply, checked, parsed};
+use super::connect::LossWatch;
 use super::{Error, Server};
 use crate::names::StreamName;
 
@@ -44,8 +44,7 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
 /// NATSARC1 snapshot has brought so far.
 pub struct Restore {
     server: Server,
-    losses_before: u64,
-    losses: watch::Receiver<u64>,
+    connection: LossWatch,
     to: Subject,
     inbox: String,
     replies: Subscriber,
@@ -78,8 +77,7 @@ impl Restore {
         config: &RawValue,
         state: &RawValue,
     ) -> Result<Restore, RestoreError> {
-        let losses = server.losses.clone();
-        let losses_before = *losses.borrow();
+        let connection = server.watch_for_loss();
         let request = format!("STREAM.RESTORE.{}", stream.as_str());
         let body = format!("{{\"config\":{},\"state\":{}}}", config.get(), state.get());
         let answer = server.api(&request, Bytes::from(body)).await?;
@@ -92,8 +90,7 @@ impl Restore {
             .map_err(|e| Error::Answer { request: "a subscription".into(), what: e.to_string() })?;
         Ok(Restore {
             server: server.clone(),
-            losses_before,
-            losses,
+            connection,
             to: begun.deliver_subject.into(),
             inbox,
             replies,
@@ -171,10 +168,7 @@ impl Restore {
         let request = || "a chunk of a restore".to_string();
         tokio::select! {
             biased;
-            lost = self.losses.wait_for(|n| *n != self.losses_before) => {
-                drop(lost);
-                Err(Error::Disconnected.into())
-            }
+            () = self.connection.lost() => Err(Error::Disconnected.into()),
             message = timeout(limit, self.replies.next()) => match message {
                 Ok(Some(m)) if m.status == Some(StatusCode::NO_RESPONDERS) => Err(RestoreError::Dropped),
                 Ok(Some(message)) => Ok(message),
