@@ -1,6 +1,6 @@
 //! What a dump will do, decided from the list of streams before anything is captured.
 
-use crate::archive::{Index, IndexedStream, Kind, ManifestStream};
+use crate::archive::{IndexedStream, Kind, ManifestStream};
 use crate::chatto::policy::{self, Skip, Step};
 use crate::cli;
 use crate::jetstream::{Listed, Listing};
