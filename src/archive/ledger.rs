@@ -309,3 +309,51 @@ impl Stream {
         whole.into_iter().chain(attempts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> StreamName {
+        StreamName::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_part_costs_33_bytes() {
+        assert_eq!(size_of::<Sum>(), 33);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut ledger = Ledger { entries: MAX_ENTRIES, ..Ledger::default() };
+        assert_eq!(ledger.begin(&Name::Index), Err(Fault::Entries));
+
+        let mut ledger = Ledger { lines: MAX_ENTRIES, ..Ledger::default() };
+        assert_eq!(ledger.listed(&Name::Index, Digest::of(b"")), Err(Fault::Entries));
+
+        let mut ledger = Ledger { attempts: MAX_STREAMS, ..Ledger::default() };
+        let backup = Name::Backup { stream: name("EVT"), attempt: Some(1) };
+        assert_eq!(ledger.listed(&backup, Digest::of(b"")), Err(Fault::Attempts));
+
+        let path = |n: usize| format!("{n}/{}", "x".repeat(MAX_OTHER_PATHS / 2));
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.begin(&Name::Other(path(1))), Ok(()));
+        assert_eq!(ledger.begin(&Name::Directory(path(2))), Err(Fault::OtherPaths));
+
+        let mut ledger = Ledger::default();
+        for n in 0..MAX_STREAMS {
+            ledger.streams.insert(name(&n.to_string()), Stream::default());
+        }
+        assert_eq!(ledger.begin(&Name::StreamDirectory(name("0"))), Ok(()));
+        assert_eq!(ledger.begin(&Name::StreamDirectory(name("EVT"))), Err(Fault::Streams));
+    }
+
+    #[test]
+    fn a_listed_part_reserves_no_memory_for_the_parts_before_it() {
+        let mut ledger = Ledger::default();
+        let part = |number| Name::Part { stream: name("EVT"), attempt: 1, number };
+        assert_eq!(ledger.listed(&part(u32::MAX), Digest::of(b"")), Err(Fault::ListedOutOfOrder));
+        assert_eq!(ledger.listed(&part(1), Digest::of(b"")), Ok(()));
+        assert_eq!(ledger.missing(), Some(part(1)));
+    }
+}

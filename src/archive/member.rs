@@ -35,16 +35,23 @@ pub(super) struct Members<R> {
     size: u64,
     left: u64,
     padding: usize,
+    /// Whether padding was anything but zeros, which POSIX does not forbid.
+    odd_padding: bool,
 }
 
 impl<R: Read> Members<R> {
     pub fn new(input: R) -> Self {
-        Members { input, last: None, size: 0, left: 0, padding: 0 }
+        Members { input, last: None, size: 0, left: 0, padding: 0, odd_padding: false }
     }
 
     /// How many bytes of the body are left to [`read`](Self::read).
     pub fn left(&self) -> u64 {
         self.left
+    }
+
+    /// Whether any padding so far was not zeros.
+    pub fn odd_padding(&self) -> bool {
+        self.odd_padding
     }
 
     /// The next member, or none at a sound end, the input having been read to its own end. The body of the one
@@ -169,16 +176,19 @@ impl<R: Read> Members<R> {
                 self.damaged(format!("an extended header of {size} bytes follows, more than {limit}"))
             );
         }
-        let mut body = vec![0; length.saturating_add(header::padding(size))];
+        let mut body = vec![0; length];
         self.fill(&mut body)?;
-        body.truncate(length);
+        self.padding = header::padding(size);
+        self.padding()?;
         Ok(body)
     }
 
     fn padding(&mut self) -> Result<(), Error> {
-        let mut zeros = [0; BLOCK];
-        let padding = std::mem::take(&mut self.padding);
-        self.fill(zeros.get_mut(..padding).unwrap_or_default())
+        let mut padding = [0; BLOCK];
+        let length = std::mem::take(&mut self.padding);
+        self.fill(padding.get_mut(..length).unwrap_or_default())?;
+        self.odd_padding |= padding != [0; BLOCK];
+        Ok(())
     }
 
     fn block(&mut self) -> Result<[u8; BLOCK], Error> {

@@ -22,6 +22,9 @@ mod reader;
 mod sums;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use digest::Digest;
 pub use error::Error;
 pub use index::{Index, IndexedStream, Server};

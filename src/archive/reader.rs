@@ -208,6 +208,7 @@ impl<R: Read> Reader<R> {
     /// The next file, its order and limits checked, and the digest of its body begun.
     fn file(&mut self) -> Result<Option<(Name, u64)>, Error> {
         while let Some(member) = self.members.next()? {
+            self.padding()?;
             self.entries = self.entries.saturating_add(1);
             // `./`, with which `tar -C DIRECTORY .` begins.
             if member.path.is_empty() {
@@ -232,7 +233,16 @@ impl<R: Read> Reader<R> {
             self.body = Some((name.clone(), Sha256::new()));
             return Ok(Some((name, member.size)));
         }
+        self.padding()?;
         Ok(None)
+    }
+
+    /// We pad with zeros, so that any flipped bit shows.
+    fn padding(&self) -> Result<(), Error> {
+        if self.ours == Some(true) && self.members.odd_padding() {
+            return Err(Error::damaged(self.members.place(), "the padding before it is not zeros"));
+        }
+        Ok(())
     }
 
     /// The name below the top-level directory, of which there is only one.
@@ -378,5 +388,26 @@ impl<R: Read> Read for Body<'_, R> {
 impl<R: Read> std::fmt::Debug for Body<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Body({} bytes left)", self.0.members.left())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_is_not_ours_has_at_most_1_tib() {
+        let mut reader = Reader::new(io::empty());
+        let member = Member { path: "backup/x".into(), directory: false, size: 1 };
+        reader.bytes = MAX_FOREIGN_TOTAL;
+        assert!(reader.limits(&member).is_ok());
+        reader.bytes += 1;
+        let error = reader.limits(&member).unwrap_err().to_string();
+        assert!(
+            error.ends_with("backup/x: with it the archive has more than 1099511627776 bytes"),
+            "{error}"
+        );
+        reader.ours = Some(true);
+        assert!(reader.limits(&member).is_ok());
     }
 }
