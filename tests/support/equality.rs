@@ -10,7 +10,9 @@
 //!
 //! Not compared, because no restore could keep them: when a stream or consumer was created, who is
 //! connected, who leads, and `_nats.ver` and `_nats.level`, which the answering server adds to
-//! `metadata`.
+//! `metadata`. Nor two things that 2.15.1 changes about a stream without messages: one that never
+//! had any says that it begins at 0 and lacks message 0, and after a restore at 1; and when the last
+//! message of an emptied one was written is forgotten in a restore.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,7 +94,8 @@ async fn compare_stream(source: &Client, destination: &Client, name: &str) -> Re
     for field in ["mirror", "sources"] {
         differ(field, &Json::Bool(a[field].is_null()), &Json::Bool(b[field].is_null()), &mut found);
     }
-    differ("state", &a["state"], &b["state"], &mut found);
+    let (a_state, b_state) = (state(&a["state"], &b["state"]), state(&b["state"], &a["state"]));
+    differ("state", &a_state, &b_state, &mut found);
     found.extend(compare_consumers(source, destination, name).await?);
     found.extend(compare_messages(source, destination, name, &a["state"], &b["state"]).await?);
     Ok((a["state"].clone(), found))
@@ -112,6 +115,21 @@ fn config(config: &Json) -> Json {
         }
     }
     config
+}
+
+/// A state without what a restore may change when there are no messages; `other` is the one that it
+/// will be compared with.
+fn state(state: &Json, other: &Json) -> Json {
+    const NEVER: &str = "0001-01-01T00:00:00Z";
+    let mut out = state.clone();
+    if state["messages"] == 0 && state["last_seq"] == 0 {
+        if let Some(fields) = out.as_object_mut() {
+            fields.retain(|field, _| !["first_seq", "deleted", "num_deleted"].contains(&field.as_str()));
+        }
+    } else if state["messages"] == 0 && (state["last_ts"] == NEVER || other["last_ts"] == NEVER) {
+        out["last_ts"] = Json::Null;
+    }
+    out
 }
 
 async fn compare_consumers(source: &Client, destination: &Client, stream: &str) -> Result<Vec<String>> {
