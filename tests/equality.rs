@@ -7,7 +7,7 @@ use async_nats::Client;
 use serde_json::{Value as Json, json};
 use support::publish::Publisher;
 use support::server::{LATEST, RELEASES, Server};
-use support::{api, equality, fixtures};
+use support::{api, builder, equality, fixtures};
 
 /// A stopped server with a fixture in it, a running twin of it as the source, and as many more
 /// twins as a test asks for.
@@ -116,7 +116,7 @@ async fn it_finds_one_change_at_a_time() -> Result<()> {
     };
     twins.expect(configure, &["EVT: consumer search.config.description: nothing became \"finds\""]).await?;
 
-    let take = async |c: &Client, answer| fixtures::consume(c, "EVT", "search", 1, |_| answer).await;
+    let take = async |c: &Client, answer| builder::consume(c, "EVT", "search", 1, |_| answer).await;
     let deliver = async |c: &Client| take(c, None).await;
     let texts = ["EVT: consumer search.delivered.stream_seq: ", "EVT: consumer search.num_ack_pending: "];
     twins.expect(deliver, &texts).await?;

@@ -2,235 +2,30 @@
 //! lose: gaps, headers, unacknowledged messages, markers, chunks, expiring and excluded things.
 //!
 //! The same seed gives the same names, subjects, headers and payloads; only times differ. What a
-//! release does not know is left out, see [`UNKNOWN_BEFORE`].
+//! release does not know is left out, see `UNKNOWN_BEFORE` in `builder`.
 
 use anyhow::{Context, Result};
 use async_nats::Client;
 use chatto_pipes::jetstream::private_server::Version;
 use futures_util::StreamExt as _;
-use serde_json::{Value as Json, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::json;
 
 use super::api::{call, stream_info};
-use super::publish::{Publisher, atomic_batch};
-use super::random::Random;
+use super::builder::{Builder, Built, DAY, HOUR, SECOND};
+use super::publish::atomic_batch;
 
-/// What was built.
-#[derive(Debug, Default)]
-pub struct Built {
-    /// The streams that belong into a backup.
-    pub kept: Vec<String>,
-    /// The streams that do not.
-    pub excluded: Vec<String>,
-}
-
-impl Built {
-    /// Whether a stream belongs into a backup.
-    pub fn is_kept(&self, stream: &str) -> bool {
-        self.kept.iter().any(|kept| kept == stream)
-    }
-}
-
-/// Stream settings and the minor release that brought them. An older server forgets or (since
-/// 2.12) refuses a field that it does not know.
-const UNKNOWN_BEFORE: [(&str, u32); 3] =
-    [("allow_msg_ttl", 11), ("subject_delete_marker_ttl", 11), ("allow_atomic", 12)];
-
-const SECOND: u64 = 1_000_000_000;
-const HOUR: u64 = 3600 * SECOND;
-const DAY: u64 = 24 * HOUR;
-
-/// A server, a generator and a publisher, together: what builds.
-struct Builder<'a> {
-    client: &'a Client,
-    version: Version,
-    random: Random,
-    publisher: Publisher<'a>,
-    built: Built,
-}
-
-impl<'a> Builder<'a> {
-    async fn new(client: &'a Client, version: Version, seed: u64) -> Result<Self> {
-        let publisher = Publisher::new(client).await?;
-        Ok(Builder { client, version, random: Random::new(seed), publisher, built: Built::default() })
-    }
-
-    fn has(&self, minor: u32) -> bool {
-        (self.version.major, self.version.minor) >= (2, minor)
-    }
-
-    /// Creates a stream with Chatto's common settings and `more`.
-    async fn create(&mut self, name: &str, subjects: Json, more: Json) -> Result<()> {
-        let mut config = json!({
-            "name": name, "subjects": subjects, "retention": "limits", "storage": "file", "discard": "old",
-            "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "max_msgs_per_subject": -1,
-            "max_msg_size": -1, "num_replicas": 1, "duplicate_window": 120 * SECOND, "allow_direct": true,
-        });
-        let fields = config.as_object_mut().context("an object")?;
-        fields.extend(more.as_object().context("an object")?.clone());
-        for (field, minor) in UNKNOWN_BEFORE {
-            if !self.has(minor) {
-                fields.remove(field);
-            }
-        }
-        call(self.client, &format!("STREAM.CREATE.{name}"), config).await?;
-        Ok(())
-    }
-
-    async fn stream(&mut self, name: &str, subjects: Json, more: Json) -> Result<()> {
-        self.create(name, subjects, more).await?;
-        self.built.kept.push(name.into());
-        Ok(())
-    }
-
-    /// A KV bucket as clients create one, with history 1.
-    async fn bucket(&mut self, bucket: &str, more: Json, kept: bool) -> Result<()> {
-        let mut config = json!({
-            "max_msgs_per_subject": 1, "discard": "new", "deny_delete": true, "allow_rollup_hdrs": true,
-        });
-        config.as_object_mut().context("an object")?.extend(more.as_object().context("an object")?.clone());
-        let name = format!("KV_{bucket}");
-        self.create(&name, json!([format!("$KV.{bucket}.>")]), config).await?;
-        if kept {
-            self.built.kept.push(name)
-        } else {
-            self.built.excluded.push(name)
-        }
-        Ok(())
-    }
-
-    async fn put(&mut self, bucket: &str, key: &str, value: impl Into<Vec<u8>>) -> Result<()> {
-        self.publisher.send(&format!("$KV.{bucket}.{key}"), &[], value).await
-    }
-
-    /// `DEL`, as a client deletes a key: the marker takes the place of the value.
-    async fn delete_key(&mut self, bucket: &str, key: &str) -> Result<()> {
-        self.publisher.send(&format!("$KV.{bucket}.{key}"), &[("KV-Operation", "DEL")], "").await
-    }
-
-    async fn purge_key(&mut self, bucket: &str, key: &str) -> Result<()> {
-        let headers = [("KV-Operation", "PURGE"), ("Nats-Rollup", "sub")];
-        self.publisher.send(&format!("$KV.{bucket}.{key}"), &headers, "").await
-    }
-
-    /// An object store as clients create one.
-    async fn object_store(&mut self, store: &str, more: Json, kept: bool) -> Result<()> {
-        let mut config = json!({ "discard": "new", "allow_rollup_hdrs": true });
-        config.as_object_mut().context("an object")?.extend(more.as_object().context("an object")?.clone());
-        let name = format!("OBJ_{store}");
-        self.create(&name, json!([format!("$O.{store}.C.>"), format!("$O.{store}.M.>")]), config).await?;
-        if kept {
-            self.built.kept.push(name)
-        } else {
-            self.built.excluded.push(name)
-        }
-        Ok(())
-    }
-
-    /// Puts an object in chunks of `chunk` bytes, then its description; returns that.
-    async fn put_object(&mut self, store: &str, name: &str, data: &[u8], chunk: usize) -> Result<Json> {
-        let nuid = self.random.id(22);
-        for piece in data.chunks(chunk) {
-            self.publisher.send(&format!("$O.{store}.C.{nuid}"), &[], piece).await?;
-        }
-        let about = json!({
-            "name": name, "options": { "max_chunk_size": chunk }, "bucket": store, "nuid": nuid, "size": data.len(),
-            "mtime": "0001-01-01T00:00:00Z", "chunks": data.len().div_ceil(chunk),
-            "digest": format!("SHA-256={}", base64url(&Sha256::digest(data))),
-            "headers": { "Content-Type": ["image/webp"] },
-        });
-        self.describe_object(store, &about).await?;
-        Ok(about)
-    }
-
-    async fn describe_object(&mut self, store: &str, about: &Json) -> Result<()> {
-        let name = base64url(about["name"].as_str().unwrap_or_default().as_bytes());
-        self.publisher
-            .send(&format!("$O.{store}.M.{name}"), &[("Nats-Rollup", "sub")], about.to_string())
-            .await
-    }
-
-    /// Deletes an object as clients do: the description stays, the chunks are purged.
-    async fn delete_object(&mut self, store: &str, mut about: Json) -> Result<()> {
-        let chunks = format!("$O.{store}.C.{}", about["nuid"].as_str().unwrap_or_default());
-        about["deleted"] = json!(true);
-        about["size"] = json!(0);
-        about["chunks"] = json!(0);
-        about["digest"] = json!("");
-        self.describe_object(store, &about).await?;
-        self.purge(&format!("OBJ_{store}"), json!({ "filter": chunks })).await
-    }
-
-    async fn purge(&mut self, stream: &str, what: Json) -> Result<()> {
-        self.publisher.settle().await?;
-        call(self.client, &format!("STREAM.PURGE.{stream}"), what).await?;
-        Ok(())
-    }
-
-    /// Deletes a message; `erase` overwrites its bytes on disk.
-    async fn delete_message(&mut self, stream: &str, sequence: u64, erase: bool) -> Result<()> {
-        self.publisher.settle().await?;
-        let body = json!({ "seq": sequence, "no_erase": !erase });
-        call(self.client, &format!("STREAM.MSG.DELETE.{stream}"), body).await?;
-        Ok(())
-    }
-
-    async fn consumer(&self, stream: &str, name: &str, more: Json) -> Result<()> {
-        let mut config = json!({
-            "durable_name": name, "name": name, "deliver_policy": "all", "ack_policy": "explicit",
-            "replay_policy": "instant", "ack_wait": HOUR,
-        });
-        config.as_object_mut().context("an object")?.extend(more.as_object().context("an object")?.clone());
-        let body = json!({ "stream_name": stream, "config": config });
-        call(self.client, &format!("CONSUMER.DURABLE.CREATE.{stream}.{name}"), body).await?;
-        Ok(())
-    }
-
-    async fn consume(
-        &self,
-        stream: &str,
-        name: &str,
-        count: usize,
-        answer: impl Fn(usize) -> Option<&'static str>,
-    ) -> Result<()> {
-        consume(self.client, stream, name, count, answer).await
-    }
-
-    async fn finish(mut self) -> Result<Built> {
-        self.publisher.settle().await?;
-        Ok(self.built)
-    }
-}
-
-/// Takes `count` messages from a pull consumer and answers the n-th with `answer(n)`; `None`
-/// leaves it pending. Returns when the server has taken in the answers.
-///
-/// (A plain request cannot do this: the message comes under its own subject, not the inbox's.)
-pub async fn consume(
-    client: &Client,
-    stream: &str,
-    name: &str,
-    count: usize,
-    answer: impl Fn(usize) -> Option<&'static str>,
-) -> Result<()> {
-    let inbox = client.new_inbox();
-    let mut messages = client.subscribe(inbox.clone()).await?;
-    let api = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}");
-    let body = json!({ "batch": count, "expires": 30 * SECOND }).to_string();
-    client.publish_with_reply(api, inbox, body.into()).await?;
-    for n in 0..count {
-        let message = messages.next().await.context("the connection ended")?;
-        anyhow::ensure!(
-            message.status.is_none(),
-            "{stream}/{name}: {:?} instead of message {n}",
-            message.status
-        );
-        if let (Some(answer), Some(reply)) = (answer(n), message.reply) {
-            client.request(reply, answer.into()).await?;
-        }
-    }
-    Ok(())
-}
+/// The streams that the fixtures hold and that a backup leaves out on purpose.
+pub const EXCLUDED: [&str; 9] = [
+    "KV_ENCRYPTION_KEYS",
+    "KV_USER_PRESENCE",
+    "KV_CALL_STATE",
+    "KV_MEMORY_CACHE",
+    "KV_LINK_PREVIEW_CACHE",
+    "KV_AUTH_TOKENS",
+    "OBJ_ASSET_CACHE",
+    "OBJ_ASSET_CACHE_2",
+    "SCRATCH",
+];
 
 /// A Chatto of v0.1 to v0.4 with at least `events` (100 or more) events.
 pub async fn v0_4(client: &Client, version: Version, seed: u64, events: usize) -> Result<Built> {
@@ -239,7 +34,7 @@ pub async fn v0_4(client: &Client, version: Version, seed: u64, events: usize) -
 
     // First, because it has a second to wait for.
     let runtime = json!({ "compression": "s2", "allow_msg_ttl": true, "subject_delete_marker_ttl": DAY });
-    b.bucket("RUNTIME_STATE", runtime, true).await?;
+    b.bucket("RUNTIME_STATE", runtime).await?;
     let expiring = expire_key(&mut b, "RUNTIME_STATE", "typing.somebody").await?;
     for n in 0..40 {
         let value = b.random.text(6);
@@ -278,17 +73,16 @@ pub async fn v0_4(client: &Client, version: Version, seed: u64, events: usize) -
     b.consumer("NOTIFICATIONS", "mailer", json!({ "max_ack_pending": 50 })).await?;
     b.consume("NOTIFICATIONS", "mailer", 20, |n| (n < 12).then_some("+ACK")).await?;
 
-    b.object_store("SERVER_ASSETS", json!({ "compression": "s2" }), true).await?;
+    b.object_store("SERVER_ASSETS", json!({ "compression": "s2" })).await?;
     write_assets(&mut b, "SERVER_ASSETS", 300_000, 128 << 10).await?;
-    b.object_store("PROJECTION_SNAPSHOTS", json!({ "max_age": 7 * DAY }), true).await?;
+    b.object_store("PROJECTION_SNAPSHOTS", json!({ "max_age": 7 * DAY })).await?;
     let projection = b.random.text(4000).into_bytes();
     b.put_object("PROJECTION_SNAPSHOTS", "rooms", &projection, 128 << 10).await?;
 
     write_excluded(&mut b).await?;
-    b.bucket("MEMORY_CACHE", json!({ "storage": "memory" }), false).await?;
+    b.bucket("MEMORY_CACHE", json!({ "storage": "memory" })).await?;
     b.put("MEMORY_CACHE", "room.1", "warm").await?;
-    b.create("SCRATCH", json!(["scratch.>"]), json!({ "storage": "memory" })).await?;
-    b.built.excluded.push("SCRATCH".into());
+    b.stream("SCRATCH", json!(["scratch.>"]), json!({ "storage": "memory" })).await?;
     b.publisher.send("scratch.one", &[], "gone after a restart").await?;
     if let Some(expiring) = expiring {
         expiring.wait().await?;
@@ -302,10 +96,10 @@ pub async fn v0_0(client: &Client, version: Version, seed: u64, spaces: usize) -
     b.stream("INSTANCE_EVENTS", json!(["instance.events.>"]), json!({})).await?;
     write_events(&mut b, "INSTANCE_EVENTS", "instance.events", 100).await?;
     for bucket in ["INSTANCE", "INSTANCE_RBAC", "INSTANCE_CONFIG", "NOTIFICATIONS"] {
-        b.bucket(bucket, json!({}), true).await?;
+        b.bucket(bucket, json!({})).await?;
         write_keys(&mut b, bucket, 20).await?;
     }
-    b.object_store("INSTANCE_ASSETS", json!({}), true).await?;
+    b.object_store("INSTANCE_ASSETS", json!({})).await?;
     write_assets(&mut b, "INSTANCE_ASSETS", 150_000, 128 << 10).await?;
 
     for n in 0..spaces {
@@ -322,13 +116,13 @@ pub async fn v0_0(client: &Client, version: Version, seed: u64, spaces: usize) -
         }
         for part in ["CONFIG", "RBAC", "RUNTIME", "BODIES", "REACTIONS", "THREADS"] {
             let bucket = format!("{space}_{part}");
-            b.bucket(&bucket, json!({}), true).await?;
+            b.bucket(&bucket, json!({})).await?;
             if !empty {
                 write_keys(&mut b, &bucket, 10).await?;
             }
         }
         let assets = format!("{space}_ASSETS");
-        b.object_store(&assets, json!({}), true).await?;
+        b.object_store(&assets, json!({})).await?;
         if !empty {
             write_assets(&mut b, &assets, 20_000, 8 << 10).await?;
         }
@@ -457,12 +251,8 @@ async fn write_assets(b: &mut Builder<'_>, store: &str, size: usize, chunk: usiz
 
 /// What both generations keep and a backup leaves out.
 async fn write_excluded(b: &mut Builder<'_>) -> Result<()> {
-    b.bucket(
-        "ENCRYPTION_KEYS",
-        json!({ "description": "KMS key-encryption keys (excluded from backups)" }),
-        false,
-    )
-    .await?;
+    b.bucket("ENCRYPTION_KEYS", json!({ "description": "KMS key-encryption keys (excluded from backups)" }))
+        .await?;
     for n in 0..5 {
         let key = b.random.bytes(32);
         b.put("ENCRYPTION_KEYS", &format!("user.u{n}"), key).await?;
@@ -473,15 +263,15 @@ async fn write_excluded(b: &mut Builder<'_>) -> Result<()> {
         b.put("ENCRYPTION_KEYS", &format!("kek.{name}"), record).await?;
     }
     for bucket in ["USER_PRESENCE", "CALL_STATE"] {
-        b.bucket(bucket, json!({ "storage": "memory" }), false).await?;
+        b.bucket(bucket, json!({ "storage": "memory" })).await?;
         b.put(bucket, "user1", "here").await?;
     }
     for bucket in ["LINK_PREVIEW_CACHE", "AUTH_TOKENS"] {
-        b.bucket(bucket, json!({ "max_age": DAY }), false).await?;
+        b.bucket(bucket, json!({ "max_age": DAY })).await?;
         b.put(bucket, "item", "for now").await?;
     }
     for store in ["ASSET_CACHE", "ASSET_CACHE_2"] {
-        b.object_store(store, json!({ "max_age": DAY }), false).await?;
+        b.object_store(store, json!({ "max_age": DAY })).await?;
         let thumbnail = b.random.bytes(2000);
         b.put_object(store, "thumbnail.webp", &thumbnail, 128 << 10).await?;
     }
@@ -527,19 +317,4 @@ impl Expiring {
         anyhow::ensure!(info["state"]["consumer_count"] == 0, "the consumer that waited is still there");
         Ok(())
     }
-}
-
-/// Base64 with `-` and `_`, padded, as object stores name and digest.
-fn base64url(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::new();
-    for group in bytes.chunks(3) {
-        let bits =
-            group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for n in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * n) & 63) as usize];
-            out.push(if n <= group.len() { char::from(letter) } else { '=' });
-        }
-    }
-    out
 }
