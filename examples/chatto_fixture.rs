@@ -78,7 +78,7 @@ async fn fill(client: &Client) -> Result<ExitCode> {
     let version = client.server_info().version.parse()?;
     let built = fixtures::v0_4(client, version, 42, 500).await?;
     println!(
-        "{} streams, {} of them for no backup",
+        "{} streams, {} of them not for a backup",
         built.kept.len() + built.excluded.len(),
         built.excluded.len()
     );
