@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use super::{Connect, Say, Select};
+use super::{Connect, Say, Secrets, Select};
 
 /// Restore a Chatto server from an archive of chatto-dump or chatto backup
 #[derive(Debug, Parser)]
@@ -24,6 +24,14 @@ pub struct Load {
     /// Read and check everything, change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Restore into a private, throwaway nats-server, compare, and throw it away
+    #[arg(long, conflicts_with_all = ["dry_run", "config", "server", "conflict"])]
+    pub rehearse: bool,
+    /// The nats-server to rehearse with [default: $NATS_SERVER, else nats-server on $PATH]
+    #[arg(long, value_name = "PATH", requires = "rehearse")]
+    pub nats_server: Option<PathBuf>,
+    #[command(flatten)]
+    pub secrets: Secrets,
     #[command(flatten)]
     pub say: Say,
     #[command(flatten)]

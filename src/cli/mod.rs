@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use secrecy::SecretString;
 
 use crate::names::Glob;
 use crate::terminal::Verbosity;
@@ -59,6 +60,25 @@ impl Say {
             (false, false) => Verbosity::Normal,
         }
     }
+}
+
+/// What opens an encrypted input; every program that reads one has these.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Decryption")]
+pub struct Secrets {
+    /// File that holds the passphrase; - and /dev/fd/N work
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase")]
+    pub passphrase_file: Option<PathBuf>,
+    /// The passphrase itself; other users of this machine can see it
+    #[arg(long, value_name = "TEXT", value_parser = secret)]
+    pub passphrase: Option<SecretString>,
+    /// age or SSH identity file; may be repeated
+    #[arg(short, long, value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
+}
+
+fn secret(text: &str) -> Result<SecretString, String> {
+    Ok(text.into())
 }
 
 /// Which streams of all that are there.

@@ -2,7 +2,7 @@
 //! that know nothing of one another.
 
 pub mod dump;
-// pub mod load;
+pub mod load;
 
 mod proof;
 mod report;

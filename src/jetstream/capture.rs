@@ -217,7 +217,7 @@ impl Capture {
                     Some(message) => return self.received(message),
                     None => return Err(Error::Disconnected.into()),
                 },
-                () = hold.freed.notified(), if !self.owed.is_empty() => {}
+                () = hold.falls(), if !self.owed.is_empty() => {}
                 () = sleep_until(self.last_sign + self.pace.interval), if !self.owed.is_empty() => {
                     let many = if self.bridging { 1 } else { self.pace.first };
                     self.bridging = true;
