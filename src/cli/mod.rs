@@ -82,7 +82,7 @@ fn secret(text: &str) -> Result<SecretString, String> {
 }
 
 /// Which streams of all that are there.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Select {
     /// Only streams whose name matches; may be repeated
     #[arg(long, value_name = "GLOB")]

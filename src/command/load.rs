@@ -6,6 +6,8 @@
 //! with what was read. What this run began and could not finish, it removes.
 
 mod input;
+mod judge;
+mod rescue;
 mod restoring;
 mod streams;
 mod target;
@@ -16,13 +18,15 @@ use anyhow::Context;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::streams::Loading;
+use self::rescue::Rescue;
+use self::streams::{Loading, Wishes};
 use super::{Failure, session};
 use crate::chatto::config::{Auth, Connection};
-use crate::cli;
+use crate::cli::{self, Conflict};
 use crate::envelope::Given;
 use crate::exit::Exit;
 use crate::jetstream::private_server::{self, PrivateServer};
+use crate::names::StreamName;
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-load";
@@ -56,7 +60,20 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         let server = session::connect(&connection, &options.connect, PROGRAM).await?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
-        let mut loading = Loading::new(server, &connection, &options, messages).await?;
+        let listing = server.streams().await.context("cannot list the streams")?;
+        let described = listing.streams.into_iter().map(|stream| (stream.name.clone(), Some(stream)));
+        let others = listing.unavailable.into_iter().filter_map(|stream| StreamName::new(stream.name).ok());
+        let existing = described.chain(others.map(|name| (name, None))).collect();
+        let single = server.cluster().is_none();
+        let wishes = Wishes {
+            conflict: options.conflict,
+            select: options.select,
+            dry_run: options.dry_run,
+            replicas: options.replicas.or(connection.replicas).or(single.then_some(1)),
+            rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
+                .then(|| Rescue::new(options.rescue_dir.as_deref())),
+        };
+        let mut loading = Loading::new(server, existing, wishes, messages);
         let events = input::events(file, secrets);
         let signal = tokio::select! {
             exit = loading.run(events) => return exit.map(Ok),

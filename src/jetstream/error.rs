@@ -96,8 +96,6 @@ pub struct ApiError {
 
 /// `JSStreamNotFoundErr`.
 pub const STREAM_NOT_FOUND: u32 = 10059;
-/// `JSStreamNameExistRestoreFailedErr`.
-pub const STREAM_EXISTS: u32 = 10130;
 /// `JSNotEnabledErr` and `JSNotEnabledForAccountErr`.
 pub const NOT_ENABLED: [u32; 2] = [10076, 10039];
 

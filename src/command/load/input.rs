@@ -32,11 +32,10 @@ pub(super) enum Event {
         attempt: Option<u32>,
         json: Vec<u8>,
     },
-    /// A snapshot in one piece begins; [`Event::Bytes`] follow, and then [`Event::SnapshotEnd`].
+    /// A snapshot in one piece begins; [`Event::Bytes`] follow, and then [`Event::SnapshotEnd`]. One in
+    /// parts begins with its [`Event::Backup`] and ends when anything but bytes follows.
     Snapshot(StreamName),
     SnapshotEnd,
-    /// The next part of an attempt begins; [`Event::Bytes`] follow.
-    Part(StreamName, u32),
     Bytes(Bytes),
     Abandoned {
         stream: StreamName,
@@ -84,8 +83,9 @@ fn read(file: Option<&Path>, secrets: &mut Given, to: &Sender<Event>) -> anyhow:
                 }
                 to.blocking_send(Event::SnapshotEnd)
             }
-            Some(Entry::Part { stream, attempt, body, .. }) => {
-                if to.blocking_send(Event::Part(stream, attempt)).is_err() || !pieces(body, to)? {
+            // Parts come in order, right after their attempt's description: their bytes are all that counts.
+            Some(Entry::Part { body, .. }) => {
+                if !pieces(body, to)? {
                     return Ok(());
                 }
                 continue;

@@ -45,7 +45,7 @@ pub(super) struct Restoring {
     /// Where it goes; none in a dry run.
     server: Option<Server>,
     restore: Option<Restore>,
-    /// Whether the server has been asked to restore, so that something may be left behind.
+    /// Whether the server is restoring for us, so that something may be left behind.
     pub begun: bool,
 }
 
@@ -85,7 +85,18 @@ impl Restoring {
         self.came > PROVEN_FIRST
     }
 
-    /// Takes the next bytes, and sends on what may be sent.
+    /// Asks the server to begin, where that has not been done. From here on something may be left behind
+    /// that has to be removed if the restore fails.
+    pub async fn begin(&mut self) -> Result<(), RestoringError> {
+        if let (Some(server), None) = (&self.server, &self.restore) {
+            let Request { config, state, .. } = &self.request;
+            self.restore = Some(Restore::begin(server, &self.stream, config, state).await?);
+            self.begun = true;
+        }
+        Ok(())
+    }
+
+    /// Takes the next bytes, and sends on what may be sent once the restore has begun.
     pub async fn push(&mut self, bytes: Bytes) -> Result<(), RestoringError> {
         let bytes = self.hold.count(bytes);
         self.came += bytes.len() as u64;
@@ -96,7 +107,7 @@ impl Restoring {
         if self.server.is_some() {
             self.unsent.push_back(bytes);
         }
-        if self.is_large() {
+        if self.restore.is_some() {
             self.send_until(self.frames.safe()).await?;
         }
         while self.hold.held() > WAITING {
@@ -132,9 +143,7 @@ impl Restoring {
 
     /// Sends the rest of a proven snapshot and makes the stream real. None in a dry run.
     pub async fn commit(&mut self) -> Result<Option<StreamReply>, RestoringError> {
-        if self.server.is_none() {
-            return Ok(None);
-        }
+        self.begin().await?;
         self.send_until(self.came).await?;
         match &mut self.restore {
             Some(restore) => Ok(Some(restore.commit().await?)),
@@ -149,18 +158,10 @@ impl Restoring {
         }
     }
 
-    /// Sends the snapshot's bytes before `end`; begins the restore with the first of them.
+    /// Sends the snapshot's bytes before `end`.
     async fn send_until(&mut self, end: u64) -> Result<(), RestoringError> {
-        let Some(server) = &self.server else { return Ok(()) };
+        let Some(restore) = &mut self.restore else { return Ok(()) };
         while self.sent < end && !self.unsent.is_empty() {
-            let restore = match &mut self.restore {
-                Some(restore) => restore,
-                none => {
-                    self.begun = true;
-                    let Request { config, state, .. } = &self.request;
-                    none.insert(Restore::begin(server, &self.stream, config, state).await?)
-                }
-            };
             let room = usize::try_from(end - self.sent).unwrap_or(usize::MAX).min(restore.chunk_size());
             let chunk = gathered(&mut self.unsent, room);
             self.sent += chunk.len() as u64;

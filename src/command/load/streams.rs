@@ -3,21 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::Failure;
 use super::super::proof::{NotProven, Proven};
-use super::super::report::text_of;
+use super::super::report::{exit_of, say, text_of};
 use super::input::Event;
+use super::judge::{difference, parse};
+use super::rescue::Rescue;
 use super::restoring::{Restoring, RestoringError};
 use super::target::{self, Traits};
 use crate::archive::{Ended, Index, Kind, Layout, Manifest};
-use crate::chatto::config::Connection;
-use crate::cli::{self, Conflict};
+use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
-use crate::jetstream::{KEEP_ALIVE, Server, StreamReply, Version};
+use crate::jetstream::{KEEP_ALIVE, Listed, Server, StreamReply, Version};
 use crate::names::{Printable, Size, StreamName};
 use crate::snapshot::Format;
 use crate::terminal::Messages;
@@ -35,15 +35,26 @@ const DESCRIBED_LATER_MAX: usize = 32 << 20;
 /// How long a restored stream may take to show what was restored; a cluster's answer can be early.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// A load under way.
-pub(super) struct Loading<'a> {
-    server: Server,
-    options: &'a cli::Load,
-    messages: Messages,
+/// What a load is asked to do.
+pub(super) struct Wishes {
+    pub conflict: Conflict,
+    pub select: Select,
+    pub dry_run: bool,
     /// What every restored stream's replicas shall be; none leaves the archive's.
-    replicas: Option<u32>,
-    /// The streams that were there before.
-    existing: BTreeSet<StreamName>,
+    pub replicas: Option<u32>,
+    /// Where old streams are kept while new ones replace them; none to do without.
+    pub rescue: Option<Rescue>,
+}
+
+/// A load under way.
+pub(super) struct Loading {
+    server: Server,
+    wishes: Wishes,
+    messages: Messages,
+    /// The streams that were there before; none for one that the server could not describe.
+    existing: BTreeMap<StreamName, Option<Listed>>,
+    /// A stream whose old one has been deleted, and whose new one does not stand yet.
+    emptied: Option<StreamName>,
     /// Streams that the archive says it holds, and whether they have been seen.
     listed: Option<BTreeMap<StreamName, bool>>,
     manifest: Option<Manifest>,
@@ -77,33 +88,19 @@ struct Current {
     last_sign: Instant,
 }
 
-/// The part of a stream's state that is compared.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct State {
-    messages: u64,
-    last_seq: u64,
-    consumer_count: u64,
-}
-
-impl<'a> Loading<'a> {
-    pub async fn new(
+impl Loading {
+    pub fn new(
         server: Server,
-        connection: &Connection,
-        options: &'a cli::Load,
+        existing: BTreeMap<StreamName, Option<Listed>>,
+        wishes: Wishes,
         messages: Messages,
-    ) -> anyhow::Result<Self> {
-        let listing = server.streams().await?;
-        let unavailable = listing.unavailable.into_iter().filter_map(|s| StreamName::new(s.name).ok());
-        let existing = listing.streams.into_iter().map(|s| s.name).chain(unavailable).collect();
-        let single = server.cluster().is_none();
-        let replicas = options.replicas.or(connection.replicas).or(single.then_some(1));
-        Ok(Loading {
+    ) -> Self {
+        Loading {
             server,
-            options,
+            wishes,
             messages,
-            replicas,
             existing,
+            emptied: None,
             listed: None,
             manifest: None,
             described: BTreeMap::new(),
@@ -114,7 +111,7 @@ impl<'a> Loading<'a> {
             skipped: BTreeSet::new(),
             replica_changes: BTreeMap::new(),
             has_keys: false,
-        })
+        }
     }
 
     /// Restores what `events` bring, to the end of the archive.
@@ -122,17 +119,18 @@ impl<'a> Loading<'a> {
         match self.follow(&mut events).await {
             Ok(ended) => self.conclude(ended),
             Err(error) => {
+                say(&self.messages, &error);
                 self.give_up().await;
                 self.say_what_stands();
-                Err(error)
+                Ok(exit_of(&error))
             }
         }
     }
 
     /// The program is to end at once: leaves the server clean.
     pub async fn interrupted(&mut self) {
-        self.give_up().await;
         self.messages.error("interrupted");
+        self.give_up().await;
         self.say_what_stands();
     }
 
@@ -151,7 +149,7 @@ impl<'a> Loading<'a> {
             };
             match event {
                 Some(Event::End(ended)) => {
-                    self.end_of_attempt(None).await?;
+                    self.end_of_attempt().await?;
                     return Ok(ended);
                 }
                 Some(Event::Failed(error)) => return Err(error),
@@ -165,11 +163,11 @@ impl<'a> Loading<'a> {
         match event {
             Event::Index(index) => self.index(&index)?,
             Event::Manifest(manifest) => {
-                self.end_of_attempt(None).await?;
+                self.end_of_attempt().await?;
                 self.manifest(manifest)?;
             }
             Event::Backup { stream, attempt, json } => {
-                self.end_of_attempt(None).await?;
+                self.end_of_attempt().await?;
                 match attempt {
                     Some(_) => self.begin(stream, attempt, &json).await?,
                     None => self.described(stream, json).await?,
@@ -179,13 +177,14 @@ impl<'a> Loading<'a> {
                 Some(json) => self.begin(stream, None, &json).await?,
                 None => self.early = Some(Early { stream, pieces: Vec::new(), size: 0 }),
             },
-            Event::Part(..) | Event::Sums => {}
+            Event::Sums => {}
             Event::Bytes(bytes) => self.bytes(bytes).await?,
             Event::SnapshotEnd => self.finish().await?,
             Event::Abandoned { stream, attempt, reason } => {
                 let reason = Printable::new(&reason);
                 self.messages.detail(&format!("stream {stream}: attempt {attempt} was abandoned: {reason}"));
-                self.give_up().await;
+                self.remove_what_was_begun().await;
+                self.current = None;
             }
             Event::Keys => self.has_keys = true,
             Event::End(_) | Event::Failed(_) => {}
@@ -211,7 +210,7 @@ impl<'a> Loading<'a> {
             self.expect(held)?;
         }
         for stream in &manifest.streams {
-            let chosen = self.options.select.selects(&stream.name);
+            let chosen = self.wishes.select.selects(&stream.name);
             if let (Some(error), true, true) = (&stream.error, chosen, stream.kind != Kind::Skipped) {
                 let error = Printable::new(error);
                 self.messages.error(&format!("stream {}: not in the archive: {error}", stream.name));
@@ -223,10 +222,11 @@ impl<'a> Loading<'a> {
     }
 
     fn expect(&mut self, coming: BTreeSet<StreamName>) -> anyhow::Result<()> {
-        let chosen = coming.into_iter().filter(|name| self.options.select.selects(name));
+        let chosen = coming.into_iter().filter(|name| self.wishes.select.selects(name));
         let chosen: BTreeMap<StreamName, bool> = chosen.map(|name| (name, false)).collect();
-        let conflicts: Vec<&StreamName> = chosen.keys().filter(|name| self.existing.contains(name)).collect();
-        if self.options.conflict == Conflict::Error && !conflicts.is_empty() {
+        let conflicts: Vec<&StreamName> =
+            chosen.keys().filter(|name| self.existing.contains_key(name)).collect();
+        if self.wishes.conflict == Conflict::Error && !conflicts.is_empty() {
             return Err(conflict(&conflicts));
         }
         self.listed = Some(chosen);
@@ -264,11 +264,14 @@ impl<'a> Loading<'a> {
         if let Some(seen) = self.listed.as_mut().and_then(|listed| listed.get_mut(&stream)) {
             *seen = true;
         }
-        if !self.options.select.selects(&stream) {
+        if self.emptied.as_ref().is_some_and(|emptied| *emptied != stream) {
+            self.put_back().await;
+        }
+        if !self.wishes.select.selects(&stream) {
             return Ok(());
         }
-        let exists = self.existing.contains(&stream);
-        match self.options.conflict {
+        let exists = self.existing.contains_key(&stream);
+        match self.wishes.conflict {
             Conflict::Error if exists => return Err(conflict(&[&stream])),
             Conflict::Skip if exists => {
                 self.messages.detail(&format!("stream {stream}: exists, left alone"));
@@ -277,14 +280,14 @@ impl<'a> Loading<'a> {
             }
             _ => {}
         }
-        let (request, traits) = match target::request(&stream, json, self.replicas) {
+        let (request, traits) = match target::request(&stream, json, self.wishes.replicas) {
             Ok(described) => described,
             Err(e) => {
                 self.fail(&stream, Exit::Damaged, &e.to_string());
                 return Ok(());
             }
         };
-        let server = (!self.options.dry_run).then(|| self.server.clone());
+        let server = (!self.wishes.dry_run).then(|| self.server.clone());
         let restoring = Restoring::new(stream, request, server);
         self.current = Some(Current { restoring, traits, attempt, over: false, last_sign: Instant::now() });
         Ok(())
@@ -310,7 +313,13 @@ impl<'a> Loading<'a> {
             return Ok(());
         }
         let Some(current) = &mut self.current else { return Ok(()) };
-        if let Err(error) = current.restoring.push(bytes).await {
+        let restoring = &mut current.restoring;
+        let begun = if restoring.is_large() { restoring.begin().await } else { Ok(()) };
+        let pushed = match begun {
+            Ok(()) => restoring.push(bytes).await,
+            error => error,
+        };
+        if let Err(error) = pushed {
             self.current_failed(error).await;
         }
         Ok(())
@@ -328,7 +337,7 @@ impl<'a> Loading<'a> {
     }
 
     /// An attempt has no end of its own: it is over when something else follows.
-    async fn end_of_attempt(&mut self, _next: Option<&StreamName>) -> anyhow::Result<()> {
+    async fn end_of_attempt(&mut self) -> anyhow::Result<()> {
         if self.current.as_ref().is_some_and(|current| current.attempt.is_some()) {
             self.finish().await?;
         }
@@ -406,19 +415,40 @@ impl<'a> Loading<'a> {
     }
 
     /// Makes room for the stream at hand, where the user wants it to replace another. `false` when it
-    /// could not be made; the stream has failed then.
+    /// could not be made; the stream has failed then, and the old one stands.
     async fn make_room(&mut self) -> bool {
         let Some(current) = &self.current else { return false };
         let stream = current.restoring.stream.clone();
-        if self.options.dry_run || !self.existing.contains(&stream) {
+        if self.wishes.dry_run || self.emptied.as_ref() == Some(&stream) {
             return true;
         }
-        match self.server.delete(&stream).await {
-            Ok(()) => true,
-            Err(e) => {
-                self.current_failed_as(Exit::Partial, &format!("cannot delete the old one: {e}")).await;
-                false
-            }
+        let Some(old) = self.existing.get(&stream).cloned() else { return true };
+        if let Some(rescue) = &mut self.wishes.rescue
+            && let Err(error) = rescue.take(&self.server, &stream, old, self.messages).await
+        {
+            say(&self.messages, &error);
+            self.current_failed_as(Exit::Partial, "not replaced: the old one could not be rescued first")
+                .await;
+            return false;
+        }
+        self.emptied = Some(stream.clone());
+        if let Err(e) = self.server.delete(&stream).await {
+            self.current_failed_as(Exit::Partial, &format!("cannot delete the old one: {e}")).await;
+            return false;
+        }
+        true
+    }
+
+    /// Puts the old stream back whose place is empty.
+    async fn put_back(&mut self) {
+        let Some(stream) = self.emptied.take() else { return };
+        let Some(rescue) = &mut self.wishes.rescue else {
+            self.messages.error(&format!("stream {stream}: the old one is gone (--no-rescue)"));
+            return;
+        };
+        match rescue.put_back(&self.server, &stream, self.messages).await {
+            Ok(()) => self.messages.notice(&format!("stream {stream}: the old one is back")),
+            Err(error) => say(&self.messages, &error),
         }
     }
 
@@ -427,7 +457,7 @@ impl<'a> Loading<'a> {
         let Some(current) = &self.current else { return Ok(()) };
         let stream = &current.restoring.stream;
         let deadline = Instant::now() + SETTLE;
-        let mut state: State = parse(&reply.state)?;
+        let mut state = parse(&reply.state)?;
         loop {
             let difference = difference(&state, proven, current.traits.may_expire);
             let Some(text) = difference else { break };
@@ -462,6 +492,7 @@ impl<'a> Loading<'a> {
             proven.contents.consumers,
             Size(proven.bytes)
         ));
+        self.emptied = None;
         self.done.insert(stream, proven);
     }
 
@@ -479,6 +510,7 @@ impl<'a> Loading<'a> {
         let stream = current.restoring.stream.clone();
         self.fail(&stream, exit, text);
         self.remove_what_was_begun().await;
+        self.put_back().await;
     }
 
     fn fail(&mut self, stream: &StreamName, exit: Exit, text: &str) {
@@ -486,10 +518,11 @@ impl<'a> Loading<'a> {
         self.failed.insert(stream.clone(), exit);
     }
 
-    /// Drops the stream at hand, which is not proven.
+    /// Drops the stream at hand, which is not proven, and puts back what it was to replace.
     async fn give_up(&mut self) {
         self.remove_what_was_begun().await;
         self.current = None;
+        self.put_back().await;
     }
 
     /// Removes what this run created of the stream at hand, and nothing else.
@@ -522,7 +555,7 @@ impl<'a> Loading<'a> {
             self.messages
                 .notice(&format!("{streams} streams: replicas {before} in the archive, {after} here"));
         }
-        let restored = if self.options.dry_run { "would be restored" } else { "restored" };
+        let restored = if self.wishes.dry_run { "would be restored" } else { "restored" };
         let bytes = self.done.values().map(|proven| proven.bytes).sum();
         self.messages.closing(&format!(
             "{} streams {restored}, {}; {} left alone, {} failed{}",
@@ -532,6 +565,9 @@ impl<'a> Loading<'a> {
             self.failed.len(),
             if ended.sums { "" } else { " (the archive has no end record)" },
         ));
+        if let Some(rescue) = self.wishes.rescue.take() {
+            rescue.conclude(self.failed.is_empty(), &self.messages);
+        }
         // A damaged archive is worse news than a stream that was known to be missing.
         let worst = self.failed.values().copied().max_by_key(|exit| *exit == Exit::Damaged);
         match worst {
@@ -572,43 +608,19 @@ impl<'a> Loading<'a> {
             .collect()
     }
 
-    fn say_what_stands(&self) {
-        if self.options.dry_run || self.done.is_empty() {
-            self.messages.notice("nothing was restored");
+    fn say_what_stands(&mut self) {
+        if let Some(rescue) = self.wishes.rescue.take() {
+            rescue.conclude(false, &self.messages);
+        }
+        if self.wishes.dry_run {
             return;
         }
         let names: Vec<String> = self.done.keys().map(ToString::to_string).collect();
-        self.messages.notice(&format!("restored before that, and kept: {}", names.join(", ")));
+        self.messages.notice(&match names.is_empty() {
+            true => "nothing was restored".to_string(),
+            false => format!("restored before that, and kept: {}", names.join(", ")),
+        });
     }
-}
-
-fn parse(state: &serde_json::value::RawValue) -> Result<State, String> {
-    serde_json::from_str(state.get()).map_err(|e| format!("cannot understand the server's answer: {e}"))
-}
-
-/// What the server holds otherwise than it was proven, in words.
-fn difference(state: &State, proven: &Proven, may_expire: bool) -> Option<String> {
-    let contents = &proven.contents;
-    let fewer = state.messages < contents.messages && !may_expire;
-    if fewer || state.messages > contents.messages.max(contents.records) {
-        return Some(format!(
-            "the server holds {} messages after the restore, and the archive {}",
-            state.messages, contents.messages
-        ));
-    }
-    if state.last_seq != contents.last_seq {
-        return Some(format!(
-            "the server ends at message {} after the restore, and the archive at {}",
-            state.last_seq, contents.last_seq
-        ));
-    }
-    if state.consumer_count != contents.consumers {
-        return Some(format!(
-            "the server holds {} consumers after the restore, and the archive {}",
-            state.consumer_count, contents.consumers
-        ));
-    }
-    None
 }
 
 fn conflict(streams: &[&StreamName]) -> anyhow::Error {
