@@ -1,1 +1,5 @@
-//! What is Chatto's own.
+//! What is Chatto's own: where its NATS is ([`config`]) and which of its streams belong into a backup,
+//! in which order ([`policy`]). Knows nothing of how bytes travel.
+
+pub mod config;
+pub mod policy;

@@ -1,3 +1,23 @@
-//! JetStream.
+//! Talk to a NATS server with JetStream: connect, list streams, capture one as a snapshot, restore
+//! one from it. Knows nothing of tar, of what is inside a snapshot, or of Chatto's rules.
+//!
+//! Everything here is plain requests on the `$JS.API` subjects (documented in NATS's reference,
+//! "JetStream wire API"), and every configuration and state is carried as the JSON text that the
+//! server sent: each server version knows fields that a typed struct would lose.
 
+mod api;
+mod capture;
+mod connect;
+mod error;
+mod hold;
+mod list;
 pub mod private_server;
+mod restore;
+
+pub use api::StreamReply;
+pub use capture::{Capture, CaptureError, Snapshotting};
+pub use connect::{Server, Version, connect};
+pub use error::Error;
+pub use hold::Hold;
+pub use list::{Listed, Listing, Unavailable};
+pub use restore::{KEEP_ALIVE, Restore, RestoreError};

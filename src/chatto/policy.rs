@@ -1,0 +1,118 @@
+//! Which streams a backup holds, and the order they are captured in. A pure function of names and
+//! storage; knows no server.
+//!
+//! Chatto's own backup leaves out what must not leak (keys, session tokens), what dies with the
+//! process (presence, calls) and what can be made again (caches). Everything else of the account is
+//! captured, known or not: a stream that nobody told us about is data all the same.
+
+use crate::names::StreamName;
+
+/// The bucket that holds the message encryption keys.
+pub const KEY_BUCKET: &str = "KV_ENCRYPTION_KEYS";
+
+/// Why a stream is left out of a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// The encryption keys, unless asked for.
+    Keys,
+    /// Session tokens.
+    Tokens,
+    /// Lives in memory only and is rebuilt.
+    Ephemeral,
+    /// Can be made again.
+    Cache,
+    /// Not chosen by `--stream` and `--exclude`.
+    NotSelected,
+}
+
+impl Skip {
+    /// The reason as the manifest and the messages give it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Skip::Keys => "encryption keys are kept apart from data (--include-keys, or chatto-keys export)",
+            Skip::Tokens => "session tokens must not leak through a backup",
+            Skip::Ephemeral => "ephemeral, rebuilt at run time",
+            Skip::Cache => "a cache, made again at need",
+            Skip::NotSelected => "not selected by --stream and --exclude",
+        }
+    }
+}
+
+/// Whether Chatto's rules leave `stream` out, and why. `in_memory` is the stream's storage.
+pub fn skip(stream: &StreamName, in_memory: bool, include_keys: bool) -> Option<Skip> {
+    match stream.as_str() {
+        KEY_BUCKET => (!include_keys).then_some(Skip::Keys),
+        "KV_AUTH_TOKENS" => Some(Skip::Tokens),
+        "KV_USER_PRESENCE" | "KV_CALL_STATE" | "KV_MEMORY_CACHE" => Some(Skip::Ephemeral),
+        "KV_LINK_PREVIEW_CACHE" => Some(Skip::Cache),
+        name if name.starts_with("OBJ_ASSET_CACHE") => Some(Skip::Cache),
+        _ if in_memory => Some(Skip::Ephemeral),
+        _ => None,
+    }
+}
+
+/// The steps of a capture. Each is begun only when the one before it is captured whole: `EVT` holds
+/// the durable consumers' floors, the buckets after it the read boundaries, `NOTIFICATIONS` facts
+/// derived from both. In that order, whatever happens during the dump is either in it or replayed
+/// after a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// The event log.
+    Events,
+    /// Everything else.
+    Rest,
+    /// What is derived from the others.
+    Notifications,
+}
+
+impl Step {
+    /// All steps, in order.
+    pub const ALL: [Step; 3] = [Step::Events, Step::Rest, Step::Notifications];
+
+    /// The step that `stream` is captured in.
+    pub fn of(stream: &StreamName) -> Step {
+        match stream.as_str() {
+            "EVT" => Step::Events,
+            "NOTIFICATIONS" => Step::Notifications,
+            _ => Step::Rest,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> StreamName {
+        StreamName::new(text).unwrap()
+    }
+
+    #[test]
+    fn what_must_not_leak_or_can_be_rebuilt_is_left_out() {
+        for (stream, expected) in [
+            ("KV_ENCRYPTION_KEYS", Some(Skip::Keys)),
+            ("KV_AUTH_TOKENS", Some(Skip::Tokens)),
+            ("KV_USER_PRESENCE", Some(Skip::Ephemeral)),
+            ("KV_CALL_STATE", Some(Skip::Ephemeral)),
+            ("KV_MEMORY_CACHE", Some(Skip::Ephemeral)),
+            ("KV_LINK_PREVIEW_CACHE", Some(Skip::Cache)),
+            ("OBJ_ASSET_CACHE", Some(Skip::Cache)),
+            ("OBJ_ASSET_CACHE_v2", Some(Skip::Cache)),
+            ("EVT", None),
+            ("KV_RUNTIME_STATE", None),
+            ("somebody-elses", None),
+        ] {
+            assert_eq!(skip(&name(stream), false, false), expected, "{stream}");
+        }
+        assert_eq!(skip(&name("anything"), true, false), Some(Skip::Ephemeral));
+        assert_eq!(skip(&name(KEY_BUCKET), false, true), None);
+    }
+
+    #[test]
+    fn events_come_first_and_notifications_last() {
+        let mut names: Vec<_> = ["NOTIFICATIONS", "KV_A", "EVT", "ZZZ"].map(name).into();
+        names.sort_by_key(Step::of);
+        assert_eq!(names[0].as_str(), "EVT");
+        assert_eq!(names[3].as_str(), "NOTIFICATIONS");
+    }
+}

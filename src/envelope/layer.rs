@@ -1,0 +1,95 @@
+//! Tells the three kinds of failure under a stack of decoders apart: the input could not be read, a layer
+//! is damaged, or a layer further out is. The decoders mix them up in [`io::Error`]s.
+
+use std::io::{self, ErrorKind, Read};
+
+use super::error::{Damaged, Verdict};
+use super::{Error, Format};
+
+/// The outermost input. Marks its errors, so that no layer takes them for damage of its own, and
+/// retries interrupted reads, which not every decoder does.
+pub(super) struct Source(pub Box<dyn Read + Send>);
+
+/// An error of the input on its way out through the layers.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Unreadable(io::Error);
+
+impl Read for Source {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buf) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(io::Error::new(error.kind(), Unreadable(error))),
+                read => return read,
+            }
+        }
+    }
+}
+
+/// The error of the input as the input gave it; any other as it is.
+pub(super) fn unmark(error: io::Error) -> io::Error {
+    match error.downcast::<Unreadable>() {
+        Ok(Unreadable(error)) | Err(error) => error,
+    }
+}
+
+/// A decoder whose own errors become [`Damaged`]; those from further out pass.
+pub(super) struct Layer<R> {
+    decoder: R,
+    format: Format,
+    after: u64,
+    /// Once damaged, always damaged: a decoder may go on after an error.
+    damaged: Option<Damaged>,
+}
+
+impl<R: Read> Layer<R> {
+    pub fn new(format: Format, decoder: R) -> Self {
+        Layer { decoder, format, after: 0, damaged: None }
+    }
+}
+
+impl<R: Read> Read for Layer<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(damaged) = &self.damaged {
+            return Err(damaged.clone().into_io());
+        }
+        match self.decoder.read(buf) {
+            Ok(n) => {
+                self.after = self.after.saturating_add(n as u64);
+                Ok(n)
+            }
+            Err(error) => match judge(self.format, self.after, error) {
+                Ok(damaged) => Err(self.damaged.insert(damaged).clone().into_io()),
+                Err(passing) => Err(passing),
+            },
+        }
+    }
+}
+
+/// What `error`, which came out of the decoder of `format`, says of that layer: that it is damaged, or
+/// nothing, because it comes from further out.
+pub(super) fn judge(format: Format, after: u64, error: io::Error) -> Result<Damaged, io::Error> {
+    let inner = error.get_ref();
+    if inner.is_some_and(|inner| inner.is::<Unreadable>() || inner.is::<Damaged>()) {
+        return Err(error);
+    }
+    let verdict = match error.kind() {
+        ErrorKind::UnexpectedEof => Verdict::Cut,
+        _ => Verdict::Altered,
+    };
+    // What the decoders say of an early end is "unexpected end of file" in as many wordings.
+    let reason = match verdict {
+        Verdict::Cut => String::new(),
+        Verdict::Altered => error.to_string(),
+    };
+    Ok(Damaged { format, verdict, after, reason })
+}
+
+/// The same for a decoder that failed before its first byte.
+pub(super) fn refuse(format: Format, error: io::Error) -> Error {
+    match judge(format, 0, error) {
+        Ok(damaged) => Error::Damaged(damaged),
+        Err(error) => Error::reading(error),
+    }
+}

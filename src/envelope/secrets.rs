@@ -1,0 +1,275 @@
+//! Where passphrases and identities come from: files, descriptors, an option's text, the terminal.
+//! Secrets are wiped from memory when dropped, and have no `Debug` that shows them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use age::secrecy::ExposeSecret;
+use zeroize::Zeroizing;
+
+use super::error::{Error, SecretError};
+use super::prompt;
+use crate::names::Printable;
+
+pub use age::secrecy::SecretString as Passphrase;
+
+/// Something that opens what was sealed to a recipient: an age identity, an SSH key.
+pub type Identity = Box<dyn age::Identity>;
+
+/// The longest passphrase, in bytes; a terminal takes no longer line either.
+pub const PASSPHRASE_MAX: usize = 4095;
+
+/// The longest identity file, in bytes, also one that is encrypted itself.
+const IDENTITY_FILE_MAX: u64 = 256 << 10;
+
+/// How often the terminal is asked for the passphrase of one layer.
+const ATTEMPTS: u32 = 3;
+
+/// How messages call a passphrase that no file held.
+const OPTION: &str = "given by the options";
+pub(super) const TYPED: &str = "typed at the terminal";
+
+/// Answers [`super::open`] when it meets an age layer. Asked only then, and only for the kind of secret
+/// that the layer takes.
+pub trait Secrets {
+    /// The passphrase to try as the `attempt`th, counted from 1 for each layer; `None` when there is no
+    /// other to try.
+    fn passphrase(&mut self, attempt: u32) -> Result<Option<Passphrase>, SecretError>;
+
+    /// The identities to try, in order. None means that none was given.
+    fn identities(&mut self) -> Result<Vec<Identity>, SecretError>;
+}
+
+/// The secrets that a user gave by options, and the terminal where they gave none.
+pub struct Given {
+    passphrase: Origin,
+    identities: Vec<PathBuf>,
+    warn: Box<dyn FnMut(&str) + Send>,
+}
+
+enum Origin {
+    File(PathBuf),
+    Text(Passphrase),
+    Terminal,
+}
+
+impl Given {
+    /// A `passphrase_file` goes before a `passphrase`; a program refuses both at once. `-` is stdin, here
+    /// and among the `identities`. `warn` is told, as a sentence, what the user should do differently.
+    pub fn new(
+        passphrase_file: Option<PathBuf>,
+        passphrase: Option<Passphrase>,
+        identities: Vec<PathBuf>,
+        warn: impl FnMut(&str) + Send + 'static,
+    ) -> Self {
+        let passphrase = match (passphrase_file, passphrase) {
+            (Some(file), _) => Origin::File(file),
+            (None, Some(text)) => Origin::Text(text),
+            (None, None) => Origin::Terminal,
+        };
+        Given { passphrase, identities, warn: Box::new(warn) }
+    }
+
+    /// Whether a secret is to come from stdin, which then cannot be the archive too.
+    pub fn read_stdin(&self) -> bool {
+        let file = match &self.passphrase {
+            Origin::File(file) => Some(file),
+            _ => None,
+        };
+        file.into_iter().chain(&self.identities).any(|file| is_stdin(file))
+    }
+
+    /// A passphrase to seal with: the terminal is asked twice, and what no prompt could take back is refused.
+    pub fn new_passphrase(&mut self) -> Result<Passphrase, SecretError> {
+        let origin = match &self.passphrase {
+            Origin::File(file) => printable(file),
+            Origin::Text(_) => Printable::new(OPTION),
+            Origin::Terminal => Printable::new(TYPED),
+        };
+        let passphrase = match self.given()? {
+            Some(passphrase) => passphrase,
+            None => prompt::ask_twice("new passphrase: ")?,
+        };
+        if passphrase.expose_secret().chars().any(char::is_control) {
+            return Err(SecretError::NotTypable(origin));
+        }
+        Ok(passphrase)
+    }
+
+    /// The passphrase of the options, read once: a descriptor gives it only once.
+    fn given(&mut self) -> Result<Option<Passphrase>, SecretError> {
+        let passphrase = match &self.passphrase {
+            Origin::Terminal => return Ok(None),
+            Origin::Text(passphrase) => checked(passphrase.expose_secret().as_bytes(), OPTION)?,
+            Origin::File(file) => {
+                let passphrase = passphrase_of_file(file, &mut self.warn)?;
+                self.passphrase = Origin::Text(passphrase.clone());
+                passphrase
+            }
+        };
+        Ok(Some(passphrase))
+    }
+}
+
+impl Secrets for Given {
+    fn passphrase(&mut self, attempt: u32) -> Result<Option<Passphrase>, SecretError> {
+        match self.given()? {
+            Some(passphrase) => Ok((attempt == 1).then_some(passphrase)),
+            None => at_terminal("passphrase: ", attempt),
+        }
+    }
+
+    fn identities(&mut self) -> Result<Vec<Identity>, SecretError> {
+        let mut identities = Vec::new();
+        for file in &self.identities {
+            identities.extend(identities_of_file(file)?);
+        }
+        Ok(identities)
+    }
+}
+
+fn at_terminal(prompt: &str, attempt: u32) -> Result<Option<Passphrase>, SecretError> {
+    if attempt > 1 {
+        prompt::tell("wrong passphrase")?;
+    }
+    if attempt > ATTEMPTS { Ok(None) } else { prompt::ask(prompt).map(Some) }
+}
+
+/// The passphrase that `line` holds.
+pub(super) fn checked(line: &[u8], origin: &str) -> Result<Passphrase, SecretError> {
+    let origin = || Printable::new(origin);
+    if line.is_empty() {
+        return Err(SecretError::Empty(origin()));
+    }
+    if line.len() > PASSPHRASE_MAX {
+        return Err(SecretError::Long(origin()));
+    }
+    match std::str::from_utf8(line) {
+        Ok(text) => Ok(Passphrase::from(text.to_string())),
+        Err(_) => Err(SecretError::NotText(origin())),
+    }
+}
+
+fn is_stdin(file: &Path) -> bool {
+    ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| file == Path::new(name))
+}
+
+pub(super) fn printable(file: &Path) -> Printable {
+    if file == Path::new("-") { Printable::new("stdin") } else { Printable::new(&file.to_string_lossy()) }
+}
+
+/// At most `max` bytes of `file`, and one more if it has more. Never grown, so that no copy stays behind.
+pub(super) fn read_secret(
+    file: &Path,
+    what: &'static str,
+    max: u64,
+) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    let unreadable = |error| SecretError::Unreadable { what, file: printable(file), error };
+    let input: Box<dyn Read> = match file {
+        file if file == Path::new("-") => Box::new(io::stdin().lock()),
+        file => Box::new(File::open(file).map_err(unreadable)?),
+    };
+    read_at_most(input, max).map_err(unreadable)
+}
+
+fn read_at_most(input: impl Read, max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let limit = max.saturating_add(1);
+    // `read_to_end` grows a vector that is full, if only to find the end: give it room for that.
+    let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(64);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    input.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn passphrase_of_file(file: &Path, warn: &mut dyn FnMut(&str)) -> Result<Passphrase, SecretError> {
+    let line = read_secret(file, "the passphrase file", PASSPHRASE_MAX as u64 + 1)?;
+    if let Ok(about) = std::fs::metadata(file)
+        && about.is_file()
+        && about.mode() & 0o044 != 0
+    {
+        warn(&format!("others can read the passphrase file {0}: chmod 600 {0}", printable(file)));
+    }
+    let line = line.strip_suffix(b"\n").unwrap_or(&line);
+    checked(line, &format!("in {}", printable(file)))
+}
+
+fn identities_of_file(file: &Path) -> Result<Vec<Identity>, SecretError> {
+    let content = read_secret(file, "the identity file", IDENTITY_FILE_MAX)?;
+    let wrapped = |error: Error| SecretError::Identity(printable(file), Box::new(error));
+    // A copy for the reader that must own it; wiped too.
+    let opened =
+        super::open(Box::new(Wiped(io::Cursor::new(content))), &mut ForFile(file)).map_err(wrapped)?;
+    let content = read_at_most(opened, IDENTITY_FILE_MAX).map_err(|e| wrapped(Error::reading(e)))?;
+    if content.starts_with(b"-----BEGIN ") { ssh_key(&content, file) } else { age_identities(&content, file) }
+}
+
+/// Keeps a secret wiped while it is read as an input.
+struct Wiped(io::Cursor<Zeroizing<Vec<u8>>>);
+
+impl Read for Wiped {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let from = usize::try_from(self.0.position()).unwrap_or(usize::MAX);
+        let n = self.0.get_ref().get(from..).unwrap_or_default().read(buf)?;
+        self.0.set_position(self.0.position().saturating_add(n as u64));
+        Ok(n)
+    }
+}
+
+/// The secrets for an identity file that is itself encrypted: the terminal alone, as with age(1).
+struct ForFile<'a>(&'a Path);
+
+impl ForFile<'_> {
+    fn prompt(&self) -> String {
+        format!("passphrase of {}: ", printable(self.0))
+    }
+}
+
+impl Secrets for ForFile<'_> {
+    fn passphrase(&mut self, attempt: u32) -> Result<Option<Passphrase>, SecretError> {
+        at_terminal(&self.prompt(), attempt)
+    }
+
+    fn identities(&mut self) -> Result<Vec<Identity>, SecretError> {
+        Ok(Vec::new())
+    }
+}
+
+fn age_identities(content: &[u8], file: &Path) -> Result<Vec<Identity>, SecretError> {
+    let mut identities: Vec<Identity> = Vec::new();
+    for (line, text) in content.split(|&byte| byte == b'\n').enumerate() {
+        let text = text.trim_ascii();
+        if text.is_empty() || text.starts_with(b"#") {
+            continue;
+        }
+        let identity =
+            std::str::from_utf8(text).ok().and_then(|text| text.parse::<age::x25519::Identity>().ok());
+        let bad = || SecretError::NotAnIdentity { file: printable(file), line: line.saturating_add(1) };
+        identities.push(Box::new(identity.ok_or_else(bad)?));
+    }
+    if identities.is_empty() { Err(SecretError::NoIdentities(printable(file))) } else { Ok(identities) }
+}
+
+fn ssh_key(content: &[u8], file: &Path) -> Result<Vec<Identity>, SecretError> {
+    use age::ssh::Identity as Key;
+    let bad = || SecretError::SshKey(printable(file));
+    let key = match Key::from_buffer(content, None).map_err(|_| bad())? {
+        Key::Encrypted(key) => {
+            let mut attempt = 1;
+            loop {
+                let passphrase = ForFile(file).passphrase(attempt)?.ok_or_else(|| {
+                    let wrong = Error::Locked(super::Locked::Passphrase);
+                    SecretError::Identity(printable(file), Box::new(wrong))
+                })?;
+                match key.decrypt(passphrase) {
+                    Ok(key) => break Key::Unencrypted(key),
+                    Err(_) => attempt = attempt.saturating_add(1),
+                }
+            }
+        }
+        key @ Key::Unencrypted(_) => key,
+        Key::Unsupported(_) => return Err(bad()),
+    };
+    Ok(vec![Box::new(key)])
+}

@@ -1,0 +1,94 @@
+//! Requests to the JetStream API, and the few answers that are looked into.
+
+use std::time::Duration;
+
+use async_nats::RequestErrorKind;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::error::{ApiError, NOT_ENABLED, STREAM_NOT_FOUND};
+use super::{Error, Server};
+use crate::names::StreamName;
+
+/// Where every request of the JetStream API begins.
+const PREFIX: &str = "$JS.API";
+
+/// A stream as the server describes it in the answer to an info, create or restore request. Both
+/// parts are the server's own text.
+#[derive(Debug, Deserialize)]
+pub struct StreamReply {
+    /// The stream's configuration.
+    pub config: Box<RawValue>,
+    /// The stream's state.
+    pub state: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ErrorPart {
+    error: Option<ApiError>,
+}
+
+/// The answer, or the error that it carries.
+pub(super) fn checked(request: &str, answer: &[u8]) -> Result<(), Error> {
+    match serde_json::from_slice::<ErrorPart>(answer) {
+        Ok(ErrorPart { error: None }) => Ok(()),
+        Ok(ErrorPart { error: Some(error) }) => Err(Error::Api(error)),
+        Err(e) => Err(Error::Answer { request: request.into(), what: e.to_string() }),
+    }
+}
+
+pub(super) fn parsed<T: for<'a> Deserialize<'a>>(request: &str, answer: &[u8]) -> Result<T, Error> {
+    checked(request, answer)?;
+    serde_json::from_slice(answer).map_err(|e| Error::Answer { request: request.into(), what: e.to_string() })
+}
+
+impl Server {
+    /// Sends `body` to `$JS.API.` + `request` and gives the answer's bytes, which hold no `error`.
+    pub async fn api(&self, request: &str, body: Bytes) -> Result<Bytes, Error> {
+        self.api_within(request, body, self.timeout).await
+    }
+
+    /// Like [`Server::api`], with a time limit of its own.
+    pub async fn api_within(&self, request: &str, body: Bytes, limit: Duration) -> Result<Bytes, Error> {
+        let message = async_nats::Request::new().payload(body).timeout(Some(limit));
+        let answer = self.client.send_request(format!("{PREFIX}.{request}"), message).await.map_err(|e| {
+            match e.kind() {
+                RequestErrorKind::NoResponders => Error::NoJetStream {
+                    servers: self.servers.to_string(),
+                    cause: "nobody answers its API".into(),
+                },
+                RequestErrorKind::TimedOut => Error::TimedOut { request: request.into(), limit },
+                _ => Error::Answer { request: request.into(), what: e.to_string() },
+            }
+        })?;
+        match checked(request, &answer.payload) {
+            Err(Error::Api(e)) if NOT_ENABLED.contains(&e.err_code) => {
+                Err(Error::NoJetStream { servers: self.servers.to_string(), cause: e.description })
+            }
+            other => other.map(|()| answer.payload),
+        }
+    }
+
+    pub(super) async fn require_jetstream(&self) -> Result<(), Error> {
+        self.api("INFO", Bytes::new()).await.map(drop)
+    }
+
+    /// The stream as it is now; `None` when there is none of that name.
+    pub async fn stream(&self, name: &StreamName) -> Result<Option<StreamReply>, Error> {
+        let request = format!("STREAM.INFO.{}", name.as_str());
+        match self.api(&request, Bytes::new()).await {
+            Ok(answer) => parsed(&request, &answer).map(Some),
+            Err(Error::Api(e)) if e.err_code == STREAM_NOT_FOUND => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes the stream with everything in it. One that is not there is as good as deleted.
+    pub async fn delete(&self, name: &StreamName) -> Result<(), Error> {
+        match self.api(&format!("STREAM.DELETE.{}", name.as_str()), Bytes::new()).await {
+            Err(Error::Api(e)) if e.err_code == STREAM_NOT_FOUND => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}

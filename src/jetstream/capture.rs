@@ -1,0 +1,269 @@
+//! One snapshot of one stream, as it arrives.
+//!
+//! The protocol (nats-server, `server/jetstream_api.go`, `streamSnapshot`):
+//!
+//! | step | who | what |
+//! |---|---|---|
+//! | 1 | we | subscribe to a fresh inbox, then request `STREAM.SNAPSHOT.NAME` with its name |
+//! | 2 | server | answers with `config` and `state` |
+//! | 3 | server | sends chunks to the inbox, each with a reply subject `….LEN.INDEX`, INDEX from 1; the last, partial one has none |
+//! | 4 | we | publish an empty message to each chunk's reply subject: the ack |
+//! | 5 | server | sends an empty message: status 204 or none, or an error |
+//!
+//! A server sends at most a window of chunks (8 MiB) ahead of the acks and gives up when they stop:
+//! after 5 s since 2.12.5, after 2 s before. So the acks follow the pipe, which keeps memory flat, but
+//! they never stop: a stalled pipe is bridged by one now and then until the buffer is full.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Message, Subject, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep_until};
+
+use super::api::{StreamReply, parsed};
+use super::connect::LossWatch;
+use super::{Error, Hold, Server, Version};
+use crate::names::{Printable, StreamName};
+
+/// Since this version a server honours `window_size`, waits 5 s for an ack and counts chunks one by
+/// one; before, it waits 2 s for the outstanding bytes to fall below a fixed window of 8 MiB.
+const PACED_BY_CHUNK: Version = Version(2, 12, 5);
+
+/// What may be held of a capture from a server with a fixed window, at least: such a server sends 8 MiB
+/// ahead of the acks, and up to as much again when they had come in a burst.
+pub const FIXED_WINDOW_BUFFER: usize = 32 << 20;
+
+/// How long a server may check a stream (`jsck`) before it answers.
+const CHECK_LIMIT: Duration = Duration::from_secs(3600);
+
+/// How acks are paced, and how a stalled pipe is bridged, for one kind of server.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// The size of a chunk, in bytes.
+    chunk: usize,
+    /// The window asked for, in bytes.
+    window: usize,
+    /// Up to here chunks are acknowledged as they come, in bytes held.
+    prompt: usize,
+    /// Beyond this the capture is let go, in bytes held.
+    limit: usize,
+    /// How long acks may be withheld.
+    interval: Duration,
+    /// How many acks are given the first time: an old server may be some chunks past its window.
+    first: usize,
+}
+
+impl Pace {
+    fn of(version: Option<Version>, buffer: usize) -> Pace {
+        match version {
+            Some(v) if v < PACED_BY_CHUNK => Pace {
+                chunk: 64 << 10,
+                window: 0,
+                prompt: buffer / 4,
+                limit: buffer.max(FIXED_WINDOW_BUFFER),
+                interval: Duration::from_millis(500),
+                first: 10,
+            },
+            _ => Pace {
+                chunk: 128 << 10,
+                window: buffer / 4,
+                prompt: buffer / 2,
+                limit: buffer,
+                interval: Duration::from_secs(2),
+                first: 1,
+            },
+        }
+    }
+}
+
+/// What to capture and how much may be held meanwhile.
+#[derive(Clone)]
+pub struct Snapshotting {
+    /// Leave the consumers out.
+    pub no_consumers: bool,
+    /// Let the server check every message first (`jsck`).
+    pub check: bool,
+    /// Counts what arrived and is still in memory.
+    pub hold: Arc<Hold>,
+    /// How much may be held, in bytes. A server with a fixed window may need [`FIXED_WINDOW_BUFFER`].
+    pub buffer: usize,
+}
+
+/// A snapshot under way.
+pub struct Capture {
+    server: Server,
+    connection: LossWatch,
+    reply: StreamReply,
+    chunks: Subscriber,
+    owed: VecDeque<Subject>,
+    next_index: u64,
+    partial_came: bool,
+    hold: Arc<Hold>,
+    pace: Pace,
+    bridging: bool,
+    last_sign: Instant,
+}
+
+/// Why a snapshot that had begun is not to be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CaptureError {
+    /// The request itself failed, or the connection was lost.
+    #[error(transparent)]
+    Request(#[from] Error),
+    /// A chunk is missing.
+    #[error("chunk {came} came after chunk {}: a part of the snapshot was lost", expected - 1)]
+    Gap {
+        /// The INDEX that was due.
+        expected: u64,
+        /// The one that came.
+        came: u64,
+    },
+    /// The server ended the snapshot with an error.
+    #[error("the server ended the snapshot with {status}")]
+    Ended {
+        /// Its status line, such as `408 No Flow Response`.
+        status: String,
+    },
+    /// The server fell silent.
+    #[error("the server sent nothing for {} s in the middle of the snapshot", .0.as_secs())]
+    Idle(Duration),
+    /// Our reader took nothing for so long that the buffer is full.
+    #[error("the reader of the archive has stalled for longer than the buffer could bridge")]
+    ReaderStalled,
+}
+
+impl Capture {
+    /// Begins a snapshot of `stream`.
+    pub async fn begin(
+        server: &Server,
+        stream: &StreamName,
+        how: Snapshotting,
+    ) -> Result<Capture, CaptureError> {
+        let connection = server.watch_for_loss();
+        let pace = Pace::of(server.version(), how.buffer);
+        let inbox = server.client.new_inbox();
+        let chunks = server
+            .client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|e| Error::Answer { request: "a subscription".into(), what: e.to_string() })?;
+        let request = format!("STREAM.SNAPSHOT.{}", stream.as_str());
+        let body = serde_json::json!({
+            "deliver_subject": inbox,
+            "no_consumers": how.no_consumers,
+            "chunk_size": pace.chunk,
+            "window_size": pace.window,
+            "jsck": how.check,
+        });
+        let patience = if how.check { server.timeout.max(CHECK_LIMIT) } else { server.timeout };
+        let answer = server.api_within(&request, Bytes::from(body.to_string()), patience).await?;
+        let reply = parsed(&request, &answer)?;
+        Ok(Capture {
+            server: server.clone(),
+            connection,
+            reply,
+            chunks,
+            owed: VecDeque::new(),
+            next_index: 1,
+            partial_came: false,
+            hold: how.hold,
+            pace,
+            bridging: false,
+            last_sign: Instant::now(),
+        })
+    }
+
+    /// The stream's configuration, as the server sent it.
+    pub fn config(&self) -> &RawValue {
+        &self.reply.config
+    }
+
+    /// The stream's state when the snapshot began, as the server sent it.
+    pub fn state(&self) -> &RawValue {
+        &self.reply.state
+    }
+
+    /// The next bytes of the snapshot; `None` at its end. To be awaited without long breaks, also
+    /// while nobody takes the bytes: this is what keeps the snapshot alive. Dropping the future loses
+    /// nothing.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CaptureError> {
+        loop {
+            while self.hold.held() <= self.pace.prompt && !self.owed.is_empty() {
+                self.bridging = false;
+                self.acknowledge().await?;
+            }
+            let hold = Arc::clone(&self.hold);
+            let patience = self.server.timeout;
+            tokio::select! {
+                biased;
+                () = self.connection.lost() => return Err(Error::Disconnected.into()),
+                message = self.chunks.next() => match message {
+                    Some(message) => return self.received(message),
+                    None => return Err(Error::Disconnected.into()),
+                },
+                () = hold.freed.notified(), if !self.owed.is_empty() => {}
+                () = sleep_until(self.last_sign + self.pace.interval), if !self.owed.is_empty() => {
+                    let many = if self.bridging { 1 } else { self.pace.first };
+                    self.bridging = true;
+                    for _ in 0..many {
+                        self.acknowledge().await?;
+                    }
+                }
+                () = sleep_until(self.last_sign + patience), if self.owed.is_empty() => {
+                    return Err(CaptureError::Idle(patience));
+                }
+            }
+        }
+    }
+
+    fn received(&mut self, message: Message) -> Result<Option<Bytes>, CaptureError> {
+        self.last_sign = Instant::now();
+        if message.payload.is_empty() {
+            return ended(&message);
+        }
+        match &message.reply {
+            // The last, partial chunk is neither numbered nor acknowledged.
+            None => self.partial_came = true,
+            Some(reply) => {
+                let came = reply.rsplit('.').next().and_then(|index| index.parse().ok()).unwrap_or(0);
+                if came != self.next_index || self.partial_came {
+                    return Err(CaptureError::Gap { expected: self.next_index, came });
+                }
+                self.next_index += 1;
+                self.owed.push_back(reply.clone());
+            }
+        }
+        if self.hold.held() + message.payload.len() > self.pace.limit {
+            return Err(CaptureError::ReaderStalled);
+        }
+        Ok(Some(self.hold.count(message.payload)))
+    }
+
+    async fn acknowledge(&mut self) -> Result<(), CaptureError> {
+        // Taken off only once it is on its way, so that a dropped future owes it still.
+        if let Some(subject) = self.owed.front() {
+            let sent = self.server.client.publish(subject.clone(), Bytes::new()).await;
+            sent.map_err(|_| Error::Disconnected)?;
+            self.owed.pop_front();
+            self.last_sign = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+fn ended(message: &Message) -> Result<Option<Bytes>, CaptureError> {
+    match message.status {
+        // No status at all is how old servers end every snapshot, and newer ones a small one.
+        None => Ok(None),
+        Some(status) if status.as_u16() == 204 => Ok(None),
+        Some(status) => {
+            let text = message.description.as_deref().unwrap_or_default();
+            let status = Printable::new(format!("{} {text}", status.as_u16()).trim()).to_string();
+            Err(CaptureError::Ended { status })
+        }
+    }
+}

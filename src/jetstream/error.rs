@@ -1,0 +1,123 @@
+//! What can go wrong between us and a server, in words for a person.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::names::Printable;
+
+/// A request that did not lead to what was asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No server answers there.
+    #[error("cannot reach {servers}: {cause}")]
+    Unreachable {
+        /// Where we tried.
+        servers: String,
+        /// What the network said.
+        cause: String,
+    },
+    /// The server does not let us in.
+    #[error("{servers} refuses us: {cause}")]
+    Refused {
+        /// Which server.
+        servers: String,
+        /// What it said.
+        cause: String,
+    },
+    /// The server runs without JetStream, or this account has none.
+    #[error("{servers} has no JetStream for this account: {cause}")]
+    NoJetStream {
+        /// Which server.
+        servers: String,
+        /// What it said.
+        cause: String,
+    },
+    /// A connection was lost in the middle of something that cannot be resumed.
+    #[error("the connection to the server was lost")]
+    Disconnected,
+    /// No answer within the limit.
+    #[error("no answer to {request} within {} s", limit.as_secs())]
+    TimedOut {
+        /// Which request (its subject's last part).
+        request: String,
+        /// How long we waited.
+        limit: Duration,
+    },
+    /// The server answered with an error.
+    #[error("{}", .0.text())]
+    Api(ApiError),
+    /// The server answered with something that is not an answer.
+    #[error("cannot understand the answer to {request}: {what}")]
+    Answer {
+        /// Which request.
+        request: String,
+        /// What is wrong with the answer.
+        what: String,
+    },
+}
+
+impl Error {
+    /// What to do about it, where a person can.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Unreachable { .. } => Some("is the server running, and is the URL right (-s, CHATTO_NATS_CLIENT_URL, chatto.toml)?".into()),
+            Error::Refused { .. } => Some("check the token, or the user and password (--token-file, --user with --password-file, CHATTO_NATS_CLIENT_…, chatto.toml)".into()),
+            Error::NoJetStream { .. } => Some("start nats-server with JetStream (-js), or enable it for this account".into()),
+            Error::TimedOut { .. } => Some("the stream may have no leader, or the server be busy: try again, or with a larger --timeout".into()),
+            Error::Api(api) => api.hint(),
+            Error::Disconnected | Error::Answer { .. } => None,
+        }
+    }
+
+    /// Whether another try may succeed without anybody doing anything.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Error::Disconnected | Error::TimedOut { .. } | Error::Unreachable { .. } => true,
+            Error::Api(api) => api.code == 503,
+            _ => false,
+        }
+    }
+}
+
+/// The `error` object of a JetStream API response.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct ApiError {
+    /// An HTTP-like code.
+    #[serde(default)]
+    pub code: u16,
+    /// NATS's own number (`errors.json` of nats-server).
+    #[serde(default)]
+    pub err_code: u32,
+    /// A text for people.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// `JSStreamNotFoundErr`.
+pub const STREAM_NOT_FOUND: u32 = 10059;
+/// `JSStreamNameExistRestoreFailedErr`.
+pub const STREAM_EXISTS: u32 = 10130;
+/// `JSNotEnabledErr` and `JSNotEnabledForAccountErr`.
+pub const NOT_ENABLED: [u32; 2] = [10076, 10039];
+
+impl ApiError {
+    fn text(&self) -> String {
+        format!("the server answers: {} ({})", Printable::new(&self.description), self.err_code)
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self.err_code {
+            10074 => Some("the cluster has too few servers for these replicas: give --replicas N".into()),
+            10025 => Some(
+                "this server does not know a field of the stream's configuration: restore into the version that the dump came from, or a newer one"
+                    .into(),
+            ),
+            10047 | 10023 | 10028 | 10077 => {
+                Some("raise the server's or the account's JetStream limits (max_file_store), or free space".into())
+            }
+            10005 => Some("the cluster has no server that fits the stream's placement".into()),
+            _ => None,
+        }
+    }
+}

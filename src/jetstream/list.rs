@@ -1,0 +1,170 @@
+//! Every stream of the account, however many, and those that the server knows of but cannot show.
+//!
+//! `STREAM.NAMES` pages by 1,024 and `STREAM.LIST` by 256; both give `total`. In a cluster the list
+//! comes from the streams' leaders, so a stream without one is on the first list and not on the
+//! second: for a backup that is a failure, never an omission.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::api::parsed;
+use super::{Error, Server};
+use crate::names::{Printable, StreamName};
+
+/// All streams of an account.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Those that can be captured, by name.
+    pub streams: Vec<Listed>,
+    /// Those that exist and cannot, by name.
+    pub unavailable: Vec<Unavailable>,
+}
+
+/// One stream as it was when it was listed.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its name.
+    pub name: StreamName,
+    /// Whether it lives in memory only.
+    pub in_memory: bool,
+    /// Its replicas.
+    pub replicas: u32,
+    /// How many messages it holds.
+    pub messages: u64,
+    /// Their size in bytes, with the store's overhead and without compression.
+    pub bytes: u64,
+    /// How many consumers it has.
+    pub consumers: u64,
+}
+
+/// A stream that exists and cannot be captured.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Its name, which may not be a valid one.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+#[derive(Deserialize)]
+struct NamesPage {
+    total: u64,
+    #[serde(default)]
+    streams: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct ListPage {
+    total: u64,
+    #[serde(default)]
+    streams: Option<Vec<ListItem>>,
+    #[serde(default)]
+    missing: Option<Vec<String>>,
+    #[serde(default)]
+    offline: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct ListItem {
+    config: Box<RawValue>,
+    state: ItemState,
+}
+
+#[derive(Deserialize)]
+struct ItemConfig {
+    name: String,
+    #[serde(default)]
+    storage: String,
+    #[serde(default)]
+    num_replicas: u32,
+}
+
+#[derive(Deserialize)]
+struct ItemState {
+    #[serde(default)]
+    messages: u64,
+    #[serde(default)]
+    bytes: u64,
+    #[serde(default)]
+    consumer_count: u64,
+}
+
+impl Server {
+    /// Lists every stream of the account, sorted by name.
+    pub async fn streams(&self) -> Result<Listing, Error> {
+        let mut found: BTreeMap<StreamName, Listed> = BTreeMap::new();
+        let mut unavailable: BTreeMap<String, String> = BTreeMap::new();
+        let mut offset = 0;
+        loop {
+            let page: ListPage = self.page("STREAM.LIST", offset).await?;
+            let items = page.streams.unwrap_or_default();
+            let missing = page.missing.unwrap_or_default();
+            let step = items.len() + missing.len();
+            let offline = page.offline.unwrap_or_default();
+            for name in missing {
+                let why = offline.get(&name).map(|reason| format!("offline: {}", Printable::new(reason)));
+                unavailable.insert(name, why.unwrap_or_else(|| "its leader does not answer".into()));
+            }
+            for item in items {
+                match listed(&item)? {
+                    Ok(stream) => drop(found.insert(stream.name.clone(), stream)),
+                    Err(bad) => drop(unavailable.insert(bad.name, bad.reason)),
+                }
+            }
+            offset += step as u64;
+            if offset >= page.total || step == 0 {
+                break;
+            }
+        }
+        for name in self.names().await? {
+            let known = StreamName::new(name.as_str()).is_ok_and(|valid| found.contains_key(&valid));
+            if !known {
+                unavailable.entry(name).or_insert_with(|| "the server knows it but does not list it".into());
+            }
+        }
+        // A stream whose leader was late on one page may have come on another.
+        unavailable.retain(|name, _| !found.keys().any(|known| known.as_str() == name));
+        let unavailable =
+            unavailable.into_iter().map(|(name, reason)| Unavailable { name, reason }).collect();
+        Ok(Listing { streams: found.into_values().collect(), unavailable })
+    }
+
+    async fn names(&self) -> Result<BTreeSet<String>, Error> {
+        let mut names = BTreeSet::new();
+        let mut offset = 0;
+        loop {
+            let page: NamesPage = self.page("STREAM.NAMES", offset).await?;
+            let streams = page.streams.unwrap_or_default();
+            offset += streams.len() as u64;
+            let done = offset >= page.total || streams.is_empty();
+            names.extend(streams);
+            if done {
+                return Ok(names);
+            }
+        }
+    }
+
+    async fn page<T: for<'a> Deserialize<'a>>(&self, request: &str, offset: u64) -> Result<T, Error> {
+        let answer = self.api(request, Bytes::from(format!("{{\"offset\":{offset}}}"))).await?;
+        parsed(request, &answer)
+    }
+}
+
+fn listed(item: &ListItem) -> Result<Result<Listed, Unavailable>, Error> {
+    let config: ItemConfig = serde_json::from_str(item.config.get())
+        .map_err(|e| Error::Answer { request: "STREAM.LIST".into(), what: e.to_string() })?;
+    Ok(match StreamName::new(config.name.as_str()) {
+        Ok(name) => Ok(Listed {
+            name,
+            in_memory: config.storage == "memory",
+            replicas: config.num_replicas.max(1),
+            messages: item.state.messages,
+            bytes: item.state.bytes,
+            consumers: item.state.consumer_count,
+        }),
+        Err(bad) => Err(Unavailable { name: config.name, reason: bad.to_string() }),
+    })
+}

@@ -1,0 +1,180 @@
+//! One stream restored from a snapshot's bytes, with a window of chunks under way.
+//!
+//! The protocol (nats-server, `server/jetstream_api.go`, `processStreamRestore`):
+//!
+//! | step | who | what |
+//! |---|---|---|
+//! | 1 | we | request `STREAM.RESTORE.NAME` with `config` and `state` |
+//! | 2 | server | answers with `deliver_subject` |
+//! | 3 | we | publish chunks there, each with a reply subject of its own |
+//! | 4 | server | answers each with an empty message (an ack) or with JSON (an error) |
+//! | 5 | we | publish an empty chunk: commit |
+//! | 6 | server | answers it with the stream's `config` and `state`, or an error |
+//!
+//! Waiting for each ack before the next chunk would cost a round trip a chunk; order is kept with
+//! many under way. After 5 s without a chunk the server drops the restore without a word.
+
+use std::time::Duration;
+
+use async_nats::{Message, StatusCode, Subject, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::timeout;
+
+use super::api::{StreamReply, checked, parsed};
+use super::connect::LossWatch;
+use super::{Error, Server};
+use crate::names::StreamName;
+
+/// The largest chunk sent, in bytes, where the server takes messages of that size.
+const CHUNK: usize = 512 << 10;
+
+/// How many chunks are under way at once.
+const WINDOW: u64 = 16;
+
+/// How often a restore must hear from us; a server gives up after 5 s.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// How long a server may take to make a stream of what it was sent.
+const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
+
+/// A restore under way. Nothing is there for other clients to see before the commit, except what a
+/// NATSARC1 snapshot has brought so far.
+pub struct Restore {
+    server: Server,
+    connection: LossWatch,
+    to: Subject,
+    inbox: String,
+    replies: Subscriber,
+    sent: u64,
+    acked: u64,
+    chunk: usize,
+}
+
+/// Why a restore failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RestoreError {
+    /// The server refused or fell silent.
+    #[error(transparent)]
+    Request(#[from] Error),
+    /// The server no longer listens for chunks.
+    #[error("the server dropped the restore")]
+    Dropped,
+}
+
+#[derive(Deserialize)]
+struct Begun {
+    deliver_subject: String,
+}
+
+impl Restore {
+    /// Asks the server to begin. `config` and `state` are JSON.
+    pub async fn begin(
+        server: &Server,
+        stream: &StreamName,
+        config: &RawValue,
+        state: &RawValue,
+    ) -> Result<Restore, RestoreError> {
+        let connection = server.watch_for_loss();
+        let request = format!("STREAM.RESTORE.{}", stream.as_str());
+        let body = format!("{{\"config\":{},\"state\":{}}}", config.get(), state.get());
+        let answer = server.api(&request, Bytes::from(body)).await?;
+        let begun: Begun = parsed(&request, &answer)?;
+        let inbox = server.client.new_inbox();
+        let replies = server
+            .client
+            .subscribe(format!("{inbox}.*"))
+            .await
+            .map_err(|e| Error::Answer { request: "a subscription".into(), what: e.to_string() })?;
+        Ok(Restore {
+            server: server.clone(),
+            connection,
+            to: begun.deliver_subject.into(),
+            inbox,
+            replies,
+            sent: 0,
+            acked: 0,
+            chunk: CHUNK.min(server.max_payload()).max(1),
+        })
+    }
+
+    /// Sends `bytes` in chunks that fit the server; returns when the last of them is under way.
+    pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), RestoreError> {
+        while !bytes.is_empty() {
+            let chunk = bytes.split_to(bytes.len().min(self.chunk));
+            while self.sent - self.acked >= WINDOW {
+                self.wait_for_ack().await?;
+            }
+            self.publish(chunk).await?;
+        }
+        // Errors are noticed early, not only when the window is full.
+        while self.sent > self.acked {
+            match futures_util::FutureExt::now_or_never(self.replies.next()) {
+                Some(Some(message)) => self.acknowledged(&message)?,
+                Some(None) => return Err(Error::Disconnected.into()),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the restored stream real, and gives the server's word on it. To be called only when what
+    /// was sent has been proven whole.
+    pub async fn commit(mut self) -> Result<StreamReply, RestoreError> {
+        while self.sent > self.acked {
+            self.wait_for_ack().await?;
+        }
+        self.publish(Bytes::new()).await?;
+        let message = self.reply(COMMIT_LIMIT).await?;
+        Ok(parsed("the commit of a restore", &message.payload)?)
+    }
+
+    /// Makes the server give up at once, where it would otherwise wait for 5 s: a frame of a type that
+    /// no S2 stream has.
+    pub async fn abort(mut self) {
+        const RESERVED_FRAME: &[u8] = &[0x02, 0, 0, 0];
+        // Whatever comes of it, the caller looks at what the server holds.
+        if self.publish(Bytes::from_static(RESERVED_FRAME)).await.is_ok() {
+            while self.sent > self.acked && self.wait_for_ack().await.is_ok() {}
+        }
+    }
+
+    async fn publish(&mut self, chunk: Bytes) -> Result<(), RestoreError> {
+        self.sent += 1;
+        let reply = format!("{}.{}", self.inbox, self.sent);
+        let sent = self.server.client.publish_with_reply(self.to.clone(), reply, chunk).await;
+        Ok(sent.map_err(|_| Error::Disconnected)?)
+    }
+
+    async fn wait_for_ack(&mut self) -> Result<(), RestoreError> {
+        let message = self.reply(self.server.timeout).await?;
+        self.acknowledged(&message)
+    }
+
+    fn acknowledged(&mut self, message: &Message) -> Result<(), RestoreError> {
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(RestoreError::Dropped);
+        }
+        if !message.payload.is_empty() {
+            checked("a chunk of a restore", &message.payload)?;
+        }
+        self.acked += 1;
+        Ok(())
+    }
+
+    async fn reply(&mut self, limit: Duration) -> Result<Message, RestoreError> {
+        let request = || "a chunk of a restore".to_string();
+        tokio::select! {
+            biased;
+            () = self.connection.lost() => Err(Error::Disconnected.into()),
+            message = timeout(limit, self.replies.next()) => match message {
+                Ok(Some(m)) if m.status == Some(StatusCode::NO_RESPONDERS) => Err(RestoreError::Dropped),
+                Ok(Some(message)) => Ok(message),
+                Ok(None) => Err(Error::Disconnected.into()),
+                Err(_) => Err(Error::TimedOut { request: request(), limit }.into()),
+            },
+        }
+    }
+}
