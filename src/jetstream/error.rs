@@ -70,6 +70,11 @@ impl Error {
         }
     }
 
+    /// Whether somebody else's stream stands where one was to be restored.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Error::Api(api) if api.err_code == STREAM_EXISTS)
+    }
+
     /// Whether another try may succeed without anybody doing anything.
     pub fn is_passing(&self) -> bool {
         match self {
@@ -96,6 +101,8 @@ pub struct ApiError {
 
 /// `JSStreamNotFoundErr`.
 pub const STREAM_NOT_FOUND: u32 = 10059;
+/// `JSStreamNameExistRestoreFailedErr`.
+pub const STREAM_EXISTS: u32 = 10130;
 /// `JSNotEnabledErr` and `JSNotEnabledForAccountErr`.
 pub const NOT_ENABLED: [u32; 2] = [10076, 10039];
 

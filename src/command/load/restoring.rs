@@ -145,10 +145,15 @@ impl Restoring {
     pub async fn commit(&mut self) -> Result<Option<StreamReply>, RestoringError> {
         self.begin().await?;
         self.send_until(self.came).await?;
-        match &mut self.restore {
-            Some(restore) => Ok(Some(restore.commit().await?)),
-            None => Ok(None),
+        let Some(restore) = &mut self.restore else { return Ok(None) };
+        let committed = restore.commit().await;
+        if let Err(RestoreError::Request(error)) = &committed
+            && error.is_taken()
+        {
+            // Somebody made a stream of this name meanwhile: what is there is theirs.
+            self.begun = false;
         }
+        Ok(Some(committed?))
     }
 
     /// Tells the server to forget what it was sent.

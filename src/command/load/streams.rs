@@ -459,7 +459,7 @@ impl Loading {
         let deadline = Instant::now() + SETTLE;
         let mut state = parse(&reply.state)?;
         loop {
-            let difference = difference(&state, proven, current.traits.may_expire);
+            let difference = difference(&state, &proven.contents, current.traits.may_expire);
             let Some(text) = difference else { break };
             if Instant::now() >= deadline {
                 return Err(text);
