@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
 
@@ -29,7 +30,7 @@ const READS_NATSARC1: Version = Version(2, 15, 0);
 /// state.
 const READS_TAR: Version = Version(2, 10, 0);
 
-/// The most bytes of a snapshot that waits in memory because its `backup.json` comes later.
+/// The most bytes of snapshots that wait in memory because their `backup.json` comes later.
 const DESCRIBED_LATER_MAX: usize = 32 << 20;
 
 /// How long a restored stream may take to show what was restored; a cluster's answer can be early.
@@ -60,8 +61,8 @@ pub(super) struct Loading {
     manifest: Option<Manifest>,
     /// Descriptions that came and whose snapshots have not.
     described: BTreeMap<StreamName, Vec<u8>>,
-    /// A snapshot whose description has not come: its pieces.
-    early: Option<Early>,
+    /// Snapshots whose descriptions have not come.
+    early: Early,
     current: Option<Current>,
     done: BTreeMap<StreamName, Proven>,
     /// Streams that did not make it, with the worst exit code they call for.
@@ -71,9 +72,12 @@ pub(super) struct Loading {
     has_keys: bool,
 }
 
+/// Snapshots that came before their descriptions, as another tar may have packed them.
+#[derive(Default)]
 struct Early {
-    stream: StreamName,
-    pieces: Vec<bytes::Bytes>,
+    pieces: BTreeMap<StreamName, Vec<Bytes>>,
+    /// The one that is coming now.
+    coming: Option<StreamName>,
     size: usize,
 }
 
@@ -104,7 +108,7 @@ impl Loading {
             listed: None,
             manifest: None,
             described: BTreeMap::new(),
-            early: None,
+            early: Early::default(),
             current: None,
             done: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -173,13 +177,20 @@ impl Loading {
                     None => self.described(stream, json).await?,
                 }
             }
-            Event::Snapshot(stream) => match self.described.remove(&stream) {
-                Some(json) => self.begin(stream, None, &json).await?,
-                None => self.early = Some(Early { stream, pieces: Vec::new(), size: 0 }),
-            },
+            Event::Snapshot(stream) => {
+                self.end_of_attempt().await?;
+                match self.described.remove(&stream) {
+                    Some(json) => self.begin(stream, None, &json).await?,
+                    None => self.early.coming = Some(stream),
+                }
+            }
             Event::Sums => {}
             Event::Bytes(bytes) => self.bytes(bytes).await?,
-            Event::SnapshotEnd => self.finish().await?,
+            Event::SnapshotEnd => match self.early.coming.take() {
+                // A snapshot of no bytes is one too, if a strange one.
+                Some(stream) => drop(self.early.pieces.entry(stream).or_default()),
+                None => self.finish().await?,
+            },
             Event::Abandoned { stream, attempt, reason } => {
                 let reason = Printable::new(&reason);
                 self.messages.detail(&format!("stream {stream}: attempt {attempt} was abandoned: {reason}"));
@@ -247,17 +258,16 @@ impl Loading {
     }
 
     async fn described(&mut self, stream: StreamName, json: Vec<u8>) -> anyhow::Result<()> {
-        match self.early.take_if(|early| early.stream == stream) {
-            None => drop(self.described.insert(stream, json)),
-            Some(early) => {
-                self.begin(stream, None, &json).await?;
-                for piece in early.pieces {
-                    self.bytes(piece).await?;
-                }
-                self.finish().await?;
-            }
+        let Some(pieces) = self.early.pieces.remove(&stream) else {
+            self.described.insert(stream, json);
+            return Ok(());
+        };
+        self.begin(stream, None, &json).await?;
+        for piece in pieces {
+            self.early.size = self.early.size.saturating_sub(piece.len());
+            self.bytes(piece).await?;
         }
-        Ok(())
+        self.finish().await
     }
 
     async fn begin(&mut self, stream: StreamName, attempt: Option<u32>, json: &[u8]) -> anyhow::Result<()> {
@@ -293,18 +303,18 @@ impl Loading {
         Ok(())
     }
 
-    async fn bytes(&mut self, bytes: bytes::Bytes) -> anyhow::Result<()> {
-        if let Some(early) = &mut self.early {
-            early.size += bytes.len();
-            if early.size > DESCRIBED_LATER_MAX {
-                return Err(Failure::new(
-                    Exit::Failed,
-                    format!("stream {}: its snapshot comes before its backup.json, and is too large to wait for it", early.stream),
-                )
-                .hint("pack the archive again so that backup.json comes first")
-                .into());
+    async fn bytes(&mut self, bytes: Bytes) -> anyhow::Result<()> {
+        if let Some(stream) = &self.early.coming {
+            self.early.size += bytes.len();
+            if self.early.size > DESCRIBED_LATER_MAX {
+                let what = format!(
+                    "stream {stream}: its snapshot comes before its backup.json, and is too large to wait"
+                );
+                return Err(Failure::new(Exit::Failed, what)
+                    .hint("pack the archive again with each stream's backup.json before its stream.tar.s2")
+                    .into());
             }
-            early.pieces.push(bytes);
+            self.early.pieces.entry(stream.clone()).or_default().push(bytes);
             return Ok(());
         }
         let Some(current) = self.current.as_mut().filter(|current| !current.over) else { return Ok(()) };
@@ -548,6 +558,9 @@ impl Loading {
             .into());
         }
         self.manifest_agrees();
+        for stream in std::mem::take(&mut self.early.pieces).into_keys() {
+            self.fail(&stream, Exit::Damaged, "the archive holds its snapshot and not its backup.json");
+        }
         for stream in self.unseen() {
             self.fail(&stream, Exit::Damaged, "the archive lists it and does not hold it");
         }
