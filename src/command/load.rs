@@ -23,7 +23,7 @@ use self::streams::{Loading, Wishes};
 use super::{Failure, session};
 use crate::chatto::config::{Auth, Connection};
 use crate::cli::{self, Conflict};
-use crate::envelope::Given;
+use crate::envelope::{self, Given};
 use crate::exit::Exit;
 use crate::jetstream::private_server::{self, PrivateServer};
 use crate::names::StreamName;
@@ -60,6 +60,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         let server = session::connect(&connection, &options.connect, PROGRAM).await?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
+        envelope::signals_are_handled();
         let listing = server.streams().await.context("cannot list the streams")?;
         let described = listing.streams.into_iter().map(|stream| (stream.name.clone(), Some(stream)));
         let others = listing.unavailable.into_iter().filter_map(|stream| StreamName::new(stream.name).ok());
