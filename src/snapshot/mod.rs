@@ -21,12 +21,16 @@ mod entries;
 mod fault;
 mod frames;
 mod index;
+#[cfg(test)]
+mod made;
 mod natsarc;
 mod progress;
 mod promise;
 mod sums;
 pub mod tally;
 mod tarball;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io::Read;
