@@ -47,8 +47,9 @@ const INDEX_MAGIC: u8 = 11;
 const INDEX_VERSIONS: std::ops::RangeInclusive<u8> = 1..=4;
 const SET_MAGIC: u8 = 22;
 const BLOCK_MAGIC: u8 = 22;
-/// The most deleted sequences that one block may have: 64 times the records that fit into the largest block.
-const MAX_DELETED: u64 = 1 << 24;
+/// The most deleted sequences that one block may have: fifteen times the records that fit into the
+/// largest block (8 MiB) when all are empty.
+const MAX_DELETED: u64 = 1 << 22;
 
 /// Reads `msgs/index.db`, of `size` bytes.
 pub fn read<R: Read>(

@@ -164,8 +164,11 @@ impl Entry {
     }
 
     fn json<R: Read>(&self, content: &mut Content<R>) -> Result<Vec<u8>, Fault> {
-        if self.headers != 0 || self.payload > MAX_JSON {
+        if self.headers != 0 {
             return Err(content.damaged("an entry's length"));
+        }
+        if self.payload > MAX_JSON {
+            return Err(content.unsupported("a consumer's state is too long"));
         }
         let mut json = Vec::new();
         content.pass(self.payload, |bytes| json.extend_from_slice(bytes))?;
