@@ -21,6 +21,7 @@ mod entries;
 mod fault;
 mod frames;
 mod index;
+mod leb128;
 #[cfg(test)]
 mod made;
 mod natsarc;
