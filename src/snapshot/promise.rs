@@ -82,6 +82,10 @@ pub(super) struct State {
 impl Contents {
     /// Whether the content keeps the promise. A stream that grew meanwhile may hold more, never less.
     ///
+    /// Less is not always damage: a server of 2.15 or later leaves out what was overwritten or trimmed while it
+    /// sent the snapshot, without the newer message in its place. A key-value bucket in use loses keys that way,
+    /// so the answer is another attempt all the same.
+    ///
     /// Consumers are not compared: a promise counts those that live in memory, and those that nobody
     /// asked for. That none is missing follows from the snapshot's end having been read.
     pub fn agrees_with(&self, promise: &Promise) -> Result<(), Shortfall> {

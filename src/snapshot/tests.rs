@@ -222,6 +222,16 @@ fn without_an_index_records_and_promise_decide() {
 }
 
 #[test]
+fn blocks_that_overlap_in_an_index_are_not_counted_twice() {
+    let index = index([6, 1, 3], &[(1, 3, &[]), (1, 3, &[])]);
+    let snapshot = tarball(&[("msgs/1.blk", messages(1, 1..=3)), ("msgs/index.db", index)]);
+    let promise = Promise { messages: 6, first_seq: 1, last_seq: 3, ..Promise::default() };
+    let held = inspect(&s(), &promise, s2(&snapshot, 100).as_slice()).unwrap();
+    assert_eq!(held.messages, 3);
+    assert!(held.agrees_with(&promise).is_err());
+}
+
+#[test]
 fn what_the_index_lists_and_the_blocks_lack_is_damage() {
     let index = index([5, 1, 5], &[(1, 5, &[])]);
     let snapshot = tarball(&[("msgs/1.blk", messages(1, [1, 2, 3, 5])), ("msgs/index.db", index)]);
