@@ -1,1 +1,106 @@
-//! The edges.
+//! The edges: the standard streams and the words for a person. stdout is data, stderr is words.
+//! Knows nothing of what is said.
+//!
+//! What holds at the terminal, for every program:
+//!
+//! - Binary data is neither written to a terminal nor read from one: refused before anything else.
+//! - An error is one line, `PROGRAM: error: …`, and a line `PROGRAM: hint: …` where the reader can act.
+//! - Success is silent, unless stderr is a terminal or `-v` was given.
+//! - Names from a server or an archive are escaped (`names::Printable`) before they come here.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+
+/// How much a program says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors only (`-q`).
+    Quiet,
+    /// Errors and warnings; on a terminal also a closing line.
+    Normal,
+    /// Everything that happens (`-v`).
+    Verbose,
+}
+
+/// Where a program's words go.
+#[derive(Clone, Copy, Debug)]
+pub struct Messages {
+    program: &'static str,
+    verbosity: Verbosity,
+    terminal: bool,
+}
+
+impl Messages {
+    /// Words of `program` on stderr.
+    pub fn new(program: &'static str, verbosity: Verbosity) -> Self {
+        Messages { program, verbosity, terminal: io::stderr().is_terminal() }
+    }
+
+    /// Something failed; always said.
+    pub fn error(&self, text: &str) {
+        self.line("error", text);
+    }
+
+    /// What the reader can do about the error just said.
+    pub fn hint(&self, text: &str) {
+        self.line("hint", text);
+    }
+
+    /// Something is done, but not as one might think; said unless `-q`.
+    pub fn warning(&self, text: &str) {
+        if self.verbosity > Verbosity::Quiet {
+            self.line("warning", text);
+        }
+    }
+
+    /// What was done as a whole; said on a terminal or with `-v`.
+    pub fn closing(&self, text: &str) {
+        if self.verbosity == Verbosity::Verbose || (self.terminal && self.verbosity == Verbosity::Normal) {
+            self.plain(text);
+        }
+    }
+
+    /// A change that the user should know of even in a log; said unless `-q`.
+    pub fn notice(&self, text: &str) {
+        if self.verbosity > Verbosity::Quiet {
+            self.plain(text);
+        }
+    }
+
+    /// A step on the way; said with `-v`.
+    pub fn detail(&self, text: &str) {
+        if self.verbosity == Verbosity::Verbose {
+            self.plain(text);
+        }
+    }
+
+    // A stderr that cannot be written to is nobody's reason to stop a backup.
+    fn line(&self, kind: &str, text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{}: {kind}: {text}", self.program);
+    }
+
+    fn plain(&self, text: &str) {
+        let _ = writeln!(io::stderr().lock(), "{}: {text}", self.program);
+    }
+}
+
+/// stdout as a plain file: the standard library's own handle looks for line ends in binary data.
+pub fn stdout() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// stdin as a plain file, without a buffer that nobody asked for.
+pub fn stdin() -> io::Result<File> {
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+/// Whether stdout is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Whether stdin is a terminal.
+pub fn stdin_is_terminal() -> bool {
+    io::stdin().is_terminal()
+}

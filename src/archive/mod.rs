@@ -1,1 +1,72 @@
-//! The archive of chatto-archive(5).
+//! The archive of chatto-archive(5): a plain POSIX tar of JetStream snapshots that can be written
+//! and read in one pass, through a pipe, in constant memory.
+//!
+//! Knows no NATS, nothing of what a snapshot holds, and nothing of compression or encryption: bytes
+//! in, bytes out. The layout lies in [`name`], the 512-byte headers in [`header`], and the rules of
+//! what may follow what in [`ledger`], which [`Writer`] and [`Reader`] share, so that the one cannot
+//! write what the other refuses.
+//!
+//! The reader believes nothing: it takes archives that anybody may have made. What it promises is that
+//! an archive which it read to the end ([`Reader::finish`]) had an end, and that every byte which has a
+//! sum agreed with it.
+
+mod digest;
+mod error;
+mod header;
+mod index;
+mod ledger;
+mod manifest;
+mod member;
+mod name;
+mod reader;
+mod sums;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use digest::Digest;
+pub use error::Error;
+pub use index::{Index, IndexedStream, Server};
+pub use manifest::{Kind, Manifest, ManifestStream, Stats};
+pub use reader::{Body, Ended, Entry, Layout, Reader};
+pub use writer::{Writer, write_keys};
+
+/// The bytes of one part of a snapshot that flows through without its size being known: 8 MiB. Only
+/// the last part of an attempt may be smaller.
+pub const PART_SIZE: usize = 8 << 20;
+
+/// The most bytes that one entry may have: 64 GiB, which is also what `chatto restore` accepts.
+/// Anything larger must travel in parts.
+pub const MAX_ENTRY: u64 = 64 << 30;
+
+/// The most bytes of all entries together in an archive that is not ours: 1 TiB, as in `chatto restore`.
+pub const MAX_FOREIGN_TOTAL: u64 = 1 << 40;
+
+/// The most entries in an archive that is not ours, as in `chatto restore`.
+pub const MAX_FOREIGN_ENTRIES: u64 = 100_000;
+
+/// The most files and directories in an archive of ours (2^24, or 128 TiB of parts). The reader
+/// remembers 33 bytes a part, so this bounds its memory.
+pub const MAX_ENTRIES: u64 = 1 << 24;
+
+/// The most streams in an archive.
+pub const MAX_STREAMS: usize = 1_000_000;
+
+/// The most bytes that the paths of files which are none of ours may have together.
+pub const MAX_OTHER_PATHS: usize = 16 << 20;
+
+/// The most bytes of one stream's `backup.json`.
+pub const MAX_BACKUP_JSON: u64 = 16 << 20;
+
+/// The most bytes of `index.json` and of `manifest.json`.
+pub const MAX_LIST_JSON: u64 = 256 << 20;
+
+/// The most bytes of an `abandoned.json`.
+pub const MAX_ABANDONED_JSON: u64 = 64 << 10;
+
+/// The most bytes of a PAX extended header.
+pub const MAX_PAX: u64 = 64 << 10;
+
+/// The most bytes of a path, whichever tar extension carries it.
+pub const MAX_PATH: u64 = 8 << 10;

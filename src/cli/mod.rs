@@ -1,1 +1,88 @@
-//! Options.
+//! The options of every program, as data. No I/O happens here, so that tests and documentation checks
+//! can import it.
+
+mod dump;
+mod load;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::names::Glob;
+use crate::terminal::Verbosity;
+
+pub use dump::Dump;
+pub use load::{Conflict, Load};
+
+/// Where the server is and how to be let in; every program that talks to one has these.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub struct Connect {
+    /// Chatto's configuration file [default: chatto.toml, if it is there]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// NATS server, or a comma-separated list of a cluster's
+    #[arg(short = 's', long = "server", value_name = "URL")]
+    pub server: Option<String>,
+    /// User name
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// File that holds the user's password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// File that holds a token
+    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    pub token_file: Option<PathBuf>,
+    /// How long to wait for the server's next sign
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
+/// How much to say; every program has these.
+#[derive(Debug, Args)]
+pub struct Say {
+    /// Say what happens, stream by stream
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Say {
+    /// The two flags as one value.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        }
+    }
+}
+
+/// Which streams of all that are there.
+#[derive(Debug, Args)]
+pub struct Select {
+    /// Only streams whose name matches; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub stream: Vec<Glob>,
+    /// Not those whose name matches; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<Glob>,
+}
+
+impl Select {
+    /// Whether `name` is selected.
+    pub fn selects(&self, name: &crate::names::StreamName) -> bool {
+        (self.stream.is_empty() || self.stream.iter().any(|glob| glob.matches(name)))
+            && !self.exclude.iter().any(|glob| glob.matches(name))
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(n) if n > 0.0 && n <= 86_400.0 => Ok(Duration::from_secs_f64(n)),
+        _ => Err("not a number of seconds between 0 and 86400".into()),
+    }
+}

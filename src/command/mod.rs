@@ -1,1 +1,11 @@
-//! The programs.
+//! The programs: one file each, that reads like the DESCRIPTION of its man page and joins the rooms
+//! that know nothing of one another.
+
+pub mod dump;
+// pub mod load;
+
+mod proof;
+mod report;
+mod session;
+
+pub use report::{Failure, main};

@@ -33,10 +33,24 @@ use crate::names::{Printable, StreamName};
 /// one; before, it waits 2 s for the outstanding bytes to fall below a fixed window of 8 MiB.
 const PACED_BY_CHUNK: Version = Version(2, 12, 5);
 
-/// How a stalled pipe is bridged, for one kind of server.
+/// What may be held of a capture from a server with a fixed window, at least: such a server sends 8 MiB
+/// ahead of the acks, and up to as much again when they had come in a burst.
+pub const FIXED_WINDOW_BUFFER: usize = 32 << 20;
+
+/// How long a server may check a stream (`jsck`) before it answers.
+const CHECK_LIMIT: Duration = Duration::from_secs(3600);
+
+/// How acks are paced, and how a stalled pipe is bridged, for one kind of server.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
+    /// The size of a chunk, in bytes.
     chunk: usize,
+    /// The window asked for, in bytes.
+    window: usize,
+    /// Up to here chunks are acknowledged as they come, in bytes held.
+    prompt: usize,
+    /// Beyond this the capture is let go, in bytes held.
+    limit: usize,
     /// How long acks may be withheld.
     interval: Duration,
     /// How many acks are given the first time: an old server may be some chunks past its window.
@@ -44,12 +58,24 @@ struct Pace {
 }
 
 impl Pace {
-    fn of(version: Option<Version>) -> Pace {
+    fn of(version: Option<Version>, buffer: usize) -> Pace {
         match version {
-            Some(v) if v < PACED_BY_CHUNK => {
-                Pace { chunk: 64 << 10, interval: Duration::from_millis(500), first: 10 }
-            }
-            _ => Pace { chunk: 128 << 10, interval: Duration::from_secs(2), first: 1 },
+            Some(v) if v < PACED_BY_CHUNK => Pace {
+                chunk: 64 << 10,
+                window: 0,
+                prompt: buffer / 4,
+                limit: buffer.max(FIXED_WINDOW_BUFFER),
+                interval: Duration::from_millis(500),
+                first: 10,
+            },
+            _ => Pace {
+                chunk: 128 << 10,
+                window: buffer / 4,
+                prompt: buffer / 2,
+                limit: buffer,
+                interval: Duration::from_secs(2),
+                first: 1,
+            },
         }
     }
 }
@@ -59,14 +85,12 @@ impl Pace {
 pub struct Snapshotting {
     /// Leave the consumers out.
     pub no_consumers: bool,
+    /// Let the server check every message first (`jsck`).
+    pub check: bool,
     /// Counts what arrived and is still in memory.
     pub hold: Arc<Hold>,
-    /// Up to here chunks are acknowledged as they come, in bytes.
-    pub prompt: usize,
-    /// Beyond this the capture is let go, in bytes.
-    pub limit: usize,
-    /// The window asked for, in bytes.
-    pub window: usize,
+    /// How much may be held, in bytes. A server with a fixed window may need [`FIXED_WINDOW_BUFFER`].
+    pub buffer: usize,
 }
 
 /// A snapshot under way.
@@ -78,7 +102,7 @@ pub struct Capture {
     owed: VecDeque<Subject>,
     next_index: u64,
     partial_came: bool,
-    how: Snapshotting,
+    hold: Arc<Hold>,
     pace: Pace,
     bridging: bool,
     last_sign: Instant,
@@ -120,7 +144,7 @@ impl Capture {
         how: Snapshotting,
     ) -> Result<Capture, CaptureError> {
         let connection = server.watch_for_loss();
-        let pace = Pace::of(server.version());
+        let pace = Pace::of(server.version(), how.buffer);
         let inbox = server.client.new_inbox();
         let chunks = server
             .client
@@ -132,9 +156,11 @@ impl Capture {
             "deliver_subject": inbox,
             "no_consumers": how.no_consumers,
             "chunk_size": pace.chunk,
-            "window_size": how.window,
+            "window_size": pace.window,
+            "jsck": how.check,
         });
-        let answer = server.api(&request, Bytes::from(body.to_string())).await?;
+        let patience = if how.check { server.timeout.max(CHECK_LIMIT) } else { server.timeout };
+        let answer = server.api_within(&request, Bytes::from(body.to_string()), patience).await?;
         let reply = parsed(&request, &answer)?;
         Ok(Capture {
             server: server.clone(),
@@ -144,7 +170,7 @@ impl Capture {
             owed: VecDeque::new(),
             next_index: 1,
             partial_came: false,
-            how,
+            hold: how.hold,
             pace,
             bridging: false,
             last_sign: Instant::now(),
@@ -166,11 +192,11 @@ impl Capture {
     /// nothing.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CaptureError> {
         loop {
-            while self.how.hold.held() <= self.how.prompt && !self.owed.is_empty() {
+            while self.hold.held() <= self.pace.prompt && !self.owed.is_empty() {
                 self.bridging = false;
                 self.acknowledge().await?;
             }
-            let hold = Arc::clone(&self.how.hold);
+            let hold = Arc::clone(&self.hold);
             let patience = self.server.timeout;
             tokio::select! {
                 biased;
@@ -211,10 +237,10 @@ impl Capture {
                 self.owed.push_back(reply.clone());
             }
         }
-        if self.how.hold.held() + message.payload.len() > self.how.limit {
+        if self.hold.held() + message.payload.len() > self.pace.limit {
             return Err(CaptureError::ReaderStalled);
         }
-        Ok(Some(self.how.hold.count(message.payload)))
+        Ok(Some(self.hold.count(message.payload)))
     }
 
     async fn acknowledge(&mut self) -> Result<(), CaptureError> {

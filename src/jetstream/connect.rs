@@ -162,10 +162,15 @@ impl Server {
         &self.servers
     }
 
+    /// Whether the connection stands, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
     /// Waits, up to the time limit, until the connection stands again after a loss.
     pub async fn reconnected(&self) -> bool {
         let deadline = tokio::time::Instant::now() + self.timeout;
-        while self.client.connection_state() != async_nats::connection::State::Connected {
+        while !self.is_connected() {
             if tokio::time::Instant::now() >= deadline {
                 return false;
             }

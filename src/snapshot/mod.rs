@@ -1,1 +1,111 @@
-//! What is inside a snapshot.
+//! What is inside a server's snapshot of a stream, and whether it is whole. Knows no server and no
+//! archive: bytes go in, [`Contents`] or a [`Fault`] come out.
+//!
+//! A snapshot whose transfer succeeded can still be empty, cut, or hold the server's own error message
+//! instead of messages, and a server restores some of these without a word. So a snapshot counts only
+//! once [`inspect`] has read it to its end.
+//!
+//! ```text
+//! bytes ─ content (S2 frames) ─┬─ entries (tar) ─ tarball ─┬─ block ─┐
+//!                              │                           └─ index ─┴─ tally ─ Contents
+//!                              └─ natsarc ───────────────────────────────────── Contents
+//! ```
+//!
+//! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`](content::MAX_BLOCK) each), one config, and
+//! for the tar format the set of sequences (two bytes for each scattered message, a few bytes for a run;
+//! at most [`MAX_SETS`](tally::MAX_SETS)).
+
+mod block;
+pub mod content;
+mod entries;
+mod fault;
+mod frames;
+mod index;
+mod natsarc;
+mod progress;
+mod promise;
+mod sums;
+pub mod tally;
+mod tarball;
+
+use std::fmt;
+use std::io::Read;
+
+pub use fault::{Fault, Place};
+pub use frames::{Frames, PADDING};
+pub use progress::Progress;
+pub use promise::{BadPromise, Promise, Shortfall};
+
+use crate::names::StreamName;
+use content::Content;
+
+/// What a whole snapshot holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// The format it is in.
+    pub format: Format,
+    /// Live messages. Exact, unless the stream changed during the capture: then the promise decides
+    /// between what the server's index and what the records say.
+    pub messages: u64,
+    /// Messages that a restoring server may find, `messages` or more: those that a limit removed still
+    /// have their records, and a server that cannot use the index brings them back until it applies the
+    /// limits again.
+    pub records: u64,
+    /// The first sequence; one more than the last when there are no messages any more.
+    pub first_seq: u64,
+    /// The last sequence, whether or not its message is live.
+    pub last_seq: u64,
+    /// Sequences between first and last without a live message.
+    pub deleted: u64,
+    /// Consumers.
+    pub consumers: u64,
+    /// Bytes of the decompressed content.
+    pub bytes: u64,
+}
+
+/// The format of a snapshot. Displayed as the manifest names it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Of servers before 2.15.
+    #[default]
+    Tar,
+    /// Of servers from 2.15 on.
+    NatsArc1,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Format::Tar => "tar",
+            Format::NatsArc1 => "natsarc1",
+        })
+    }
+}
+
+/// Reads one snapshot to the end of `bytes` and checks all of it.
+///
+/// `promise` decides only what the bytes leave open: see [`Contents::messages`]. Whether it was kept is
+/// [`Contents::agrees_with`].
+///
+/// # Errors
+/// The first [`Fault`] met; the rest of `bytes` is then unread.
+pub fn inspect(stream: &StreamName, promise: &Promise, bytes: impl Read) -> Result<Contents, Fault> {
+    inspect_with(stream, promise, bytes, &Progress::new())
+}
+
+/// As [`inspect`], and says in `progress` how far it is.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_with(
+    stream: &StreamName,
+    promise: &Promise,
+    bytes: impl Read,
+    progress: &Progress,
+) -> Result<Contents, Fault> {
+    let mut content = Content::new(bytes, progress);
+    // The first byte tells: a tar begins with the name of its first file, and that is `meta.inf`, or
+    // `PaxHeaders.0/meta.inf` before it.
+    let natsarc = content.fill()?.first() == natsarc::MAGIC.first();
+    if natsarc { natsarc::read(&mut content) } else { tarball::read(&mut content, stream, promise) }
+}

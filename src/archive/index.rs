@@ -1,0 +1,80 @@
+//! `index.json`, the first file of an archive: what is coming, so that a reader can refuse before it
+//! changes anything.
+//!
+//! Ours alone; `chatto backup` writes none. Unknown fields are ignored on reading.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::manifest::{self, Kind};
+use crate::names::StreamName;
+
+/// The version of the index that this crate writes, and the newest that it reads.
+pub const VERSION: u64 = 1;
+
+/// `index.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// [`VERSION`].
+    pub version: u64,
+    /// When the dump began, in UTC; written with whole seconds.
+    pub created_at: Timestamp,
+    /// The program that wrote it, with its version.
+    pub generator: String,
+    /// Where the streams come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Server>,
+    /// Whether the bucket of encryption keys is among the streams.
+    pub include_keys: bool,
+    /// Every stream of the account, skipped ones too, in the order in which they come.
+    pub streams: Vec<IndexedStream>,
+}
+
+/// The server that an archive was taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its version, such as `2.14.5`.
+    pub version: String,
+    /// Its cluster's name; none on a single server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+}
+
+/// One stream of the [`Index`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexedStream {
+    /// The stream's name.
+    pub name: StreamName,
+    /// What it is, or [`Kind::Skipped`].
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// `file` or `memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
+    /// How many replicas it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// The messages that the server lists: an estimate, as the stream may change before its turn.
+    pub messages: u64,
+    /// The bytes that the server lists: an estimate, and before compression.
+    pub bytes: u64,
+    /// The snapshot's format, where it is known beforehand: `tar` or `natsarc1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// Why it is skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Index {
+    /// Reads an `index.json`.
+    ///
+    /// # Errors
+    /// [`Error::Newer`] for a later version, [`Error::Damaged`] for anything else that is no index.
+    pub fn from_json(json: &[u8]) -> Result<Self, Error> {
+        let index: Index = manifest::versioned("index.json", json, VERSION)?;
+        manifest::unique("index.json", index.streams.iter().map(|stream| &stream.name))?;
+        Ok(index)
+    }
+}

@@ -1,0 +1,359 @@
+//! What has come so far: the rules of which entry may follow which, and the sum of every file.
+//!
+//! The reader and the writer keep the same ledger, so the writer cannot make what the reader refuses. A
+//! sum may be known before its file (in an archive packed again by another tar) or after it (in ours);
+//! either way the two meet here once. A part costs 33 bytes, whatever its path.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::name::Name;
+use super::{Digest, MAX_ENTRIES, MAX_OTHER_PATHS, MAX_STREAMS};
+use crate::names::StreamName;
+
+/// What is known of one file.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Sum {
+    #[default]
+    Nothing,
+    /// The file has come, and this is its digest.
+    Came(Digest),
+    /// `SHA256SUMS` has this digest for it.
+    Listed(Digest),
+    /// Both, and they are equal.
+    Agreed,
+}
+
+/// Why an entry may not be where it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("comes twice")]
+    Twice,
+    #[error("SHA256SUMS lists it twice")]
+    ListedTwice,
+    #[error("SHA256SUMS lists its parts out of order")]
+    ListedOutOfOrder,
+    #[error("its bytes do not match SHA256SUMS")]
+    Mismatch,
+    #[error("comes where attempt-{0} should")]
+    NotThisAttempt(u32),
+    #[error("begins although attempt-{0} was neither finished nor abandoned")]
+    NotAbandoned(u32),
+    #[error("belongs to an attempt that is not open: it was abandoned, or something else came between")]
+    NotOpen,
+    #[error("comes where part {0} should: parts are missing or out of order")]
+    Gap(u32),
+    #[error("the stream comes both in one piece and in parts")]
+    BothForms,
+    #[error("is one stream too many: an archive has at most {MAX_STREAMS}")]
+    Streams,
+    #[error("is one attempt too many: an archive has at most {MAX_STREAMS}")]
+    Attempts,
+    #[error("is one entry too many: an archive has at most {MAX_ENTRIES}")]
+    Entries,
+    #[error("the paths of files that do not belong here have more than {MAX_OTHER_PATHS} bytes")]
+    OtherPaths,
+}
+
+/// One stream: its files and the state of its attempts.
+#[derive(Default)]
+struct Stream {
+    directory: bool,
+    backup: Sum,
+    snapshot: Sum,
+    attempts: BTreeMap<u32, Attempt>,
+    /// The attempt that came last, 0 before the first.
+    last_attempt: u32,
+    /// Whether that one was abandoned.
+    abandoned: bool,
+    /// Whether anything of a snapshot in one piece came.
+    whole: bool,
+}
+
+#[derive(Default)]
+struct Attempt {
+    directory: bool,
+    backup: Sum,
+    parts: Vec<Sum>,
+    abandoned: Sum,
+}
+
+/// The attempt that parts may be added to.
+struct Open {
+    stream: StreamName,
+    attempt: u32,
+    parts: u32,
+}
+
+/// What has come so far.
+#[derive(Default)]
+pub(super) struct Ledger {
+    streams: BTreeMap<StreamName, Stream>,
+    others: BTreeMap<String, Sum>,
+    directories: BTreeSet<String>,
+    other_bytes: usize,
+    attempts: usize,
+    entries: u64,
+    lines: u64,
+    open: Option<Open>,
+}
+
+impl Ledger {
+    /// `name` comes next: may it?
+    pub fn begin(&mut self, name: &Name) -> Result<(), Fault> {
+        self.order(name)?;
+        let twice = match name {
+            Name::Directory(path) => {
+                self.other_path(path)?;
+                !self.directories.insert(path.clone())
+            }
+            Name::StreamDirectory(stream) => std::mem::replace(&mut self.stream(stream)?.directory, true),
+            Name::AttemptDirectory(stream, attempt) => {
+                std::mem::replace(&mut self.attempt(stream, *attempt)?.directory, true)
+            }
+            file => matches!(self.sum(file)?, Sum::Came(_) | Sum::Agreed),
+        };
+        if twice { Err(Fault::Twice) } else { Ok(()) }
+    }
+
+    /// The file `name`, which has [begun](Self::begin), came to its end.
+    pub fn came(&mut self, name: &Name, digest: Digest) -> Result<(), Fault> {
+        let sum = self.sum(name)?;
+        *sum = match *sum {
+            Sum::Nothing => Sum::Came(digest),
+            Sum::Listed(listed) if listed == digest => Sum::Agreed,
+            Sum::Listed(_) => return Err(Fault::Mismatch),
+            Sum::Came(_) | Sum::Agreed => return Err(Fault::Twice),
+        };
+        Ok(())
+    }
+
+    /// `SHA256SUMS` lists the file `name`.
+    pub fn listed(&mut self, name: &Name, digest: Digest) -> Result<(), Fault> {
+        self.lines = self.lines.saturating_add(1);
+        if self.lines > MAX_ENTRIES {
+            return Err(Fault::Entries);
+        }
+        let sum = self.sum(name).map_err(|fault| match fault {
+            Fault::Gap(_) => Fault::ListedOutOfOrder,
+            other => other,
+        })?;
+        *sum = match *sum {
+            Sum::Nothing => Sum::Listed(digest),
+            Sum::Came(came) if came == digest => Sum::Agreed,
+            Sum::Came(_) => return Err(Fault::Mismatch),
+            Sum::Listed(_) | Sum::Agreed => return Err(Fault::ListedTwice),
+        };
+        Ok(())
+    }
+
+    /// A file that `SHA256SUMS` lists and that did not come.
+    pub fn missing(&self) -> Option<Name> {
+        self.files().find(|(_, sum)| matches!(sum, Sum::Listed(_))).map(|(name, _)| name)
+    }
+
+    /// A file that came and that `SHA256SUMS` does not list.
+    pub fn unlisted(&self) -> Option<Name> {
+        self.files().find(|(_, sum)| matches!(sum, Sum::Came(_))).map(|(name, _)| name)
+    }
+
+    /// Every file that came, with its digest, sorted by stream.
+    pub fn digests(&self) -> impl Iterator<Item = (Name, Digest)> {
+        self.files().filter_map(|(name, sum)| match sum {
+            Sum::Came(digest) => Some((name, digest)),
+            _ => None,
+        })
+    }
+
+    /// Whether anything of a stream came.
+    pub fn has_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// Whether the directory of `stream` came.
+    pub fn has_directory(&self, stream: &StreamName) -> bool {
+        self.streams.get(stream).is_some_and(|known| known.directory)
+    }
+
+    fn files(&self) -> impl Iterator<Item = (Name, Sum)> {
+        let others =
+            self.others.iter().filter_map(|(path, sum)| Some((Name::parse(path, false).ok()?, *sum)));
+        others.chain(self.streams.iter().flat_map(|(name, stream)| stream.files(name)))
+    }
+
+    /// Enforces the order of a stream's entries, and remembers which attempt is open.
+    fn order(&mut self, name: &Name) -> Result<(), Fault> {
+        if self.entries >= MAX_ENTRIES {
+            return Err(Fault::Entries);
+        }
+        self.entries = self.entries.saturating_add(1);
+        // A directory says nothing about what is finished: some tars list all of them first.
+        if name.is_directory() {
+            return Ok(());
+        }
+        let open = self.open.take_if(|open| name.stream() != Some(&open.stream));
+        drop(open);
+        match name {
+            Name::Part { stream, attempt, number } => match &mut self.open {
+                Some(open) if open.stream == *stream && open.attempt == *attempt => {
+                    let next = open.parts.saturating_add(1);
+                    if *number != next {
+                        return Err(Fault::Gap(next));
+                    }
+                    open.parts = next;
+                }
+                _ => return Err(Fault::NotOpen),
+            },
+            Name::Backup { stream, attempt: Some(attempt) } => {
+                let known = self.stream(stream)?;
+                if known.whole {
+                    return Err(Fault::BothForms);
+                }
+                let last = known.last_attempt;
+                let next = last.saturating_add(1);
+                if last == *attempt {
+                    return Err(Fault::Twice);
+                }
+                if last > 0 && !known.abandoned {
+                    return Err(Fault::NotAbandoned(last));
+                }
+                if *attempt != next {
+                    return Err(Fault::NotThisAttempt(next));
+                }
+                known.last_attempt = next;
+                known.abandoned = false;
+                self.open = Some(Open { stream: stream.clone(), attempt: next, parts: 0 });
+            }
+            Name::Abandoned { stream, attempt } => {
+                match &self.open {
+                    Some(open) if open.stream == *stream && open.attempt == *attempt => self.open = None,
+                    _ => return Err(Fault::NotOpen),
+                }
+                self.stream(stream)?.abandoned = true;
+            }
+            Name::Backup { stream, attempt: None } | Name::Snapshot { stream } => {
+                let known = self.stream(stream)?;
+                if known.last_attempt > 0 && !known.abandoned {
+                    return Err(Fault::BothForms);
+                }
+                known.whole = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The place where the sum of a file is kept.
+    fn sum(&mut self, name: &Name) -> Result<&mut Sum, Fault> {
+        Ok(match name {
+            Name::Backup { stream, attempt: None } => &mut self.stream(stream)?.backup,
+            Name::Snapshot { stream } => &mut self.stream(stream)?.snapshot,
+            Name::Backup { stream, attempt: Some(attempt) } => &mut self.attempt(stream, *attempt)?.backup,
+            Name::Abandoned { stream, attempt } => &mut self.attempt(stream, *attempt)?.abandoned,
+            Name::Part { stream, attempt, number } => {
+                let parts = &mut self.attempt(stream, *attempt)?.parts;
+                let index = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+                if index == parts.len() {
+                    parts.push(Sum::Nothing);
+                }
+                let next = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+                parts.get_mut(index).ok_or(Fault::Gap(next.saturating_add(1)))?
+            }
+            other => {
+                let path = other.to_string();
+                if !self.others.contains_key(&path) {
+                    self.other_path(&path)?;
+                }
+                self.others.entry(path).or_default()
+            }
+        })
+    }
+
+    fn stream(&mut self, name: &StreamName) -> Result<&mut Stream, Fault> {
+        if !self.streams.contains_key(name) && self.streams.len() >= MAX_STREAMS {
+            return Err(Fault::Streams);
+        }
+        Ok(self.streams.entry(name.clone()).or_default())
+    }
+
+    fn attempt(&mut self, stream: &StreamName, attempt: u32) -> Result<&mut Attempt, Fault> {
+        if !self.stream(stream)?.attempts.contains_key(&attempt) {
+            self.attempts = self.attempts.saturating_add(1);
+            if self.attempts > MAX_STREAMS {
+                return Err(Fault::Attempts);
+            }
+        }
+        Ok(self.stream(stream)?.attempts.entry(attempt).or_default())
+    }
+
+    fn other_path(&mut self, path: &str) -> Result<(), Fault> {
+        self.other_bytes = self.other_bytes.saturating_add(path.len());
+        if self.other_bytes > MAX_OTHER_PATHS { Err(Fault::OtherPaths) } else { Ok(()) }
+    }
+}
+
+impl Stream {
+    fn files<'a>(&'a self, name: &'a StreamName) -> impl Iterator<Item = (Name, Sum)> + 'a {
+        let stream = || name.clone();
+        let whole = [
+            (Name::Backup { stream: stream(), attempt: None }, self.backup),
+            (Name::Snapshot { stream: stream() }, self.snapshot),
+        ];
+        let attempts = self.attempts.iter().flat_map(move |(&attempt, files)| {
+            let backup = (Name::Backup { stream: stream(), attempt: Some(attempt) }, files.backup);
+            let parts = (1..).zip(&files.parts);
+            let parts =
+                parts.map(move |(number, sum)| (Name::Part { stream: stream(), attempt, number }, *sum));
+            let abandoned = (Name::Abandoned { stream: stream(), attempt }, files.abandoned);
+            std::iter::once(backup).chain(parts).chain([abandoned])
+        });
+        whole.into_iter().chain(attempts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> StreamName {
+        StreamName::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_part_costs_33_bytes() {
+        assert_eq!(size_of::<Sum>(), 33);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut ledger = Ledger { entries: MAX_ENTRIES, ..Ledger::default() };
+        assert_eq!(ledger.begin(&Name::Index), Err(Fault::Entries));
+
+        let mut ledger = Ledger { lines: MAX_ENTRIES, ..Ledger::default() };
+        assert_eq!(ledger.listed(&Name::Index, Digest::of(b"")), Err(Fault::Entries));
+
+        let mut ledger = Ledger { attempts: MAX_STREAMS, ..Ledger::default() };
+        let backup = Name::Backup { stream: name("EVT"), attempt: Some(1) };
+        assert_eq!(ledger.listed(&backup, Digest::of(b"")), Err(Fault::Attempts));
+
+        let path = |n: usize| format!("{n}/{}", "x".repeat(MAX_OTHER_PATHS / 2));
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.begin(&Name::Other(path(1))), Ok(()));
+        assert_eq!(ledger.begin(&Name::Directory(path(2))), Err(Fault::OtherPaths));
+
+        let mut ledger = Ledger::default();
+        for n in 0..MAX_STREAMS {
+            ledger.streams.insert(name(&n.to_string()), Stream::default());
+        }
+        assert_eq!(ledger.begin(&Name::StreamDirectory(name("0"))), Ok(()));
+        assert_eq!(ledger.begin(&Name::StreamDirectory(name("EVT"))), Err(Fault::Streams));
+    }
+
+    #[test]
+    fn a_listed_part_reserves_no_memory_for_the_parts_before_it() {
+        let mut ledger = Ledger::default();
+        let part = |number| Name::Part { stream: name("EVT"), attempt: 1, number };
+        assert_eq!(ledger.listed(&part(u32::MAX), Digest::of(b"")), Err(Fault::ListedOutOfOrder));
+        assert_eq!(ledger.listed(&part(1), Digest::of(b"")), Ok(()));
+        assert_eq!(ledger.missing(), Some(part(1)));
+    }
+}

@@ -1,0 +1,279 @@
+//! `manifest.json`: what came, counted.
+//!
+//! The format is that of `chatto backup`, version 1, as its public repository documents it, plus
+//! fields of ours that `chatto restore` ignores; they are all optional, so a manifest written by Chatto
+//! reads the same way. Unknown fields are ignored on reading.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::index::Server;
+use super::{Digest, Error};
+use crate::names::{Printable, StreamName};
+
+/// The version of the manifest that this crate writes, and the only one that it reads.
+pub const VERSION: u64 = 1;
+
+/// `manifest.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u64,
+    /// When the dump began, in UTC.
+    pub created_at: Timestamp,
+    /// The program that wrote it, with its version. Ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator: Option<String>,
+    /// Where the streams come from. Ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Server>,
+    /// Whether the bucket of encryption keys is among the streams. Ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_keys: Option<bool>,
+    /// Every stream of the account, with skipped and failed ones.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub streams: Vec<ManifestStream>,
+    /// The sums of the above.
+    #[serde(default)]
+    pub stats: Stats,
+}
+
+/// What a stream is used for, which its name's prefix tells, or that it was left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A plain stream.
+    Stream,
+    /// A key-value bucket, `KV_…`.
+    Kv,
+    /// An object store, `OBJ_…`.
+    ObjectStore,
+    /// Listed but not in the archive, on purpose.
+    Skipped,
+}
+
+impl Kind {
+    /// The kind of the stream `name`, by its prefix.
+    pub fn of(name: &StreamName) -> Self {
+        match name.as_str() {
+            name if name.starts_with("KV_") => Kind::Kv,
+            name if name.starts_with("OBJ_") => Kind::ObjectStore,
+            _ => Kind::Stream,
+        }
+    }
+}
+
+/// One stream of the [`Manifest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestStream {
+    /// The stream's name.
+    pub name: StreamName,
+    /// What it is, or [`Kind::Skipped`].
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// Messages: counted in the snapshot by us, promised by the server in Chatto's own archives.
+    #[serde(default)]
+    pub messages: u64,
+    /// Bytes received from the server, which are compressed: the size of the snapshot.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Why it is not in the archive although it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The snapshot's format: `tar` or `natsarc1`. This and all below are ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// The sequence of the first message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seq: Option<u64>,
+    /// The sequence of the last message, or the last one used if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seq: Option<u64>,
+    /// How many sequences between the first and the last hold no message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<u64>,
+    /// How many consumers the snapshot holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumers: Option<u64>,
+    /// When the snapshot began, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured_at: Option<Timestamp>,
+    /// How long the snapshot took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// How many attempts it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// Which `attempt-N` counts; only for a snapshot in parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// The digest of the whole snapshot, whether it lies in one entry or in parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
+    /// Why it was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl ManifestStream {
+    /// A stream of which nothing is known yet.
+    pub fn new(name: StreamName, kind: Kind) -> Self {
+        ManifestStream {
+            name,
+            kind,
+            messages: 0,
+            bytes: 0,
+            error: None,
+            format: None,
+            first_seq: None,
+            last_seq: None,
+            deleted: None,
+            consumers: None,
+            captured_at: None,
+            duration_ms: None,
+            attempts: None,
+            attempt: None,
+            sha256: None,
+            reason: None,
+        }
+    }
+}
+
+/// The totals of a [`Manifest`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stats {
+    /// Streams in the archive: neither skipped nor failed.
+    pub total_streams: u64,
+    /// The sum of their `bytes`.
+    pub total_bytes: u64,
+    /// How long the dump took, in milliseconds.
+    pub duration_ms: u64,
+    /// Streams left out on purpose.
+    pub skipped: u64,
+    /// Streams that are missing because they failed.
+    pub failed: u64,
+}
+
+impl Manifest {
+    /// Reads a `manifest.json`.
+    ///
+    /// # Errors
+    /// [`Error::Newer`] for a later version, [`Error::Damaged`] for anything else that is no manifest,
+    /// and for one that names a stream twice.
+    pub fn from_json(json: &[u8]) -> Result<Self, Error> {
+        let manifest: Manifest = versioned("manifest.json", json, VERSION)?;
+        unique("manifest.json", manifest.streams.iter().map(|stream| &stream.name))?;
+        Ok(manifest)
+    }
+
+    /// Counts the streams: everything in [`Stats`] but `duration_ms`, which is the caller's to know.
+    pub fn count(&self, duration_ms: u64) -> Stats {
+        let mut stats = Stats { duration_ms, ..Stats::default() };
+        for stream in &self.streams {
+            match (stream.kind, &stream.error) {
+                (Kind::Skipped, _) => stats.skipped = stats.skipped.saturating_add(1),
+                (_, Some(_)) => stats.failed = stats.failed.saturating_add(1),
+                (_, None) => {
+                    stats.total_streams = stats.total_streams.saturating_add(1);
+                    stats.total_bytes = stats.total_bytes.saturating_add(stream.bytes);
+                }
+            }
+        }
+        stats
+    }
+}
+
+/// Reads a JSON text that has a `version`. The version is looked at before anything else, because a
+/// later one may have changed all the rest.
+pub(super) fn versioned<T: DeserializeOwned>(entry: &str, json: &[u8], known: u64) -> Result<T, Error> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u64,
+    }
+    let bad = |error: serde_json::Error| Error::damaged(entry, Printable::new(&error.to_string()));
+    match serde_json::from_slice::<Version>(json).map_err(bad)?.version {
+        version if version > known => Err(Error::Newer { entry: Printable::new(entry), version }),
+        version if version < known => Err(Error::damaged(entry, format!("no version {version} exists"))),
+        _ => serde_json::from_slice(json).map_err(bad),
+    }
+}
+
+/// Refuses a list that names a stream twice.
+pub(super) fn unique<'a>(entry: &str, names: impl Iterator<Item = &'a StreamName>) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(Error::damaged(entry, format!("names stream {name} twice")));
+        }
+    }
+    Ok(())
+}
+
+/// Go writes an empty list as `null`.
+fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHATTO: &str = r#"{"version":1,"created_at":"2026-08-01T10:11:12.345678+02:00","later":[1],
+        "streams":[{"name":"EVT","type":"stream","messages":3,"bytes":99},
+                   {"name":"KV_A","type":"skipped","messages":0,"bytes":0},
+                   {"name":"OBJ_B","type":"object_store","messages":0,"bytes":0,"error":"boom"}],
+        "stats":{"total_streams":1,"total_bytes":99,"duration_ms":7,"skipped":1,"failed":1}}"#;
+
+    #[test]
+    fn a_manifest_of_chatto_is_read_and_its_totals_are_ours() {
+        let manifest = Manifest::from_json(CHATTO.as_bytes()).unwrap();
+        assert_eq!(
+            manifest.streams[0],
+            ManifestStream {
+                messages: 3,
+                bytes: 99,
+                ..ManifestStream::new(StreamName::new("EVT").unwrap(), Kind::Stream)
+            }
+        );
+        assert_eq!(manifest.count(7), manifest.stats);
+        let written = serde_json::to_string(&manifest).unwrap();
+        assert!(!written.contains("null"), "{written}");
+        assert_eq!(Manifest::from_json(written.as_bytes()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn go_writes_no_streams_as_null() {
+        let json = br#"{"version":1,"created_at":"2026-08-01T00:00:00Z","streams":null,"stats":{}}"#;
+        assert_eq!(Manifest::from_json(json).unwrap().streams, []);
+    }
+
+    #[test]
+    fn what_is_no_manifest_of_version_1_is_refused() {
+        for (json, want) in [
+            ("", "manifest.json: EOF while parsing"),
+            ("[]", "manifest.json: invalid length 0, expected struct Version"),
+            (r#"{"version":0}"#, "manifest.json: no version 0 exists"),
+            (r#"{"version":2,"streams":7}"#, "made by a newer version"),
+            (r#"{"version":1,"version":1}"#, "duplicate field `version`"),
+            (&CHATTO.replace("KV_A", "EVT"), "names stream EVT twice"),
+            (&CHATTO.replace("KV_A", "K.A"), "stream name \"K.A\" holds '.'"),
+            (&CHATTO.replace("skipped\",", "\\u001b[2J\","), "unknown variant `\\u{1b}[2J`"),
+        ] {
+            let error = Manifest::from_json(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(want), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_tells_the_kind() {
+        let kind = |name| Kind::of(&StreamName::new(name).unwrap());
+        assert_eq!(
+            [kind("EVT"), kind("KV_A"), kind("OBJ_A"), kind("KVA")],
+            [Kind::Stream, Kind::Kv, Kind::ObjectStore, Kind::Stream]
+        );
+    }
+}

@@ -1,0 +1,413 @@
+//! Reads an archive in one pass, in constant memory but for one sum a file.
+//!
+//! Ours, `chatto backup`'s, and either of them packed again by another tar. Whose it is shows in its first
+//! file: ours begins with `index.json`, and then must end with `SHA256SUMS`.
+
+use std::io::{self, Read};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::ledger::Ledger;
+use super::member::{Member, Members};
+use super::name::Name;
+use super::{
+    Digest, Error, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_FOREIGN_ENTRIES,
+    MAX_FOREIGN_TOTAL, MAX_LIST_JSON, Manifest, sums,
+};
+use crate::names::{Printable, StreamName};
+
+/// How much is read at a time of a body that the caller does not want.
+const DRAIN: usize = 64 << 10;
+
+/// Whose archive it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Ours: the index first, the sums last.
+    Ours,
+    /// That of `chatto backup`, or ours as another tar packed it again.
+    Chatto,
+    /// An export of encryption keys: `keys.json` and no streams.
+    Keys,
+}
+
+/// One entry of an archive. Directories are not among them.
+#[derive(Debug)]
+pub enum Entry<'a, R: Read> {
+    /// What is coming.
+    Index(Index),
+    /// What came. In an archive of `chatto backup` it may come before the streams.
+    Manifest(Manifest),
+    /// The server's `{"config","state"}` of a stream, raw.
+    Backup {
+        /// Whose it is.
+        stream: StreamName,
+        /// Which attempt's, if the snapshot is in parts.
+        attempt: Option<u32>,
+        /// The bytes; at most [`MAX_BACKUP_JSON`].
+        json: Vec<u8>,
+    },
+    /// A snapshot in one piece. In an archive that is not ours it may come before its [`Entry::Backup`].
+    Snapshot {
+        /// Whose it is.
+        stream: StreamName,
+        /// How many bytes `body` has.
+        size: u64,
+        /// The snapshot.
+        body: Body<'a, R>,
+    },
+    /// A part of a snapshot. Parts come in order, without gaps and with nothing of another stream between
+    /// them, after their attempt's [`Entry::Backup`].
+    Part {
+        /// Whose it is.
+        stream: StreamName,
+        /// Which attempt's.
+        attempt: u32,
+        /// Which part, from 1.
+        number: u32,
+        /// How many bytes `body` has.
+        size: u64,
+        /// The part.
+        body: Body<'a, R>,
+    },
+    /// The attempt whose parts came last does not count.
+    Abandoned {
+        /// Whose it is.
+        stream: StreamName,
+        /// Which attempt.
+        attempt: u32,
+        /// Why; from outside, so print it through [`Printable`].
+        reason: String,
+    },
+    /// A file that is not part of the format, to be ignored.
+    Other {
+        /// Its path below the top-level directory; from outside, so print it through [`Printable`].
+        path: String,
+        /// How many bytes `body` has.
+        size: u64,
+        /// Its content.
+        body: Body<'a, R>,
+    },
+    /// The sums, which were compared with all that came before.
+    Sums {
+        /// How many files they list.
+        files: u64,
+    },
+}
+
+/// What stood at the end of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Whose archive it is.
+    pub layout: Layout,
+    /// Whether it had `SHA256SUMS`, every file agreed with it, and no file that it lists was missing.
+    pub sums: bool,
+    /// Files and directories.
+    pub entries: u64,
+    /// The bytes of all files together.
+    pub bytes: u64,
+}
+
+/// Reads an archive.
+pub struct Reader<R: Read> {
+    members: Members<R>,
+    ledger: Ledger,
+    /// The one top-level directory.
+    top: Option<String>,
+    /// None before the first file.
+    ours: Option<bool>,
+    /// The file whose body is being read, and the digest of what was read.
+    body: Option<(Name, Sha256)>,
+    has: Has,
+    entries: u64,
+    bytes: u64,
+    state: State,
+}
+
+/// Which files came.
+#[derive(Default)]
+struct Has {
+    manifest: bool,
+    keys: bool,
+    sums: bool,
+}
+
+enum State {
+    Reading,
+    Ended(Ended),
+    Failed,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads an archive from `input`, which needs no buffer. Nothing is read yet.
+    pub fn new(input: R) -> Self {
+        Reader {
+            members: Members::new(input),
+            ledger: Ledger::default(),
+            top: None,
+            ours: None,
+            body: None,
+            has: Has::default(),
+            entries: 0,
+            bytes: 0,
+            state: State::Reading,
+        }
+    }
+
+    /// The next entry, or none at the end of a sound archive, when the input has been read to its end.
+    /// What is left of the body of the entry before is read and checked first.
+    ///
+    /// # Errors
+    /// Everything in [`Error`]. After one, every further call fails.
+    #[allow(clippy::should_implement_trait)] // an iterator could not lend the body
+    pub fn next(&mut self) -> Result<Option<Entry<'_, R>>, Error> {
+        match self.state {
+            State::Reading => self.state = State::Failed,
+            State::Ended(_) => return Ok(None),
+            State::Failed => return Err(Error::not_an_archive("reading it failed before")),
+        }
+        self.drain()?;
+        let Some((name, size)) = self.file()? else {
+            self.state = State::Ended(self.end()?);
+            return Ok(None);
+        };
+        if let Some(limit) = json_limit(&name) {
+            let entry = json_entry(name.clone(), self.json(&name, size, limit)?)?;
+            self.state = State::Reading;
+            return Ok(Some(entry));
+        }
+        if name == Name::Sums {
+            let mut ledger = std::mem::take(&mut self.ledger);
+            let files = sums::read(Body(self), &mut ledger)?;
+            self.ledger = ledger;
+            self.state = State::Reading;
+            return Ok(Some(Entry::Sums { files }));
+        }
+        self.state = State::Reading;
+        let body = Body(self);
+        Ok(Some(match name {
+            Name::Snapshot { stream } => Entry::Snapshot { stream, size, body },
+            Name::Part { stream, attempt, number } => Entry::Part { stream, attempt, number, size, body },
+            other => Entry::Other { path: other.to_string(), size, body },
+        }))
+    }
+
+    /// Reads what is left, to the end of the input, and says what stood there. Only after this, or after
+    /// [`next`](Self::next) gave none, is it known that the archive was whole.
+    ///
+    /// # Errors
+    /// As in [`next`](Self::next).
+    pub fn finish(mut self) -> Result<Ended, Error> {
+        while self.next()?.is_some() {}
+        match self.state {
+            State::Ended(ended) => Ok(ended),
+            State::Reading | State::Failed => Err(Error::not_an_archive("reading it failed before")),
+        }
+    }
+
+    /// The next file, its order and limits checked, and the digest of its body begun.
+    fn file(&mut self) -> Result<Option<(Name, u64)>, Error> {
+        while let Some(member) = self.members.next()? {
+            self.padding()?;
+            self.entries = self.entries.saturating_add(1);
+            // `./`, with which `tar -C DIRECTORY .` begins.
+            if member.path.is_empty() {
+                continue;
+            }
+            let name = self.name(&member)?;
+            if !member.directory && self.ours.is_none() {
+                self.ours = Some(name == Name::Index);
+            }
+            self.bytes = self.bytes.saturating_add(member.size);
+            self.limits(&member)?;
+            self.ledger.begin(&name).map_err(|fault| Error::damaged(&member.path, fault))?;
+            if member.directory {
+                continue;
+            }
+            match &name {
+                Name::Manifest => self.has.manifest = true,
+                Name::Sums => self.has.sums = true,
+                Name::Other(path) if path == "keys.json" => self.has.keys = true,
+                _ => {}
+            }
+            self.body = Some((name.clone(), Sha256::new()));
+            return Ok(Some((name, member.size)));
+        }
+        self.padding()?;
+        Ok(None)
+    }
+
+    /// We pad with zeros, so that any flipped bit shows.
+    fn padding(&self) -> Result<(), Error> {
+        if self.ours == Some(true) && self.members.odd_padding() {
+            return Err(Error::damaged(self.members.place(), "the padding before it is not zeros"));
+        }
+        Ok(())
+    }
+
+    /// The name below the top-level directory, of which there is only one.
+    fn name(&mut self, member: &Member) -> Result<Name, Error> {
+        let (top, below) = match member.path.split_once('/') {
+            Some((top, below)) => (top, below),
+            None if member.directory => (member.path.as_str(), ""),
+            None => {
+                return Err(Error::not_safe(&member.path, "a file outside of the one top-level directory"));
+            }
+        };
+        if *self.top.get_or_insert_with(|| top.to_owned()) != top {
+            return Err(Error::not_safe(&member.path, "a second top-level directory"));
+        }
+        Name::parse(below, member.directory).map_err(|what| Error::not_safe(&member.path, what))
+    }
+
+    fn limits(&self, member: &Member) -> Result<(), Error> {
+        let too_much = |what| Err(Error::not_safe(&member.path, what));
+        if member.size > MAX_ENTRY {
+            return too_much(format!(
+                "{} bytes, more than the {MAX_ENTRY} that one entry may have",
+                member.size
+            ));
+        }
+        // Until the first file has come, nobody knows whose archive it is; the directories before it count.
+        if self.ours != Some(true) && self.entries > MAX_FOREIGN_ENTRIES {
+            return too_much(format!("one entry too many: an archive has at most {MAX_FOREIGN_ENTRIES}"));
+        }
+        if self.ours != Some(true) && self.bytes > MAX_FOREIGN_TOTAL {
+            return too_much(format!("with it the archive has more than {MAX_FOREIGN_TOTAL} bytes"));
+        }
+        Ok(())
+    }
+
+    fn json(&mut self, name: &Name, size: u64, limit: u64) -> Result<Vec<u8>, Error> {
+        if size > limit {
+            return Err(Error::not_safe(name, format!("{size} bytes of JSON, more than {limit}")));
+        }
+        let mut json = Vec::new();
+        Body(self).read_to_end(&mut json)?;
+        Ok(json)
+    }
+
+    /// Reads from the body of the open file. At its end, its digest meets its sum.
+    fn read_body(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let got = self.members.read(buffer)?;
+        if let Some((_, hasher)) = &mut self.body {
+            hasher.update(buffer.get(..got).unwrap_or_default());
+        }
+        if self.members.left() > 0 {
+            return Ok(got);
+        }
+        if let Some((name, hasher)) = self.body.take().filter(|(name, _)| *name != Name::Sums) {
+            let came = self.ledger.came(&name, Digest::finish(hasher));
+            came.map_err(|fault| Error::damaged(&name, fault))?;
+        }
+        Ok(got)
+    }
+
+    /// Reads what the caller left of the body.
+    fn drain(&mut self) -> Result<(), Error> {
+        if self.body.is_none() {
+            return Ok(());
+        }
+        let mut buffer = vec![0; DRAIN];
+        while self.read_body(&mut buffer)? > 0 {}
+        Ok(())
+    }
+
+    /// The tar has ended well; is it an archive, and a whole one?
+    fn end(&self) -> Result<Ended, Error> {
+        let layout = match self.ours {
+            Some(true) => Layout::Ours,
+            Some(false) if self.has.manifest || self.ledger.has_streams() => Layout::Chatto,
+            Some(false) if self.has.keys => Layout::Keys,
+            Some(false) => return Err(Error::not_an_archive("it is a tar, but not of a backup")),
+            None => return Err(Error::not_an_archive("it is a tar without files")),
+        };
+        if layout == Layout::Ours && !self.has.sums {
+            let last = self.members.place();
+            return Err(Error::Truncated {
+                place: format!("{last}: SHA256SUMS, the end record, is missing"),
+            });
+        }
+        if layout != Layout::Keys && !self.has.manifest {
+            return Err(Error::damaged(Name::Manifest, "is missing"));
+        }
+        if let Some(name) = self.ledger.missing() {
+            return Err(Error::damaged(name, "SHA256SUMS lists it, but it did not come"));
+        }
+        if let Some(name) = self.ledger.unlisted().filter(|_| layout == Layout::Ours) {
+            return Err(Error::damaged(name, "SHA256SUMS does not list it"));
+        }
+        Ok(Ended { layout, sums: self.has.sums, entries: self.entries, bytes: self.bytes })
+    }
+}
+
+/// The most bytes of a file that is read as JSON; none for the others.
+fn json_limit(name: &Name) -> Option<u64> {
+    match name {
+        Name::Index | Name::Manifest => Some(MAX_LIST_JSON),
+        Name::Backup { .. } => Some(MAX_BACKUP_JSON),
+        Name::Abandoned { .. } => Some(MAX_ABANDONED_JSON),
+        _ => None,
+    }
+}
+
+fn json_entry<'a, R: Read>(name: Name, json: Vec<u8>) -> Result<Entry<'a, R>, Error> {
+    #[derive(Deserialize)]
+    struct Abandoned {
+        reason: String,
+    }
+    Ok(match name {
+        Name::Index => Entry::Index(Index::from_json(&json)?),
+        Name::Backup { stream, attempt } => Entry::Backup { stream, attempt, json },
+        Name::Abandoned { stream, attempt } => {
+            let bad = |error: serde_json::Error| {
+                let name = Name::Abandoned { stream: stream.clone(), attempt };
+                Error::damaged(name, Printable::new(&error.to_string()))
+            };
+            let Abandoned { reason } = serde_json::from_slice(&json).map_err(bad)?;
+            Entry::Abandoned { stream, attempt, reason }
+        }
+        _ => Entry::Manifest(Manifest::from_json(&json)?),
+    })
+}
+
+/// The body of an entry. Reading it gives exactly the bytes that its header announced, or an error: a cut
+/// is never a clean end. The errors are [`Error`]s inside of [`io::Error`]s; `Error::from` takes them out
+/// again.
+pub struct Body<'a, R: Read>(&'a mut Reader<R>);
+
+impl<R: Read> Read for Body<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_body(buffer).map_err(|error| {
+            self.0.state = State::Failed;
+            error.into()
+        })
+    }
+}
+
+impl<R: Read> std::fmt::Debug for Body<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Body({} bytes left)", self.0.members.left())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_is_not_ours_has_at_most_1_tib() {
+        let mut reader = Reader::new(io::empty());
+        let member = Member { path: "backup/x".into(), directory: false, size: 1 };
+        reader.bytes = MAX_FOREIGN_TOTAL;
+        assert!(reader.limits(&member).is_ok());
+        reader.bytes += 1;
+        let error = reader.limits(&member).unwrap_err().to_string();
+        assert!(
+            error.ends_with("backup/x: with it the archive has more than 1099511627776 bytes"),
+            "{error}"
+        );
+        reader.ours = Some(true);
+        assert!(reader.limits(&member).is_ok());
+    }
+}

@@ -1,0 +1,63 @@
+//! `chatto-dump`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use super::{Connect, Say, Select};
+use crate::names::Size;
+
+/// The least that `--buffer` may be.
+const BUFFER_MIN: Size = Size(8 << 20);
+
+/// Write a Chatto server's data to stdout as a tar archive, with every snapshot proven
+#[derive(Debug, Parser)]
+#[command(name = "chatto-dump", version, after_help = EXAMPLES)]
+pub struct Dump {
+    /// Dump the encryption keys as well; whoever reads the archive can then read every message
+    #[arg(long)]
+    pub include_keys: bool,
+    #[command(flatten)]
+    pub select: Select,
+    /// Leave the streams' consumers out
+    #[arg(long)]
+    pub no_consumers: bool,
+    /// Let the server check every message before it sends a stream
+    #[arg(long)]
+    pub check: bool,
+    /// How many small streams to capture at once
+    #[arg(short = 'j', long = "jobs", value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    /// Memory for data under way
+    #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = buffer)]
+    pub buffer: Size,
+    /// Spool streams that do not fit the buffer in DIR, so that each is one entry
+    #[arg(long, value_name = "DIR")]
+    pub spool_dir: Option<PathBuf>,
+    /// How often to try a stream again
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub retries: u32,
+    /// Capture nothing; list what would be
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub say: Say,
+    #[command(flatten)]
+    pub connect: Connect,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  chatto-dump | gzip | age -p > backup.tar.gz.age
+  ssh host chatto-dump | chatto-load
+
+Exit status: 0 done, 3 some streams failed (named), 7 no server; chatto-dump(1) has all.";
+
+fn buffer(text: &str) -> Result<Size, String> {
+    match text.parse::<Size>() {
+        Ok(size) if size < BUFFER_MIN => Err(format!("less than {BUFFER_MIN}")),
+        Ok(size) if usize::try_from(size.0).is_err() => Err("more than this machine can address".into()),
+        Ok(size) => Ok(size),
+        Err(bad) => Err(bad.to_string()),
+    }
+}

@@ -1,0 +1,167 @@
+//! `chatto-dump`: write a Chatto server's data to stdout as a tar archive.
+//!
+//! Lists every stream of the account, leaves out what Chatto's policy leaves out, captures the rest
+//! in Chatto's order, and writes each as it comes. A stream counts only when its snapshot has been
+//! read to the end as it flowed past and agrees with what the server said of it. What fails is tried
+//! again; what fails for good is named, in the manifest and on stderr, and the rest is whole.
+
+mod attempt;
+mod output;
+mod plan;
+mod streams;
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use jiff::Timestamp;
+
+use self::attempt::written;
+use self::output::Output;
+use self::plan::{Plan, failed_entry, skipped_entry};
+use self::streams::Dumping;
+use super::report::say;
+use super::{Failure, session};
+use crate::archive::{Index, Kind, Manifest, ManifestStream, Server as ArchivedServer, Stats};
+use crate::chatto::policy::Step;
+use crate::cli;
+use crate::exit::Exit;
+use crate::jetstream::Server;
+use crate::names::{Printable, Size, StreamName};
+use crate::terminal::{self, Messages};
+
+const PROGRAM: &str = "chatto-dump";
+
+/// Runs the program.
+pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
+    if terminal::stdout_is_terminal() && !options.dry_run {
+        return Err(Failure::new(Exit::Usage, "stdout is a terminal, and an archive is binary")
+            .hint("write it to a file or a pipe: chatto-dump > backup.tar")
+            .into());
+    }
+    if let Some(dir) = &options.spool_dir
+        && !dir.is_dir()
+    {
+        return Err(Failure::new(Exit::Usage, format!("--spool-dir {}: no such directory", dir.display())).into());
+    }
+    let connection = session::configuration(&options.connect)?;
+    session::block_on(async {
+        let server = session::connect(&connection, &options.connect, PROGRAM).await?;
+        let listing = server.streams().await.context("cannot list the streams")?;
+        let plan = Plan::new(listing, &options);
+        if options.dry_run { show(&plan) } else { dump(&server, plan, &options).await }
+    })
+}
+
+async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.say.verbosity());
+    let begun = std::time::Instant::now();
+    let created_at = whole_seconds(Timestamp::now());
+    let generator = concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_string();
+    let archived = ArchivedServer { version: server.version_text(), cluster: server.cluster() };
+
+    let mtime = u64::try_from(created_at.as_second()).unwrap_or_default();
+    let output = Output::new(terminal::stdout().context("cannot use stdout")?, mtime);
+    let index = Index {
+        version: 1,
+        created_at,
+        generator: generator.clone(),
+        server: Some(archived.clone()),
+        include_keys: options.include_keys,
+        streams: plan.indexed(),
+    };
+    written(output.index(index)).await.map_err(to_nobody)?;
+
+    let mut entries: Vec<ManifestStream> = Vec::new();
+    let mut nameless = 0;
+    for (name, reason) in plan.unavailable {
+        messages.error(&format!("stream {}: {reason}", Printable::new(&name)));
+        match StreamName::new(name) {
+            Ok(name) => entries.push(failed_entry(name, reason, None)),
+            Err(_) => nameless += 1,
+        }
+    }
+    let mut captures = plan.captures;
+    let dumping = Dumping::new(server, &output, options, messages);
+    for step in Step::ALL {
+        let later = captures.iter().position(|stream| Step::of(&stream.name) > step).unwrap_or(captures.len());
+        let rest = captures.split_off(later);
+        entries.extend(dumping.streams(captures).await.map_err(to_nobody)?);
+        captures = rest;
+    }
+    entries.extend(plan.skipped.iter().map(|(stream, why)| skipped_entry(stream, *why)));
+
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut manifest = Manifest {
+        version: 1,
+        created_at,
+        generator: Some(generator),
+        server: Some(archived),
+        include_keys: Some(options.include_keys),
+        streams: entries,
+        stats: Stats::default(),
+    };
+    manifest.stats = manifest.count(duration_ms);
+    let stats = manifest.stats;
+    written(output.finish(manifest)).await.map_err(to_nobody)?;
+
+    let failed = stats.failed + nameless;
+    messages.closing(&format!(
+        "{} streams, {} in {:.1} s; {} left out, {} failed",
+        stats.total_streams,
+        Size(stats.total_bytes),
+        begun.elapsed().as_secs_f64(),
+        stats.skipped,
+        failed,
+    ));
+    if failed > 0 {
+        say(&messages, &Failure::new(Exit::Partial, format!("{failed} streams are not in the archive")).into());
+        return Ok(Exit::Partial);
+    }
+    Ok(Exit::Done)
+}
+
+/// `--dry-run`: one line a stream, for people and for awk.
+fn show(plan: &Plan) -> anyhow::Result<Exit> {
+    let mut out = io::stdout().lock();
+    let mut lines = String::new();
+    for stream in &plan.captures {
+        let kind = match Kind::of(&stream.name) {
+            Kind::Kv => "kv",
+            Kind::ObjectStore => "object_store",
+            Kind::Stream | Kind::Skipped => "stream",
+        };
+        lines += &format!("{}\t{kind}\t{}\t{}\n", stream.name, stream.messages, stream.bytes);
+    }
+    for (stream, why) in &plan.skipped {
+        lines += &format!("{}\tskipped\t{}\t{}\t{}\n", stream.name, stream.messages, stream.bytes, why.reason());
+    }
+    for (name, reason) in &plan.unavailable {
+        lines += &format!("{}\tunavailable\t\t\t{reason}\n", Printable::new(name));
+    }
+    match out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
+        // The list was read as far as somebody cared to.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(e) => Err(e).context("cannot write to stdout"),
+        Ok(()) if plan.unavailable.is_empty() => Ok(Exit::Done),
+        Ok(()) => Ok(Exit::Partial),
+    }
+}
+
+/// An archive that cannot be written is no archive: what there is of it has no end record.
+fn to_nobody(error: attempt::OutputError) -> anyhow::Error {
+    let hint = match &error {
+        attempt::OutputError::Stdout(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {
+            "the program that reads the archive ended early: look for its own message"
+        }
+        attempt::OutputError::Stdout(_) => "is the disk of the archive full?",
+        attempt::OutputError::Spool { .. } => {
+            "make room there, choose another directory with --spool-dir, or do without it"
+        }
+    };
+    let text = super::report::text_of(&anyhow::Error::new(error));
+    Failure::new(Exit::Failed, text).hint(hint).into()
+}
+
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}

@@ -1,0 +1,304 @@
+//! One attempt at one stream: take the snapshot, have it checked as it flows past, and see that it
+//! ends well. What becomes of the bytes differs: a small snapshot stays in memory until it is proven,
+//! a large one flows into the archive in parts, or into a spool.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::output::{Output, Snapshot, Writing};
+use crate::command::proof::{NotProven, Proof, Proven};
+use crate::jetstream::{Capture, CaptureError, Hold, Server, Snapshotting};
+use crate::names::StreamName;
+use crate::snapshot::{BadPromise, Promise};
+
+/// A snapshot that came whole and was proven.
+pub(super) struct Taken {
+    pub backup_json: Bytes,
+    pub proven: Proven,
+    pub captured_at: Timestamp,
+    pub duration_ms: u64,
+    /// The bytes, unless they have flowed into the archive already.
+    pub snapshot: Option<Snapshot>,
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AttemptError {
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    #[error("the server's description of the stream makes no sense: {0}")]
+    Promise(#[from] BadPromise),
+    #[error(transparent)]
+    NotProven(#[from] NotProven),
+    /// Larger than was to be expected, and not allowed to flow.
+    #[error("it is larger than the server said")]
+    Outgrown,
+    /// Not this stream's fault: the archive, or the spool, cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// The archive or the spool cannot be written: the dump as a whole is over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OutputError {
+    #[error("cannot write the archive to stdout")]
+    Stdout(#[source] io::Error),
+    #[error("cannot write the spool in {dir}")]
+    Spool {
+        dir: String,
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Where a snapshot goes that is too large for memory.
+pub(super) enum Overflow<'a> {
+    /// Nowhere: the attempt is over, and another one has to make room.
+    Refuse,
+    /// Into the archive, as parts of the attempt with this number.
+    Flow { output: &'a Output, attempt: u32, opened: &'a mut bool },
+    /// Into an unlinked file in this directory.
+    Spool(&'a Path),
+}
+
+/// How one attempt is made.
+pub(super) struct Attempt<'a> {
+    pub server: &'a Server,
+    pub stream: &'a StreamName,
+    pub no_consumers: bool,
+    pub check: bool,
+    /// What may be held in memory in all, in bytes.
+    pub buffer: usize,
+    /// The largest snapshot that stays in memory, and the size of a part, in bytes.
+    pub room: usize,
+    pub overflow: Overflow<'a>,
+}
+
+impl Attempt<'_> {
+    pub async fn run(self) -> Result<Taken, AttemptError> {
+        let hold = Arc::new(Hold::default());
+        let how = Snapshotting {
+            no_consumers: self.no_consumers,
+            check: self.check,
+            hold: Arc::clone(&hold),
+            buffer: self.buffer,
+        };
+        let captured_at = Timestamp::now();
+        let begun = Instant::now();
+        let mut capture = Capture::begin(self.server, self.stream, how).await?;
+        let backup_json = backup_json(&capture);
+        let promise = Promise::from_backup_json(&backup_json)?;
+        let proof = Proof::begin(self.stream, &promise);
+
+        let mut gathered = Vec::new();
+        let mut size = 0;
+        let overflowed = loop {
+            match capture.next().await? {
+                None => break false,
+                Some(bytes) => {
+                    size += bytes.len();
+                    gathered.push(bytes.clone());
+                    if !proof.feed(bytes) {
+                        return Err(verdict_against(proof).await);
+                    }
+                    if size > self.room {
+                        break true;
+                    }
+                }
+            }
+        };
+        let (proven, snapshot) = match (overflowed, self.overflow) {
+            (false, _) => (proof.verdict().await?, Some(Snapshot::Memory(gathered))),
+            (true, Overflow::Refuse) => return Err(AttemptError::Outgrown),
+            (true, Overflow::Flow { output, attempt, opened }) => {
+                *opened = true;
+                let head = output.attempt(self.stream.clone(), attempt, backup_json.clone());
+                (flow(capture, proof, head, gathered, self.room, output).await?, None)
+            }
+            (true, Overflow::Spool(dir)) => {
+                let (proven, file) = spool(capture, proof, gathered, dir).await?;
+                (proven, Some(Snapshot::Spool(file)))
+            }
+        };
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Taken { backup_json, proven, captured_at, duration_ms, snapshot })
+    }
+}
+
+/// `backup.json`: the server's own words.
+fn backup_json(capture: &Capture) -> Bytes {
+    format!("{{\"config\":{},\"state\":{}}}", capture.config().get(), capture.state().get()).into()
+}
+
+/// The check has ended although bytes still come: it found something.
+async fn verdict_against(proof: Proof) -> AttemptError {
+    match proof.verdict().await {
+        Err(fault) => fault.into(),
+        Ok(_) => NotProven::Broken("it ended before the snapshot did".into()).into(),
+    }
+}
+
+/// Writes `gathered` and all that follows in parts of `part` bytes, one part at a time while the next
+/// is being gathered. `head` is the write that opened the attempt.
+async fn flow(
+    mut capture: Capture,
+    proof: Proof,
+    head: Writing<()>,
+    gathered: Vec<Bytes>,
+    part: usize,
+    output: &Output,
+) -> Result<Proven, AttemptError> {
+    let mut gathering = Gathering::new(gathered);
+    let mut writing = Some(head);
+    loop {
+        if writing.is_none() && gathering.size >= part {
+            writing = Some(output.part(gathering.take(part)));
+        }
+        tokio::select! {
+            done = async { match writing.as_mut() {
+                Some(writing) => written(writing).await,
+                None => std::future::pending().await,
+            }} => {
+                writing = None;
+                done?;
+            }
+            next = capture.next() => match next? {
+                Some(bytes) => {
+                    gathering.push(bytes.clone());
+                    if !proof.feed(bytes) {
+                        return Err(verdict_against(proof).await);
+                    }
+                }
+                None => break,
+            }
+        }
+    }
+    if let Some(writing) = writing {
+        written(writing).await?;
+    }
+    let proven = proof.verdict().await?;
+    while gathering.size > 0 {
+        written(output.part(gathering.take(part))).await?;
+    }
+    Ok(proven)
+}
+
+/// Writes `gathered` and all that follows into an unlinked file that only we can read.
+async fn spool(
+    mut capture: Capture,
+    proof: Proof,
+    gathered: Vec<Bytes>,
+    dir: &Path,
+) -> Result<(Proven, File), AttemptError> {
+    let failed = |cause| OutputError::Spool { dir: dir.display().to_string(), cause };
+    let mut file = tempfile::tempfile_in(dir).map_err(failed)?;
+    let mut waiting = Gathering::new(gathered);
+    let mut writing: Option<Writing<File>> = None;
+    let mut ended = false;
+    let mut idle = Some(file.try_clone().map_err(failed)?);
+    while !ended || writing.is_some() || waiting.size > 0 {
+        if waiting.size > 0
+            && let Some(mut to) = idle.take()
+        {
+            let pieces = waiting.take(waiting.size);
+            writing = Some(tokio::task::spawn_blocking(move || {
+                for piece in pieces {
+                    to.write_all(&piece)?;
+                }
+                Ok(to)
+            }));
+        }
+        tokio::select! {
+            done = async { match writing.as_mut() {
+                Some(writing) => joined(writing).await,
+                None => std::future::pending().await,
+            }} => {
+                writing = None;
+                idle = Some(done.map_err(failed)?);
+            }
+            next = capture.next(), if !ended => match next? {
+                Some(bytes) => {
+                    waiting.push(bytes.clone());
+                    if !proof.feed(bytes) {
+                        return Err(verdict_against(proof).await);
+                    }
+                }
+                None => ended = true,
+            }
+        }
+    }
+    file.flush().map_err(failed)?;
+    Ok((proof.verdict().await?, file))
+}
+
+/// Waits for a write to the archive.
+pub(super) async fn written<T>(
+    writing: impl Future<Output = Result<io::Result<T>, tokio::task::JoinError>>,
+) -> Result<T, OutputError> {
+    joined(writing).await.map_err(OutputError::Stdout)
+}
+
+async fn joined<T>(
+    writing: impl Future<Output = Result<io::Result<T>, tokio::task::JoinError>>,
+) -> io::Result<T> {
+    writing.await.map_err(io::Error::other)?
+}
+
+/// Bytes that wait for their turn to be written.
+struct Gathering {
+    pieces: std::collections::VecDeque<Bytes>,
+    size: usize,
+}
+
+impl Gathering {
+    fn new(pieces: Vec<Bytes>) -> Self {
+        Gathering { size: pieces.iter().map(Bytes::len).sum(), pieces: pieces.into() }
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        self.size += bytes.len();
+        self.pieces.push_back(bytes);
+    }
+
+    /// Takes the first `size` bytes, or all that there are.
+    fn take(&mut self, size: usize) -> Vec<Bytes> {
+        let mut taken = Vec::new();
+        let mut missing = size.min(self.size);
+        self.size -= missing;
+        while let Some(mut piece) = self.pieces.pop_front() {
+            if piece.len() > missing {
+                let rest = piece.split_off(missing);
+                self.pieces.push_front(rest);
+            }
+            missing -= piece.len();
+            if !piece.is_empty() {
+                taken.push(piece);
+            }
+            if missing == 0 {
+                break;
+            }
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_cut_at_any_place() {
+        let mut gathering = Gathering::new(vec![Bytes::from_static(b"abc"), Bytes::from_static(b"defg")]);
+        assert_eq!(gathering.take(5).concat(), b"abcde");
+        gathering.push(Bytes::from_static(b"h"));
+        assert_eq!(gathering.size, 3);
+        assert_eq!(gathering.take(3).concat(), b"fgh");
+        assert_eq!(gathering.take(3), Vec::<Bytes>::new());
+    }
+}

@@ -1,0 +1,117 @@
+//! The archive on stdout. Writing happens on a thread that may wait for the pipe, while captures go
+//! on being acknowledged.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Buf, Bytes};
+use tokio::task::JoinHandle;
+
+use crate::archive::{Index, Manifest, Writer};
+use crate::names::StreamName;
+
+/// Small entries are gathered up to this size before they are written, in bytes.
+const GATHER: usize = 64 << 10;
+
+type Archive = Writer<BufWriter<File>>;
+
+/// The archive that is being written.
+#[derive(Clone)]
+pub(super) struct Output {
+    // `None` once finished.
+    archive: Arc<Mutex<Option<Archive>>>,
+}
+
+/// A write under way.
+pub(super) type Writing<T> = JoinHandle<io::Result<T>>;
+
+/// A whole snapshot, wherever it was gathered.
+pub(super) enum Snapshot {
+    Memory(Vec<Bytes>),
+    Spool(File),
+}
+
+impl Output {
+    pub fn new(to: File, mtime: u64) -> Self {
+        let archive = Writer::new(BufWriter::with_capacity(GATHER, to), mtime);
+        Output { archive: Arc::new(Mutex::new(Some(archive))) }
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut Archive) -> io::Result<T> + Send + 'static,
+    ) -> Writing<T> {
+        let archive = Arc::clone(&self.archive);
+        tokio::task::spawn_blocking(move || {
+            match archive.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                Some(archive) => what(archive),
+                None => Err(io::Error::other("the archive is finished")),
+            }
+        })
+    }
+
+    pub fn index(&self, index: Index) -> Writing<()> {
+        self.write(move |archive| archive.index(&index))
+    }
+
+    pub fn whole(
+        &self,
+        stream: StreamName,
+        backup_json: Bytes,
+        snapshot: Snapshot,
+        size: u64,
+    ) -> Writing<()> {
+        self.write(move |archive| {
+            let mut from: Box<dyn Read> = match snapshot {
+                Snapshot::Memory(pieces) => Box::new(Pieces(pieces.into())),
+                Snapshot::Spool(mut file) => {
+                    file.rewind()?;
+                    Box::new(file)
+                }
+            };
+            archive.whole(&stream, &backup_json, &mut from, size).map(drop)
+        })
+    }
+
+    pub fn attempt(&self, stream: StreamName, n: u32, backup_json: Bytes) -> Writing<()> {
+        self.write(move |archive| archive.attempt(&stream, n, &backup_json))
+    }
+
+    pub fn part(&self, pieces: Vec<Bytes>) -> Writing<()> {
+        self.write(move |archive| archive.part(&pieces).map(drop))
+    }
+
+    pub fn abandon(&self, reason: String) -> Writing<()> {
+        self.write(move |archive| archive.abandon(&reason))
+    }
+
+    pub fn finish(&self, manifest: Manifest) -> Writing<()> {
+        let archive = Arc::clone(&self.archive);
+        tokio::task::spawn_blocking(move || {
+            match archive.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                Some(archive) => archive.finish(&manifest).map(drop),
+                None => Err(io::Error::other("the archive is finished")),
+            }
+        })
+    }
+}
+
+/// The pieces of a snapshot as one [`Read`]; each is let go of once it is read.
+struct Pieces(VecDeque<Bytes>);
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(first) = self.0.front_mut() {
+            if first.is_empty() {
+                self.0.pop_front();
+                continue;
+            }
+            let n = into.len().min(first.len());
+            first.copy_to_slice(&mut into[..n]);
+            return Ok(n);
+        }
+        Ok(0)
+    }
+}

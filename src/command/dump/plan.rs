@@ -1,0 +1,83 @@
+//! What a dump will do, decided from the list of streams before anything is captured.
+
+use crate::archive::{IndexedStream, Kind, ManifestStream};
+use crate::chatto::policy::{self, Skip, Step};
+use crate::cli;
+use crate::jetstream::{Listed, Listing};
+use crate::names::StreamName;
+
+/// Every stream of the account, sorted into what happens to it.
+pub(super) struct Plan {
+    /// To be captured, in order: by step, then small before large, then by name.
+    pub captures: Vec<Listed>,
+    /// Left out, and why.
+    pub skipped: Vec<(Listed, Skip)>,
+    /// Cannot be captured, and why. The name may not be a valid one.
+    pub unavailable: Vec<(String, String)>,
+}
+
+impl Plan {
+    pub fn new(listing: Listing, options: &cli::Dump) -> Plan {
+        let mut captures = Vec::new();
+        let mut skipped = Vec::new();
+        for stream in listing.streams {
+            match skip(&stream, options) {
+                Some(why) => skipped.push((stream, why)),
+                None => captures.push(stream),
+            }
+        }
+        captures.sort_by(|a, b| {
+            (Step::of(&a.name), a.bytes, &a.name).cmp(&(Step::of(&b.name), b.bytes, &b.name))
+        });
+        let unavailable = listing
+            .unavailable
+            .into_iter()
+            .filter(|stream| match StreamName::new(stream.name.as_str()) {
+                Ok(name) => {
+                    options.select.selects(&name) && policy::skip(&name, false, options.include_keys).is_none()
+                }
+                Err(_) => true,
+            })
+            .map(|stream| (stream.name, stream.reason))
+            .collect();
+        Plan { captures, skipped, unavailable }
+    }
+
+    /// The index of the archive that this plan leads to, without what only the caller knows.
+    pub fn indexed(&self) -> Vec<IndexedStream> {
+        let coming = self.captures.iter().map(|stream| indexed(stream, None));
+        let skipped = self.skipped.iter().map(|(stream, why)| indexed(stream, Some(*why)));
+        coming.chain(skipped).collect()
+    }
+}
+
+fn skip(stream: &Listed, options: &cli::Dump) -> Option<Skip> {
+    if !options.select.selects(&stream.name) {
+        return Some(Skip::NotSelected);
+    }
+    policy::skip(&stream.name, stream.in_memory, options.include_keys)
+}
+
+fn indexed(stream: &Listed, skip: Option<Skip>) -> IndexedStream {
+    IndexedStream {
+        name: stream.name.clone(),
+        kind: if skip.is_some() { Kind::Skipped } else { Kind::of(&stream.name) },
+        storage: Some(if stream.in_memory { "memory" } else { "file" }.into()),
+        replicas: Some(stream.replicas),
+        messages: stream.messages,
+        bytes: stream.bytes,
+        format: None,
+        reason: skip.map(|why| why.reason().into()),
+    }
+}
+
+/// A skipped stream as the manifest lists it.
+pub(super) fn skipped_entry(stream: &Listed, why: Skip) -> ManifestStream {
+    ManifestStream { reason: Some(why.reason().into()), ..ManifestStream::new(stream.name.clone(), Kind::Skipped) }
+}
+
+/// A failed stream as the manifest lists it.
+pub(super) fn failed_entry(name: StreamName, error: String, attempts: Option<u32>) -> ManifestStream {
+    let kind = Kind::of(&name);
+    ManifestStream { error: Some(error), attempts, ..ManifestStream::new(name, kind) }
+}

@@ -1,0 +1,283 @@
+//! The streams of one step of the order: small ones several at a time, then large ones one by one,
+//! each tried again as often as allowed.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering as Memory};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::attempt::{Attempt, AttemptError, OutputError, Overflow, Taken, written};
+use super::output::Output;
+use super::plan::failed_entry;
+use crate::archive::{Kind, ManifestStream, PART_SIZE};
+use crate::cli;
+use crate::command::report::text_of;
+use crate::jetstream::{self, CaptureError, Listed, Server};
+use crate::names::{Size, StreamName};
+use crate::terminal::Messages;
+
+/// The pause before the first retry; each further one is twice as long.
+const BACK_OFF: Duration = Duration::from_millis(250);
+
+/// The longest pause before a retry.
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+
+/// Memory is reserved in units of this many bytes.
+const UNIT: usize = 4 << 10;
+
+/// What a dump works with, stream after stream.
+pub(super) struct Dumping<'a> {
+    server: &'a Server,
+    output: &'a Output,
+    options: &'a cli::Dump,
+    messages: Messages,
+    /// `--buffer`, in bytes.
+    buffer: usize,
+    /// The largest snapshot that is one entry without a spool, in bytes.
+    room: usize,
+    /// Set when the server has gone and did not come back: nothing more is tried then.
+    gone: Arc<AtomicBool>,
+}
+
+/// A small stream's result, with the memory that it keeps reserved until it is written.
+struct Small {
+    stream: Listed,
+    outcome: Result<(Taken, u32), Failed>,
+    _reserved: Option<OwnedSemaphorePermit>,
+}
+
+/// A stream that failed for good, or that has to go another way.
+enum Failed {
+    Outgrown,
+    Error { text: String, attempts: u32 },
+    Output(OutputError),
+}
+
+/// What becomes of a stream after an attempt that failed.
+enum Next {
+    Again,
+    GiveUp(String),
+}
+
+impl<'a> Dumping<'a> {
+    pub fn new(server: &'a Server, output: &'a Output, options: &'a cli::Dump, messages: Messages) -> Self {
+        let buffer = usize::try_from(options.buffer.0).unwrap_or(usize::MAX);
+        let room = (buffer / 4).min(PART_SIZE);
+        Dumping { server, output, options, messages, buffer, room, gone: Arc::default() }
+    }
+
+    /// Captures and writes `streams`, which are sorted by size. The archive's order does not depend on
+    /// which of them comes first.
+    pub async fn streams(&self, streams: Vec<Listed>) -> Result<Vec<ManifestStream>, OutputError> {
+        let (small, mut large): (Vec<_>, Vec<_>) =
+            streams.into_iter().partition(|stream| expected_size(stream) <= self.room);
+        let memory = Arc::new(Semaphore::new(self.buffer / UNIT));
+        // Each capture is a task of its own: it must go on while an earlier one is being written.
+        let mut captured = stream::iter(small)
+            .map(|stream| self.spawn_small(stream, Arc::clone(&memory)))
+            .buffered(usize::from(self.options.jobs));
+        let mut entries = Vec::new();
+        while let Some(joined) = captured.next().await {
+            let small = match joined {
+                Ok(small) => small,
+                Err(e) => return Err(OutputError::Stdout(std::io::Error::other(e))),
+            };
+            match small.outcome {
+                Ok((taken, attempts)) => {
+                    entries.push(self.write_whole(&small.stream.name, taken, attempts).await?);
+                }
+                Err(Failed::Outgrown) => large.push(small.stream),
+                Err(Failed::Error { text, attempts }) => {
+                    entries.push(self.failed(&small.stream.name, text, attempts));
+                }
+                Err(Failed::Output(e)) => return Err(e),
+            }
+        }
+        for stream in large {
+            entries.push(self.large(&stream.name).await?);
+        }
+        Ok(entries)
+    }
+
+    fn spawn_small(&self, stream: Listed, memory: Arc<Semaphore>) -> tokio::task::JoinHandle<Small> {
+        let server = self.server.clone();
+        let retry = self.retry();
+        let reserve = expected_size(&stream);
+        let (no_consumers, check) = (self.options.no_consumers, self.options.check);
+        tokio::spawn(async move {
+            let units = u32::try_from(reserve.div_ceil(UNIT)).unwrap_or(u32::MAX);
+            let reserved = memory.acquire_many_owned(units).await.ok();
+            let mut attempts = 0;
+            let outcome = loop {
+                attempts += 1;
+                let attempt = Attempt {
+                    server: &server,
+                    stream: &stream.name,
+                    no_consumers,
+                    check,
+                    // So much that a snapshot of the expected size is never held up.
+                    buffer: reserve.saturating_mul(4),
+                    room: reserve,
+                    overflow: Overflow::Refuse,
+                };
+                match attempt.run().await {
+                    Ok(taken) => break Ok((taken, attempts)),
+                    Err(AttemptError::Outgrown) => break Err(Failed::Outgrown),
+                    Err(AttemptError::Output(e)) => break Err(Failed::Output(e)),
+                    Err(error) => match retry.after(&server, &stream.name, &error, attempts).await {
+                        Next::Again => {}
+                        Next::GiveUp(text) => break Err(Failed::Error { text, attempts }),
+                    },
+                }
+            };
+            Small { stream, outcome, _reserved: reserved }
+        })
+    }
+
+    async fn large(&self, stream: &StreamName) -> Result<ManifestStream, OutputError> {
+        let retry = self.retry();
+        let mut attempts = 0;
+        let mut in_archive = 0;
+        loop {
+            attempts += 1;
+            let mut opened = false;
+            let overflow = match &self.options.spool_dir {
+                Some(dir) => Overflow::Spool(dir),
+                None => Overflow::Flow { output: self.output, attempt: in_archive + 1, opened: &mut opened },
+            };
+            let attempt = Attempt {
+                server: self.server,
+                stream,
+                no_consumers: self.options.no_consumers,
+                check: self.options.check,
+                buffer: self.buffer,
+                room: self.room,
+                overflow,
+            };
+            let error = match attempt.run().await {
+                Ok(taken) if taken.snapshot.is_some() => return self.write_whole(stream, taken, attempts).await,
+                Ok(taken) => {
+                    let entry = self.entry(stream, &taken, attempts);
+                    return Ok(ManifestStream { attempt: Some(in_archive + 1), ..entry });
+                }
+                Err(AttemptError::Output(e)) => return Err(e),
+                Err(error) => error,
+            };
+            if opened {
+                in_archive += 1;
+                written(self.output.abandon(text_of(&anyhow::anyhow!("{error}")))).await?;
+            }
+            match retry.after(self.server, stream, &error, attempts).await {
+                Next::Again => {}
+                Next::GiveUp(text) => return Ok(self.failed(stream, text, attempts)),
+            }
+        }
+    }
+
+    async fn write_whole(
+        &self,
+        stream: &StreamName,
+        mut taken: Taken,
+        attempts: u32,
+    ) -> Result<ManifestStream, OutputError> {
+        let entry = self.entry(stream, &taken, attempts);
+        if let Some(snapshot) = taken.snapshot.take() {
+            let json: Bytes = taken.backup_json.clone();
+            written(self.output.whole(stream.clone(), json, snapshot, taken.proven.bytes)).await?;
+        }
+        Ok(entry)
+    }
+
+    /// The stream's entry in the manifest: everything counted in the snapshot.
+    fn entry(&self, stream: &StreamName, taken: &Taken, attempts: u32) -> ManifestStream {
+        let Taken { proven, captured_at, duration_ms, .. } = taken;
+        let contents = &proven.contents;
+        self.messages.detail(&format!(
+            "stream {stream}: {} messages, {} consumers, {}",
+            contents.messages,
+            contents.consumers,
+            Size(proven.bytes)
+        ));
+        ManifestStream {
+            messages: contents.messages,
+            bytes: proven.bytes,
+            format: Some(contents.format.to_string()),
+            first_seq: Some(contents.first_seq),
+            last_seq: Some(contents.last_seq),
+            deleted: Some(contents.deleted),
+            consumers: Some(contents.consumers),
+            captured_at: Some(*captured_at),
+            duration_ms: Some(*duration_ms),
+            attempts: Some(attempts),
+            sha256: Some(proven.sha256),
+            ..ManifestStream::new(stream.clone(), Kind::of(stream))
+        }
+    }
+
+    fn failed(&self, stream: &StreamName, text: String, attempts: u32) -> ManifestStream {
+        self.messages.error(&format!("stream {stream}: {text}"));
+        failed_entry(stream.clone(), text, Some(attempts))
+    }
+
+    fn retry(&self) -> Retry {
+        Retry { retries: self.options.retries, messages: self.messages, gone: Arc::clone(&self.gone) }
+    }
+}
+
+/// What a small stream's snapshot needs at most, in bytes: its messages uncompressed, with room for
+/// what the store keeps around them. A stream that needs more has to go the large ones' way.
+fn expected_size(stream: &Listed) -> usize {
+    const AROUND: u64 = 256 << 10;
+    const A_CONSUMER: u64 = 8 << 10;
+    let messages = stream.bytes.saturating_add(stream.bytes / 4);
+    let consumers = stream.consumers.saturating_mul(A_CONSUMER);
+    let size = messages.saturating_add(consumers).saturating_add(AROUND);
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+/// Decides whether a failed stream is tried again, and waits until it may be.
+struct Retry {
+    retries: u32,
+    messages: Messages,
+    gone: Arc<AtomicBool>,
+}
+
+impl Retry {
+    async fn after(&self, server: &Server, stream: &StreamName, error: &AttemptError, attempts: u32) -> Next {
+        let text = text_of(&anyhow::anyhow!("{error}"));
+        let lost = matches!(error, AttemptError::Capture(CaptureError::Request(jetstream::Error::Disconnected)));
+        if self.gone.load(Memory::Acquire) || is_final(error) {
+            return Next::GiveUp(text);
+        }
+        if (lost || !server.is_connected()) && !server.reconnected().await {
+            self.gone.store(true, Memory::Release);
+            return Next::GiveUp(format!("{text}, and it does not come back"));
+        }
+        match attempts.cmp(&self.retries.saturating_add(1)) {
+            Ordering::Less => {
+                self.messages.detail(&format!("stream {stream}: attempt {attempts}: {text}; trying again"));
+                tokio::time::sleep(back_off(attempts)).await;
+                Next::Again
+            }
+            _ => Next::GiveUp(text),
+        }
+    }
+}
+
+/// Errors that no further attempt mends.
+fn is_final(error: &AttemptError) -> bool {
+    match error {
+        AttemptError::Capture(CaptureError::Request(e)) => !e.is_passing(),
+        _ => false,
+    }
+}
+
+fn back_off(attempts: u32) -> Duration {
+    let doubled = 2u32.saturating_pow(attempts.saturating_sub(1));
+    BACK_OFF.saturating_mul(doubled).min(BACK_OFF_MAX)
+}

@@ -1,0 +1,106 @@
+//! The check that runs beside a flowing snapshot: a thread that reads the same bytes as the pipe or
+//! the server, to their end, and gives a verdict.
+
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use bytes::{Buf, Bytes};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
+
+use crate::archive::Digest;
+use crate::names::StreamName;
+use crate::snapshot::{self, Contents, Promise};
+
+/// A check under way. Memory is bounded by whoever counts the bytes that are fed.
+pub(super) struct Proof {
+    bytes: Sender<Piece>,
+    verdict: JoinHandle<Result<Proven, NotProven>>,
+}
+
+/// What a snapshot was proven to hold.
+#[derive(Debug, Clone)]
+pub(super) struct Proven {
+    pub contents: Contents,
+    /// Of the whole snapshot, as it travels.
+    pub sha256: Digest,
+    /// The snapshot's length as it travels, in bytes.
+    pub bytes: u64,
+}
+
+/// Why a snapshot does not count.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotProven {
+    #[error(transparent)]
+    Fault(#[from] snapshot::Fault),
+    #[error(transparent)]
+    Short(#[from] snapshot::Shortfall),
+    #[error("the check broke off: {0}")]
+    Broken(String),
+}
+
+enum Piece {
+    Bytes(Bytes),
+    End,
+}
+
+impl Proof {
+    /// Begins to check a snapshot of `stream` against what the server promised.
+    pub fn begin(stream: &StreamName, promise: &Promise) -> Proof {
+        let (bytes, pieces) = channel();
+        let stream = stream.clone();
+        let promise = promise.clone();
+        let verdict = tokio::task::spawn_blocking(move || {
+            let mut input = Input { pieces, current: Bytes::new(), sha256: Sha256::new(), read: 0 };
+            let contents = snapshot::inspect(&stream, &promise, &mut input)?;
+            contents.agrees_with(&promise)?;
+            // What follows the snapshot's logical end belongs to the digest all the same.
+            io::copy(&mut input, &mut io::sink()).map_err(|e| NotProven::Broken(e.to_string()))?;
+            Ok(Proven { contents, sha256: Digest::finish(input.sha256), bytes: input.read })
+        });
+        Proof { bytes, verdict }
+    }
+
+    /// Feeds the next bytes. `false` when the check has ended early: [`Proof::verdict`] says why.
+    pub fn feed(&self, bytes: Bytes) -> bool {
+        self.bytes.send(Piece::Bytes(bytes)).is_ok()
+    }
+
+    /// No more bytes will come; gives the verdict.
+    pub async fn verdict(self) -> Result<Proven, NotProven> {
+        // A check that has ended early takes no end any more.
+        let _ = self.bytes.send(Piece::End);
+        match self.verdict.await {
+            Ok(verdict) => verdict,
+            Err(e) => Err(NotProven::Broken(e.to_string())),
+        }
+    }
+}
+
+/// The bytes as a [`Read`], summed as they pass. A sender that goes away without an end is an error,
+/// never an end.
+struct Input {
+    pieces: Receiver<Piece>,
+    current: Bytes,
+    sha256: Sha256,
+    read: u64,
+}
+
+impl Read for Input {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.pieces.recv() {
+                Ok(Piece::Bytes(bytes)) => {
+                    self.sha256.update(&bytes);
+                    self.read += bytes.len() as u64;
+                    self.current = bytes;
+                }
+                Ok(Piece::End) => return Ok(0),
+                Err(_) => return Err(io::Error::other("the snapshot was given up")),
+            }
+        }
+        let n = into.len().min(self.current.len());
+        self.current.copy_to_slice(&mut into[..n]);
+        Ok(n)
+    }
+}

@@ -1,0 +1,133 @@
+//! From an error to words on stderr and an exit code. The only place that knows which error ends a
+//! program how.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::exit::Exit;
+use crate::names::Printable;
+use crate::terminal::{Messages, Verbosity};
+use crate::{archive, chatto, jetstream};
+
+/// A failure that a command words itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct Failure {
+    /// How the program ends.
+    pub exit: Exit,
+    /// What happened.
+    pub what: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Failure { exit, what: what.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Runs a program: parses its options, calls `run`, and says what went wrong.
+pub fn main<A: Parser>(
+    program: &'static str,
+    arguments: impl IntoIterator<Item = OsString>,
+    run: impl FnOnce(A) -> anyhow::Result<Exit>,
+) -> Exit {
+    let messages = Messages::new(program, Verbosity::Normal);
+    let arguments = match A::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            // A reader that has seen enough of a help text is no failure.
+            let _ = std::io::stdout().write_all(e.render().to_string().as_bytes());
+            return Exit::Done;
+        }
+        Err(e) => {
+            let text = e.render().to_string();
+            messages.error(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+            return Exit::Usage;
+        }
+    };
+    match run(arguments) {
+        Ok(exit) => exit,
+        Err(error) => {
+            say(&messages, &error);
+            exit_of(&error)
+        }
+    }
+}
+
+/// Says `error` with its chain of causes and its hint.
+pub(super) fn say(messages: &Messages, error: &anyhow::Error) {
+    messages.error(&text_of(error));
+    if let Some(hint) = hint_of(error) {
+        messages.hint(&hint);
+    }
+}
+
+/// The chain of causes as one line.
+pub(super) fn text_of(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        // Some libraries repeat their source in their own text.
+        if !parts.last().is_some_and(|said| said.contains(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ").replace('\n', " ")
+}
+
+/// What to do about it, as the first cause that knows.
+pub(super) fn hint_of(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.hint.clone();
+        }
+        if let Some(error) = cause.downcast_ref::<jetstream::Error>() {
+            return error.hint();
+        }
+        cause.downcast_ref::<chatto::config::ConfigError>().and_then(|error| error.hint())
+    })
+}
+
+/// How a program ends that failed with `error`: the first cause with an exit code of its own decides.
+pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
+    error.chain().find_map(of_cause).unwrap_or(Exit::Failed)
+}
+
+fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if let Some(failure) = cause.downcast_ref::<Failure>() {
+        return Some(failure.exit);
+    }
+    if cause.is::<chatto::config::ConfigError>() {
+        return Some(Exit::Usage);
+    }
+    if let Some(error) = cause.downcast_ref::<jetstream::Error>() {
+        return match error {
+            jetstream::Error::Unreachable { .. }
+            | jetstream::Error::Refused { .. }
+            | jetstream::Error::NoJetStream { .. } => Some(Exit::Unreachable),
+            _ => None,
+        };
+    }
+    match cause.downcast_ref::<archive::Error>() {
+        // What the input said decides: it may be an envelope that does not open.
+        Some(archive::Error::Io { .. }) | None => None,
+        Some(_) => Some(Exit::Damaged),
+    }
+}
+
+/// A path or another text from outside, for a message.
+pub(super) fn shown(text: impl AsRef<std::ffi::OsStr>) -> Printable {
+    Printable::new(&text.as_ref().to_string_lossy())
+}

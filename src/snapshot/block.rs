@@ -1,0 +1,116 @@
+//! Message blocks (`msgs/N.blk`): a run of records. Knows no tar and no index.
+//!
+//! | bytes of a record | what |
+//! |---|---|
+//! | 4 | length of the whole record, little-endian as all numbers here; bit 31: it has headers |
+//! | 8 | sequence; bit 63: erased or skipped, bit 62: a tombstone, which says that this sequence is deleted |
+//! | 8 | timestamp, ns since 1970 |
+//! | 2 | length of the subject |
+//! | … | subject |
+//! | 4 | length of the headers; only when there are headers |
+//! | … | headers, message |
+//! | 8 | HighwayHash-64 of sequence, timestamp, subject, headers, message; keyed by [`sums`](super::sums) |
+//!
+//! Both lengths are outside the hash; a wrong one moves the fields, so the hash fails, except that the
+//! length of the headers is only held against the record (the S2 frame's checksum covers it).
+//! Sequences ascend in what servers write today, but servers do not insist on it when they recover a
+//! store, nor does this reader: what counts is the set. Records are never held whole: a message may be
+//! as large as the server's `max_payload`. Source: nats-server, `server/filestore.go`.
+
+use std::io::Read;
+
+use highway::HighwayHash;
+
+use super::content::Content;
+use super::fault::Fault;
+use super::sums::{self, SUM_LEN};
+use super::tally::Tally;
+use crate::names::StreamName;
+
+const HEADER_LEN: usize = 22;
+const HEADERS: u32 = 1 << 31;
+const ERASED: u64 = 1 << 63;
+const TOMBSTONE: u64 = 1 << 62;
+
+/// Reads block `number`, of `size` bytes, into `tally`. Returns the last record's checksum, zero in an
+/// empty block.
+pub fn read<R: Read>(
+    content: &mut Content<R>,
+    stream: &StreamName,
+    number: u32,
+    size: u64,
+    tally: &mut Tally,
+) -> Result<u64, Fault> {
+    let keyed = sums::keyed(&format!("{}-{number}", stream.as_str()));
+    let mut left = size;
+    let mut last = 0;
+    while left > 0 {
+        content.at_sequence(None);
+        if left < (HEADER_LEN + SUM_LEN) as u64 {
+            return Err(content.damaged("a block ends within a record"));
+        }
+        let mut header = [0; HEADER_LEN];
+        content.exact(&mut header)?;
+        let Header { len, has_headers, sequence, subject } = Header::parse(&header);
+        content.at_sequence(Some(sequence & !(ERASED | TOMBSTONE)));
+        let body = len.checked_sub((HEADER_LEN + SUM_LEN) as u64).filter(|_| len <= left);
+        let Some(body) = body.filter(|body| subject + if has_headers { 4 } else { 0 } <= *body) else {
+            return Err(content.damaged("a record's length"));
+        };
+
+        let mut hash = keyed.clone();
+        hash.append(header.get(4..20).unwrap_or(&[]));
+        if has_headers {
+            content.pass(subject, |bytes| hash.append(bytes))?;
+            let mut headers = [0; 4];
+            content.exact(&mut headers)?;
+            let rest = body - subject - 4;
+            if u64::from(u32::from_le_bytes(headers)) > rest {
+                return Err(content.damaged("the length of a message's headers"));
+            }
+            content.pass(rest, |bytes| hash.append(bytes))?;
+        } else {
+            content.pass(body, |bytes| hash.append(bytes))?;
+        }
+        let mut sum = [0; SUM_LEN];
+        content.exact(&mut sum)?;
+        last = u64::from_le_bytes(sum);
+        if hash.finalize64() != last {
+            return Err(content.damaged("a record's checksum does not match"));
+        }
+
+        let number = sequence & !(ERASED | TOMBSTONE);
+        let noted = if sequence & TOMBSTONE != 0 {
+            tally.tombstone(number)
+        } else if sequence & ERASED != 0 || number == 0 {
+            tally.gone(number);
+            Ok(())
+        } else {
+            tally.message(number)
+        };
+        noted.map_err(|_| content.unsupported(super::tally::TOO_SCATTERED))?;
+        left -= len;
+    }
+    content.at_sequence(None);
+    Ok(last)
+}
+
+struct Header {
+    len: u64,
+    has_headers: bool,
+    sequence: u64,
+    subject: u64,
+}
+
+impl Header {
+    fn parse(bytes: &[u8; HEADER_LEN]) -> Header {
+        let [l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, _, _, _, _, _, _, _, _, n0, n1] = *bytes;
+        let len = u32::from_le_bytes([l0, l1, l2, l3]);
+        Header {
+            len: u64::from(len & !HEADERS),
+            has_headers: len & HEADERS != 0,
+            sequence: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
+            subject: u64::from(u16::from_le_bytes([n0, n1])),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The NATSARC1 format of servers from 2.15 on. Knows no S2.
+//!
+//! `NATSARC1`, then entries:
+//!
+//! | of an entry | what |
+//! |---|---|
+//! | LEB128 | length of the name, at most 1 MiB |
+//! | LEB128, zigzag | time, ns since 1970 |
+//! | LEB128 | sequence |
+//! | LEB128, LEB128 | length of the headers, length of the payload |
+//! | … | name, headers, payload |
+//!
+//! | entries, in this order | what |
+//! |---|---|
+//! | `state.json` | the stream's state when the snapshot began, JSON |
+//! | `consumers/NAME` | as many as `state.json` has in `consumer_count`: `{"config", "state"}`, JSON |
+//! | a subject, sequence not 0 | a message; sequences ascend |
+//! | no name, all numbers 0 | the end |
+//!
+//! Entries have no checksum: the S2 frames' checksums alone cover them. Nothing in the format names the
+//! stream. Deletions are gaps; those after the last message show only in `state.json`. Source: nats-server,
+//! `server/archive/archive.go` and `server/stream_backup.go`.
+
+use std::io::Read;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::content::Content;
+use super::fault::Fault;
+use super::promise::State;
+use super::tally::Count;
+use super::{Contents, Format};
+use crate::names::Printable;
+
+/// What the format begins with.
+pub const MAGIC: &[u8; 8] = b"NATSARC1";
+
+const STATE: &[u8] = b"state.json";
+const CONSUMERS: &[u8] = b"consumers/";
+/// The longest name that servers read.
+const MAX_NAME: u64 = 1 << 20;
+/// The longest `state.json` or consumer that is read. A consumer lists every message that awaits its
+/// acknowledgement, in some 40 bytes each.
+const MAX_JSON: u64 = 64 << 20;
+
+/// Reads a snapshot in the NATSARC1 format to its end.
+pub fn read<R: Read>(content: &mut Content<R>) -> Result<Contents, Fault> {
+    let mut magic = [0; MAGIC.len()];
+    content.exact(&mut magic)?;
+    if magic != *MAGIC {
+        return Err(content.damaged("it is in no known format"));
+    }
+    let state: State = {
+        let entry = Entry::read(content)?;
+        if entry.name != STATE || entry.sequence != 0 {
+            return Err(content.damaged("it does not begin with the stream's state"));
+        }
+        let json = entry.json(content)?;
+        serde_json::from_slice(&json)
+            .map_err(|_| content.damaged("the stream's state is not what servers write"))?
+    };
+    for _ in 0..state.consumer_count {
+        consumer(content)?;
+    }
+
+    let (mut messages, mut first, mut last) = (0, 0, 0);
+    let mut name = Vec::new();
+    loop {
+        content.within(None);
+        content.at_sequence(Some(last).filter(|last| *last > 0));
+        let entry = Entry::read_into(content, name)?;
+        if entry.is_end() {
+            break;
+        }
+        if entry.sequence == 0 {
+            return Err(content.damaged("an entry is neither message nor end"));
+        }
+        content.at_sequence(Some(entry.sequence));
+        if entry.sequence <= last {
+            return Err(content.damaged("messages are out of order"));
+        }
+        entry.skip(content)?;
+        if messages == 0 {
+            first = entry.sequence;
+        }
+        last = entry.sequence;
+        messages += 1;
+        name = entry.name;
+    }
+    content.finish(None)?;
+
+    if messages == 0 {
+        first = state.first_seq;
+    }
+    let count = Count { messages, records: messages, first, last: last.max(state.last_seq) };
+    Ok(Contents {
+        format: Format::NatsArc1,
+        messages,
+        records: messages,
+        first_seq: count.first,
+        last_seq: count.last,
+        deleted: count.deleted(),
+        consumers: state.consumer_count,
+        bytes: content.offset(),
+    })
+}
+
+fn consumer<R: Read>(content: &mut Content<R>) -> Result<(), Fault> {
+    #[derive(Deserialize)]
+    struct Consumer<'a> {
+        #[serde(borrow)]
+        #[expect(dead_code, reason = "only its presence is checked")]
+        config: &'a RawValue,
+        #[serde(borrow)]
+        #[expect(dead_code, reason = "only its presence is checked")]
+        state: &'a RawValue,
+    }
+    let entry = Entry::read(content)?;
+    if !entry.name.starts_with(CONSUMERS) || entry.sequence != 0 {
+        return Err(content.damaged("consumers are missing"));
+    }
+    content.within(Some(Printable::new(&String::from_utf8_lossy(&entry.name))));
+    let json = entry.json(content)?;
+    match serde_json::from_slice::<Consumer>(&json) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(content.damaged("a consumer is not what servers write")),
+    }
+}
+
+struct Entry {
+    name: Vec<u8>,
+    time: u64,
+    sequence: u64,
+    headers: u64,
+    payload: u64,
+}
+
+impl Entry {
+    fn read<R: Read>(content: &mut Content<R>) -> Result<Self, Fault> {
+        Entry::read_into(content, Vec::new())
+    }
+
+    /// Reads an entry up to its headers; takes the vector for its name from an entry before.
+    fn read_into<R: Read>(content: &mut Content<R>, mut name: Vec<u8>) -> Result<Self, Fault> {
+        let len = number(content)?;
+        let (time, sequence) = (number(content)?, number(content)?);
+        let (headers, payload) = (number(content)?, number(content)?);
+        if len > MAX_NAME {
+            return Err(content.damaged("an entry's name is too long"));
+        }
+        name.clear();
+        content.pass(len, |bytes| name.extend_from_slice(bytes))?;
+        Ok(Entry { name, time, sequence, headers, payload })
+    }
+
+    fn is_end(&self) -> bool {
+        self.name.is_empty() && self.time == 0 && self.sequence == 0 && self.headers == 0 && self.payload == 0
+    }
+
+    fn skip<R: Read>(&self, content: &mut Content<R>) -> Result<(), Fault> {
+        content.pass(self.headers, |_| {})?;
+        content.pass(self.payload, |_| {})
+    }
+
+    fn json<R: Read>(&self, content: &mut Content<R>) -> Result<Vec<u8>, Fault> {
+        if self.headers != 0 || self.payload > MAX_JSON {
+            return Err(content.damaged("an entry's length"));
+        }
+        let mut json = Vec::new();
+        content.pass(self.payload, |bytes| json.extend_from_slice(bytes))?;
+        Ok(json)
+    }
+}
+
+/// A LEB128 number. Times are zigzag numbers, but only whether one is zero matters here.
+fn number<R: Read>(content: &mut Content<R>) -> Result<u64, Fault> {
+    let mut value = 0;
+    for shift in (0..).step_by(7).take(10) {
+        let Some(byte) = content.fill()?.first().copied() else {
+            return Err(content.cut());
+        };
+        content.consume(1);
+        if shift == 63 && byte > 1 {
+            break;
+        }
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    Err(content.damaged("a number is too long"))
+}

@@ -1,0 +1,133 @@
+//! What a server promised before it sent a snapshot, read leniently from its raw JSON, and what a
+//! snapshot turned out to hold. Knows no snapshot format.
+
+use serde::Deserialize;
+
+use super::Contents;
+
+/// What the server said in its answer to the snapshot request (`backup.json`).
+///
+/// Absent numbers are zero: servers leave zeros out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// Messages in the stream.
+    pub messages: u64,
+    /// The first sequence; one more than the last in a stream that was emptied.
+    pub first_seq: u64,
+    /// The last sequence.
+    pub last_seq: u64,
+    /// Sequences between them that hold no message.
+    pub num_deleted: u64,
+    /// Consumers of the stream, those in memory too, whether or not they were asked for.
+    pub consumer_count: u64,
+    /// Where the stream keeps its messages, as the server writes it: `file` or `memory`.
+    pub storage: Option<String>,
+}
+
+/// A `backup.json` that is not what a server writes.
+#[derive(Debug, thiserror::Error)]
+#[error("backup.json is not a stream's config and state")]
+pub struct BadPromise(#[from] serde_json::Error);
+
+/// A snapshot that holds less than was promised.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Shortfall {
+    /// Messages are missing.
+    #[error("the snapshot holds {held} messages, and the server promised {promised}")]
+    Messages {
+        /// Messages in the snapshot.
+        held: u64,
+        /// Messages in the promise.
+        promised: u64,
+    },
+    /// The snapshot ends at an earlier message.
+    #[error("the snapshot ends at message {held}, and the server promised {promised}")]
+    Last {
+        /// The last sequence in the snapshot.
+        held: u64,
+        /// The last sequence in the promise.
+        promised: u64,
+    },
+}
+
+impl Promise {
+    /// Reads the raw `{"config": …, "state": …}`; what it does not know it ignores.
+    pub fn from_backup_json(raw: &[u8]) -> Result<Self, BadPromise> {
+        #[derive(Deserialize)]
+        struct Backup {
+            config: Config,
+            state: State,
+        }
+        #[derive(Deserialize)]
+        struct Config {
+            storage: Option<String>,
+        }
+        let Backup { config, state } = serde_json::from_slice(raw)?;
+        let State { messages, first_seq, last_seq, num_deleted, consumer_count } = state;
+        Ok(Promise { messages, first_seq, last_seq, num_deleted, consumer_count, storage: config.storage })
+    }
+}
+
+/// A stream's state as servers write it, the part that counts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct State {
+    pub messages: u64,
+    pub first_seq: u64,
+    pub last_seq: u64,
+    pub num_deleted: u64,
+    pub consumer_count: u64,
+}
+
+impl Contents {
+    /// Whether the content keeps the promise. A stream that grew meanwhile may hold more, never less.
+    ///
+    /// Consumers are not compared: a promise counts those that live in memory, and those that nobody
+    /// asked for. That none is missing follows from the snapshot's end having been read.
+    pub fn agrees_with(&self, promise: &Promise) -> Result<(), Shortfall> {
+        if self.messages < promise.messages {
+            return Err(Shortfall::Messages { held: self.messages, promised: promise.messages });
+        }
+        if promise.messages > 0 && self.last_seq < promise.last_seq {
+            return Err(Shortfall::Last { held: self.last_seq, promised: promise.last_seq });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_needs_a_config_and_a_state_and_nothing_in_them() {
+        let raw = br#"{"config":{"name":"A","storage":"file","new":[1]},"new":1,
+            "state":{"messages":3,"bytes":9,"first_seq":2,"first_ts":"x","last_seq":7,"num_deleted":3,"consumer_count":1}}"#;
+        let promise = Promise::from_backup_json(raw).unwrap();
+        let expected = Promise {
+            messages: 3,
+            first_seq: 2,
+            last_seq: 7,
+            num_deleted: 3,
+            consumer_count: 1,
+            storage: Some("file".into()),
+        };
+        assert_eq!(promise, expected);
+        assert_eq!(Promise::from_backup_json(br#"{"config":{},"state":{}}"#).unwrap(), Promise::default());
+        for bad in ["", "{}", "[]", r#"{"config":{}}"#, r#"{"config":{},"state":{"messages":-1}}"#] {
+            assert!(Promise::from_backup_json(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn more_is_a_stream_that_grew_and_less_is_loss() {
+        let promise = Promise { messages: 5, first_seq: 1, last_seq: 9, ..Promise::default() };
+        let held = |messages, last_seq| Contents { messages, last_seq, ..Contents::default() };
+        assert_eq!(held(5, 9).agrees_with(&promise), Ok(()));
+        assert_eq!(held(6, 10).agrees_with(&promise), Ok(()));
+        let less = held(4, 9).agrees_with(&promise);
+        assert_eq!(less, Err(Shortfall::Messages { held: 4, promised: 5 }));
+        let sooner = held(5, 8).agrees_with(&promise);
+        assert_eq!(sooner, Err(Shortfall::Last { held: 8, promised: 9 }));
+    }
+}

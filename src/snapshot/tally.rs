@@ -1,0 +1,206 @@
+//! Which messages a snapshot holds, as sets of sequences. Knows no format.
+//!
+//! Counting records is not counting messages. A message that a limit (`max_msgs`, `max_age`,
+//! `max_msgs_per_subject`, …) removed stays in its block until the block is compacted, without any mark;
+//! one that a user removed stays too, and a tombstone somewhere later says so. What is live is in
+//! the server's own index. So the records are kept as a set, and the index is held against it: every
+//! message that is live by the index must have its record.
+
+use std::ops::RangeInclusive;
+
+use roaring::RoaringTreemap;
+
+use super::promise::Promise;
+
+/// The most memory that the sets of one snapshot may take, in bytes. A run of sequences takes a few
+/// bytes, scattered ones two bytes each, and 65,536 in a row never more than a bit each: a snapshot
+/// that needs more has some hundreds of millions of messages with gaps between them.
+pub const MAX_SETS: u64 = 1 << 30;
+/// How many changes of the sets lie between two measurements of their memory.
+const MEASURE_EVERY: u64 = 1 << 20;
+/// What a fault says when [`MAX_SETS`] is not enough.
+pub const TOO_SCATTERED: &str = "its sequences are too scattered to keep in memory";
+
+/// The sets need more than [`MAX_SETS`].
+#[derive(Debug)]
+pub struct TooScattered;
+
+/// What the blocks hold.
+#[derive(Debug, Default)]
+pub struct Tally {
+    records: Sequences,
+    tombstones: Sequences,
+    last: u64,
+}
+
+/// What a server's index says, held against the records.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Messages of the whole stream.
+    pub messages: u64,
+    /// The first sequence of the whole stream.
+    pub first: u64,
+    /// The last sequence of the whole stream.
+    pub last: u64,
+    /// Messages that are live by the index and whose records are in the snapshot.
+    pub present: u64,
+}
+
+/// What a snapshot's messages come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Live messages.
+    pub messages: u64,
+    /// Messages with a record and no tombstone.
+    pub records: u64,
+    /// The first sequence.
+    pub first: u64,
+    /// The last sequence.
+    pub last: u64,
+}
+
+impl Count {
+    /// Sequences without a message, as servers count them: none in a stream without messages.
+    pub fn deleted(&self) -> u64 {
+        match self.last.checked_sub(self.first) {
+            Some(span) if span > 0 => (span + 1).saturating_sub(self.messages),
+            _ => 0,
+        }
+    }
+}
+
+impl Tally {
+    /// A message's record.
+    pub fn message(&mut self, sequence: u64) -> Result<(), TooScattered> {
+        self.last = self.last.max(sequence);
+        self.records.insert(sequence)
+    }
+
+    /// The record of a deletion.
+    pub fn tombstone(&mut self, sequence: u64) -> Result<(), TooScattered> {
+        self.last = self.last.max(sequence);
+        self.tombstones.insert(sequence)
+    }
+
+    /// A record that was erased, or written to skip a sequence.
+    pub fn gone(&mut self, sequence: u64) {
+        self.last = self.last.max(sequence);
+    }
+
+    /// Holds one block of an index against the records: `range` without `deleted` is live. Sequences
+    /// after the last one captured are those of a stream that grew meanwhile, and do not count.
+    /// Returns how many messages are live and here, or the first that is live and not here.
+    pub fn hold(&mut self, range: RangeInclusive<u64>, deleted: &RoaringTreemap) -> Result<u64, u64> {
+        let records = self.records.set();
+        let (first, last) = (*range.start().max(&1), *range.end().min(&self.last));
+        if first > last {
+            return Ok(0);
+        }
+        let within = |set: &RoaringTreemap| set.rank(last) - set.rank(first - 1);
+        let live = last - first + 1 - within(deleted);
+        // What is deleted may still have its record; what has a record and is not deleted is live.
+        let mut both = deleted & records;
+        both.remove_range(..first);
+        let kept = both.rank(last);
+        let here = within(records) - kept;
+        if here == live {
+            return Ok(live);
+        }
+        let missing = (first..=last).find(|seq| !records.contains(*seq) && !deleted.contains(*seq));
+        Err(missing.unwrap_or(first))
+    }
+
+    /// Counts, with the index where there is one and the promise where neither index nor records
+    /// can tell.
+    pub fn count(mut self, index: Option<&Index>, promise: &Promise) -> Count {
+        let records = self.records.set();
+        let undeleted = records - self.tombstones.set();
+        let most = undeleted.len();
+        let Some(index) = index else {
+            // No index: what is new since the promise is surely there, and the rest is as promised,
+            // as far as there are records for it.
+            let new = most - undeleted.rank(promise.last_seq);
+            return Count {
+                messages: promise.messages.clamp(new, most),
+                records: most,
+                first: promise.first_seq,
+                last: if promise.messages == 0 { self.last.max(promise.last_seq) } else { self.last },
+            };
+        };
+        let quiet = (index.messages, index.first, index.last)
+            == (promise.messages, promise.first_seq, promise.last_seq);
+        if quiet {
+            return Count {
+                messages: index.present,
+                records: most.max(index.present),
+                first: index.first,
+                last: index.last,
+            };
+        }
+        // The stream changed between promise, blocks and index. The index knows of deletions that came
+        // after the blocks were read, and the records include messages that were deleted
+        // before: the truth lies between.
+        let most = most.max(index.present);
+        Count {
+            messages: promise.messages.clamp(index.present, most),
+            records: most,
+            first: promise.first_seq.min(index.first),
+            last: self.last,
+        }
+    }
+}
+
+/// A set that is mostly filled in ascending order: runs are collected before they are inserted.
+#[derive(Debug, Default)]
+pub struct Sequences {
+    set: RoaringTreemap,
+    run: Option<(u64, u64)>,
+    changes: u64,
+}
+
+impl Sequences {
+    /// Adds one sequence.
+    pub fn insert(&mut self, sequence: u64) -> Result<(), TooScattered> {
+        if let Some((_, last)) = &mut self.run
+            && last.checked_add(1) == Some(sequence)
+        {
+            *last = sequence;
+            return Ok(());
+        }
+        self.flush();
+        self.run = Some((sequence, sequence));
+        self.changes += 1;
+        if self.changes.is_multiple_of(MEASURE_EVERY) && memory(&self.set) > MAX_SETS / 2 {
+            return Err(TooScattered);
+        }
+        Ok(())
+    }
+
+    /// The whole set.
+    pub fn set(&mut self) -> &RoaringTreemap {
+        self.flush();
+        &self.set
+    }
+
+    fn flush(&mut self) {
+        if let Some((first, last)) = self.run.take() {
+            self.set.insert_range(first..=last);
+        }
+    }
+}
+
+/// About how much memory a set takes, in bytes.
+fn memory(set: &RoaringTreemap) -> u64 {
+    const PER_BITMAP: u64 = 128;
+    const PER_CONTAINER: u64 = 48;
+    set.bitmaps()
+        .map(|(_, bitmap)| {
+            let s = bitmap.statistics();
+            PER_BITMAP
+                + PER_CONTAINER * u64::from(s.n_containers)
+                + s.n_bytes_array_containers
+                + s.n_bytes_run_containers
+                + s.n_bytes_bitset_containers
+        })
+        .sum()
+}

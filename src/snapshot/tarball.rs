@@ -1,0 +1,239 @@
+//! The tar format of servers before 2.15: which files a snapshot has, in which order, and what must
+//! hold in each. Knows no S2; the files themselves are read by [`entries`], [`block`] and [`index`].
+//!
+//! | file, in this order | what |
+//! |---|---|
+//! | `meta.inf` | the stream's config and when it was created, JSON |
+//! | `meta.sum` | the checksum of `meta.inf` |
+//! | `msgs/N.idx`, `msgs/N.fss` | 2.9 only: index and subjects of the block that follows |
+//! | `msgs/N.blk` | block N, N ascending; decrypted and decompressed by the server |
+//! | `msgs/index.db` | 2.10 and later, unless the server could not write it: index of all blocks |
+//! | `obs/C/meta.inf`, `obs/C/meta.sum`, `obs/C/o.dat` | of each consumer in a file: config, its checksum, state |
+//! | `errors.txt` | only when something went wrong: why the snapshot is not whole |
+//!
+//! `o.dat` and `.fss` carry no checksum: the S2 frames' checksums alone cover them. Source: nats-server,
+//! `streamSnapshot` in `server/filestore.go`.
+
+use std::io::Read;
+
+use highway::HighwayHash;
+use serde::Deserialize;
+
+use super::content::Content;
+use super::entries::{self, Entry};
+use super::fault::Fault;
+use super::index::{self, BlockIndex};
+use super::promise::Promise;
+use super::sums;
+use super::tally::{Index, Tally};
+use super::{Contents, Format, block};
+use crate::names::{Printable, StreamName};
+
+/// The longest `meta.inf` that is read: servers bound a config's metadata to 128 KiB, and a stream has
+/// some hundreds of subjects at most.
+const MAX_META: u64 = 8 << 20;
+/// How much of `errors.txt` is read.
+const MAX_REASON: u64 = 4 << 10;
+
+/// Reads a snapshot in the tar format to its end.
+pub fn read<R: Read>(
+    content: &mut Content<R>,
+    stream: &StreamName,
+    promise: &Promise,
+) -> Result<Contents, Fault> {
+    let mut seen = Seen::new(stream);
+    while let Some(entry) = entries::next(content)? {
+        seen.entry(content, &entry)?;
+        entries::padding(content, entry.size)?;
+    }
+    if seen.stage < Stage::Blocks || seen.stage == Stage::ConsumerMeta || seen.stage == Stage::ConsumerSum {
+        return Err(content.damaged("its last files are missing"));
+    }
+    if seen.block_index.is_some() {
+        return Err(content.damaged("an index is without its block"));
+    }
+    content.finish(Some(0))?;
+    let count = seen.tally.count(seen.index.as_ref(), promise);
+    Ok(Contents {
+        format: Format::Tar,
+        messages: count.messages,
+        records: count.records,
+        first_seq: count.first,
+        last_seq: count.last,
+        deleted: count.deleted(),
+        consumers: seen.consumers,
+        bytes: content.offset(),
+    })
+}
+
+/// What came last, and so what may come next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Nothing,
+    Meta,
+    Blocks,
+    Index,
+    ConsumerMeta,
+    ConsumerSum,
+    Consumers,
+}
+
+struct Seen<'a> {
+    stream: &'a StreamName,
+    stage: Stage,
+    /// The checksum that the next `meta.sum` must hold.
+    sum: String,
+    /// The consumer that is being read.
+    consumer: String,
+    consumers: u64,
+    block: Option<u32>,
+    block_index: Option<(u32, BlockIndex)>,
+    index: Option<Index>,
+    tally: Tally,
+}
+
+impl<'a> Seen<'a> {
+    fn new(stream: &'a StreamName) -> Self {
+        Seen {
+            stream,
+            stage: Stage::Nothing,
+            sum: String::new(),
+            consumer: String::new(),
+            consumers: 0,
+            block: None,
+            block_index: None,
+            index: None,
+            tally: Tally::default(),
+        }
+    }
+
+    fn entry<R: Read>(&mut self, content: &mut Content<R>, entry: &Entry) -> Result<(), Fault> {
+        let size = entry.size;
+        let path: Vec<&str> = entry.path.split('/').collect();
+        match (path.as_slice(), self.stage) {
+            (["errors.txt"], _) => Err(reported(content, size)),
+            (["meta.inf"], Stage::Nothing) => {
+                let meta = meta(content, size)?;
+                self.check_name(content, &meta)?;
+                self.sum = checksum(self.stream.as_str(), &meta);
+                self.stage = Stage::Meta;
+                Ok(())
+            }
+            (["meta.sum"], Stage::Meta) => {
+                self.check_sum(content, size)?;
+                self.stage = Stage::Blocks;
+                Ok(())
+            }
+            (["msgs", "index.db"], Stage::Blocks) if self.index.is_none() => {
+                self.index = Some(index::read(content, self.stream, size, &mut self.tally)?);
+                self.stage = Stage::Index;
+                Ok(())
+            }
+            (["msgs", file], Stage::Blocks) => self.block_file(content, file, size),
+            (["obs", consumer, "meta.inf"], Stage::Blocks | Stage::Index | Stage::Consumers) => {
+                let meta = meta(content, size)?;
+                self.consumer = (*consumer).to_owned();
+                self.sum = checksum(&format!("{}/{consumer}", self.stream.as_str()), &meta);
+                self.stage = Stage::ConsumerMeta;
+                Ok(())
+            }
+            (["obs", consumer, "meta.sum"], Stage::ConsumerMeta) if *consumer == self.consumer => {
+                self.check_sum(content, size)?;
+                self.stage = Stage::ConsumerSum;
+                Ok(())
+            }
+            (["obs", consumer, "o.dat"], Stage::ConsumerSum) if *consumer == self.consumer => {
+                content.pass(size, |_| {})?;
+                self.consumers += 1;
+                self.stage = Stage::Consumers;
+                Ok(())
+            }
+            (["meta.inf" | "meta.sum"] | ["msgs", _] | ["obs", _, "meta.inf" | "meta.sum" | "o.dat"], _) => {
+                Err(content.damaged("a file is out of order"))
+            }
+            _ => Err(content.unsupported("a file that no known server writes")),
+        }
+    }
+
+    fn block_file<R: Read>(&mut self, content: &mut Content<R>, file: &str, size: u64) -> Result<(), Fault> {
+        let numbered = file.split_once('.').and_then(|(n, kind)| Some((n.parse::<u32>().ok()?, kind)));
+        let Some((number, kind)) = numbered else {
+            return Err(content.unsupported("a file that no known server writes"));
+        };
+        if self.block.is_some_and(|last| number <= last) {
+            return Err(content.damaged("a block is out of order"));
+        }
+        match kind {
+            "idx" if self.block_index.is_none() => {
+                self.block_index = Some((number, BlockIndex::read(content, size)?));
+                Ok(())
+            }
+            "fss" => content.pass(size, |_| {}),
+            "blk" => {
+                block::read(content, self.stream, number, size, &mut self.tally)?;
+                self.block = Some(number);
+                match self.block_index.take() {
+                    None => Ok(()),
+                    Some((of, block_index)) if of == number => {
+                        let index = self.index.get_or_insert_default();
+                        block_index.hold(content, &mut self.tally, index)
+                    }
+                    Some(_) => Err(content.damaged("an index is without its block")),
+                }
+            }
+            _ => Err(content.unsupported("a file that no known server writes")),
+        }
+    }
+
+    fn check_name<R: Read>(&self, content: &Content<R>, meta: &[u8]) -> Result<(), Fault> {
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        match serde_json::from_slice::<Named>(meta) {
+            Ok(named) if named.name == self.stream.as_str() => Ok(()),
+            Ok(_) => Err(content.damaged("it is of another stream")),
+            Err(_) => Err(content.damaged("a config is not what servers write")),
+        }
+    }
+
+    fn check_sum<R: Read>(&self, content: &mut Content<R>, size: u64) -> Result<(), Fault> {
+        if size != self.sum.len() as u64 {
+            return Err(content.damaged("a checksum file has the wrong length"));
+        }
+        let mut equal = true;
+        let mut expected = self.sum.as_bytes();
+        content.pass(size, |piece| {
+            let (now, later) = expected.split_at(piece.len().min(expected.len()));
+            equal &= now == piece;
+            expected = later;
+        })?;
+        if equal { Ok(()) } else { Err(content.damaged("a config's checksum does not match")) }
+    }
+}
+
+fn checksum(key: &str, meta: &[u8]) -> String {
+    let mut hash = sums::keyed(key);
+    hash.append(meta);
+    sums::hexadecimal(hash.finalize64())
+}
+
+fn meta<R: Read>(content: &mut Content<R>, size: u64) -> Result<Vec<u8>, Fault> {
+    if size > MAX_META {
+        return Err(content.unsupported("a config is too long"));
+    }
+    text(content, size)
+}
+
+fn text<R: Read>(content: &mut Content<R>, size: u64) -> Result<Vec<u8>, Fault> {
+    let mut text = Vec::new();
+    content.pass(size, |bytes| text.extend_from_slice(bytes))?;
+    Ok(text)
+}
+
+fn reported<R: Read>(content: &mut Content<R>, size: u64) -> Fault {
+    match text(content, size.min(MAX_REASON)) {
+        Ok(text) => Fault::Reported(Printable::new(&String::from_utf8_lossy(&text))),
+        Err(fault) => fault,
+    }
+}
