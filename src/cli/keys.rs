@@ -39,10 +39,13 @@ pub struct Export {
     /// Write the keys unencrypted wherever stdout leads
     #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase", "recipient", "recipients_file"])]
     pub plaintext: bool,
+    /// What to encrypt with
     #[command(flatten)]
     pub lock: Lock,
+    /// How much to say
     #[command(flatten)]
     pub say: Say,
+    /// Where the server is
     #[command(flatten)]
     pub connect: Connect,
 }
@@ -53,10 +56,13 @@ pub struct Import {
     /// The export, wrapped or not; stdin when absent or -
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// What decrypts
     #[command(flatten)]
     pub unlock: Unlock,
+    /// How much to say
     #[command(flatten)]
     pub say: Say,
+    /// Where the server is
     #[command(flatten)]
     pub connect: Connect,
 }
@@ -64,8 +70,10 @@ pub struct Import {
 /// `chatto-keys list`.
 #[derive(Debug, Args)]
 pub struct List {
+    /// How much to say
     #[command(flatten)]
     pub say: Say,
+    /// Where the server is
     #[command(flatten)]
     pub connect: Connect,
 }
@@ -76,8 +84,10 @@ pub struct Seal {
     /// What to encrypt; stdin when absent or -
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// What to encrypt with
     #[command(flatten)]
     pub lock: Lock,
+    /// How much to say
     #[command(flatten)]
     pub say: Say,
 }
@@ -88,8 +98,10 @@ pub struct Open {
     /// What to decrypt; stdin when absent or -
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// What decrypts
     #[command(flatten)]
     pub unlock: Unlock,
+    /// How much to say
     #[command(flatten)]
     pub say: Say,
 }

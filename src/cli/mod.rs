@@ -2,7 +2,9 @@
 //! can import it.
 
 mod dump;
+mod keys;
 mod load;
+mod secrets;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +15,9 @@ use crate::names::Glob;
 use crate::terminal::Verbosity;
 
 pub use dump::Dump;
+pub use keys::{Action as KeysAction, Export, Import, Keys, List, Open, Seal};
 pub use load::{Conflict, Load};
+pub use secrets::{Lock, Unlock};
 
 /// Where the server is and how to be let in; every program that talks to one has these.
 #[derive(Debug, Args)]

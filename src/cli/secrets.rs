@@ -22,7 +22,7 @@ pub struct Unlock {
 }
 
 /// What an output is encrypted with: a passphrase or recipients, never both.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Encryption")]
 pub struct Lock {
     /// File that holds the passphrase; - and /dev/fd/N work

@@ -41,7 +41,9 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
     if let Some(dir) = &options.spool_dir
         && !dir.is_dir()
     {
-        return Err(Failure::new(Exit::Usage, format!("--spool-dir {}: no such directory", dir.display())).into());
+        return Err(
+            Failure::new(Exit::Usage, format!("--spool-dir {}: no such directory", dir.display())).into()
+        );
     }
     let connection = session::configuration(&options.connect)?;
     session::block_on(async {
@@ -83,7 +85,8 @@ async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Resul
     let mut captures = plan.captures;
     let dumping = Dumping::new(server, &output, options, messages);
     for step in Step::ALL {
-        let later = captures.iter().position(|stream| Step::of(&stream.name) > step).unwrap_or(captures.len());
+        let later =
+            captures.iter().position(|stream| Step::of(&stream.name) > step).unwrap_or(captures.len());
         let rest = captures.split_off(later);
         entries.extend(dumping.streams(captures).await.map_err(to_nobody)?);
         captures = rest;
@@ -114,7 +117,10 @@ async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Resul
         failed,
     ));
     if failed > 0 {
-        say(&messages, &Failure::new(Exit::Partial, format!("{failed} streams are not in the archive")).into());
+        say(
+            &messages,
+            &Failure::new(Exit::Partial, format!("{failed} streams are not in the archive")).into(),
+        );
         return Ok(Exit::Partial);
     }
     Ok(Exit::Done)
@@ -133,7 +139,8 @@ fn show(plan: &Plan) -> anyhow::Result<Exit> {
         lines += &format!("{}\t{kind}\t{}\t{}\n", stream.name, stream.messages, stream.bytes);
     }
     for (stream, why) in &plan.skipped {
-        lines += &format!("{}\tskipped\t{}\t{}\t{}\n", stream.name, stream.messages, stream.bytes, why.reason());
+        lines +=
+            &format!("{}\tskipped\t{}\t{}\t{}\n", stream.name, stream.messages, stream.bytes, why.reason());
     }
     for (name, reason) in &plan.unavailable {
         lines += &format!("{}\tunavailable\t\t\t{reason}\n", Printable::new(name));

@@ -36,6 +36,11 @@ pub fn signals_are_handled() {
     }
 }
 
+/// Whether there is a terminal to ask at.
+pub fn can_ask() -> bool {
+    Terminal::open().is_ok()
+}
+
 /// Asks for a passphrase, once.
 pub(super) fn ask(prompt: &str) -> Result<Passphrase, SecretError> {
     let terminal = Terminal::open()?;

@@ -72,13 +72,13 @@ impl Given {
         Given { passphrase, identities, warn: Box::new(warn) }
     }
 
-    /// Whether a secret is to come from stdin, which then cannot be the archive too.
-    pub fn read_stdin(&self) -> bool {
+    /// How many of the secrets are to come from stdin, which can be one thing only.
+    pub fn stdin_uses(&self) -> usize {
         let file = match &self.passphrase {
             Origin::File(file) => Some(file),
             _ => None,
         };
-        file.into_iter().chain(&self.identities).any(|file| is_stdin(file))
+        file.into_iter().chain(&self.identities).filter(|file| is_stdin(file)).count()
     }
 
     /// A passphrase to seal with: the terminal is asked twice, and what no prompt could take back is refused.
@@ -152,7 +152,8 @@ pub(super) fn checked(line: &[u8], origin: &str) -> Result<Passphrase, SecretErr
     }
 }
 
-fn is_stdin(file: &Path) -> bool {
+/// Whether `file` is one of the names of stdin.
+pub fn is_stdin(file: &Path) -> bool {
     ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| file == Path::new(name))
 }
 

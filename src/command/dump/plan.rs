@@ -34,7 +34,8 @@ impl Plan {
             .into_iter()
             .filter(|stream| match StreamName::new(stream.name.as_str()) {
                 Ok(name) => {
-                    options.select.selects(&name) && policy::skip(&name, false, options.include_keys).is_none()
+                    options.select.selects(&name)
+                        && policy::skip(&name, false, options.include_keys).is_none()
                 }
                 Err(_) => true,
             })
@@ -73,7 +74,10 @@ fn indexed(stream: &Listed, skip: Option<Skip>) -> IndexedStream {
 
 /// A skipped stream as the manifest lists it.
 pub(super) fn skipped_entry(stream: &Listed, why: Skip) -> ManifestStream {
-    ManifestStream { reason: Some(why.reason().into()), ..ManifestStream::new(stream.name.clone(), Kind::Skipped) }
+    ManifestStream {
+        reason: Some(why.reason().into()),
+        ..ManifestStream::new(stream.name.clone(), Kind::Skipped)
+    }
 }
 
 /// A failed stream as the manifest lists it.

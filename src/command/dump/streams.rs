@@ -160,7 +160,9 @@ impl<'a> Dumping<'a> {
                 overflow,
             };
             let error = match attempt.run().await {
-                Ok(taken) if taken.snapshot.is_some() => return self.write_whole(stream, taken, attempts).await,
+                Ok(taken) if taken.snapshot.is_some() => {
+                    return self.write_whole(stream, taken, attempts).await;
+                }
                 Ok(taken) => {
                     let entry = self.entry(stream, &taken, attempts);
                     return Ok(ManifestStream { attempt: Some(in_archive + 1), ..entry });
@@ -250,7 +252,8 @@ struct Retry {
 impl Retry {
     async fn after(&self, server: &Server, stream: &StreamName, error: &AttemptError, attempts: u32) -> Next {
         let text = text_of(&anyhow::anyhow!("{error}"));
-        let lost = matches!(error, AttemptError::Capture(CaptureError::Request(jetstream::Error::Disconnected)));
+        let lost =
+            matches!(error, AttemptError::Capture(CaptureError::Request(jetstream::Error::Disconnected)));
         if self.gone.load(Memory::Acquire) || is_final(error) {
             return Next::GiveUp(text);
         }
