@@ -51,7 +51,8 @@ impl Proof {
         let stream = stream.clone();
         let promise = promise.clone();
         let verdict = tokio::task::spawn_blocking(move || {
-            let mut input = Input { pieces, current: Bytes::new(), sha256: Sha256::new(), read: 0 };
+            let mut input =
+                Input { pieces, current: Bytes::new(), ended: false, sha256: Sha256::new(), read: 0 };
             let contents = snapshot::inspect(&stream, &promise, &mut input)?;
             contents.agrees_with(&promise)?;
             // What follows the snapshot's logical end belongs to the digest all the same.
@@ -82,20 +83,21 @@ impl Proof {
 struct Input {
     pieces: Receiver<Piece>,
     current: Bytes,
+    ended: bool,
     sha256: Sha256,
     read: u64,
 }
 
 impl Read for Input {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
+        while self.current.is_empty() && !self.ended {
             match self.pieces.recv() {
                 Ok(Piece::Bytes(bytes)) => {
                     self.sha256.update(&bytes);
                     self.read += bytes.len() as u64;
                     self.current = bytes;
                 }
-                Ok(Piece::End) => return Ok(0),
+                Ok(Piece::End) => self.ended = true,
                 Err(_) => return Err(io::Error::other("the snapshot was given up")),
             }
         }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use async_nats::{Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until};
 
@@ -45,8 +46,8 @@ const CHECK_LIMIT: Duration = Duration::from_secs(3600);
 struct Pace {
     /// The size of a chunk, in bytes.
     chunk: usize,
-    /// The window asked for, in bytes.
-    window: usize,
+    /// The window asked for, in bytes; older servers know no such field, and some refuse it.
+    window: Option<usize>,
     /// Up to here chunks are acknowledged as they come, in bytes held.
     prompt: usize,
     /// Beyond this the capture is let go, in bytes held.
@@ -62,7 +63,7 @@ impl Pace {
         match version {
             Some(v) if v < PACED_BY_CHUNK => Pace {
                 chunk: 64 << 10,
-                window: 0,
+                window: None,
                 prompt: buffer / 4,
                 limit: buffer.max(FIXED_WINDOW_BUFFER),
                 interval: Duration::from_millis(500),
@@ -70,7 +71,7 @@ impl Pace {
             },
             _ => Pace {
                 chunk: 128 << 10,
-                window: buffer / 4,
+                window: Some(buffer / 4),
                 prompt: buffer / 2,
                 limit: buffer,
                 interval: Duration::from_secs(2),
@@ -91,6 +92,16 @@ pub struct Snapshotting {
     pub hold: Arc<Hold>,
     /// How much may be held, in bytes. A server with a fixed window may need [`FIXED_WINDOW_BUFFER`].
     pub buffer: usize,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    deliver_subject: &'a str,
+    no_consumers: bool,
+    chunk_size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_size: Option<usize>,
+    jsck: bool,
 }
 
 /// A snapshot under way.
@@ -152,15 +163,16 @@ impl Capture {
             .await
             .map_err(|e| Error::Answer { request: "a subscription".into(), what: e.to_string() })?;
         let request = format!("STREAM.SNAPSHOT.{}", stream.as_str());
-        let body = serde_json::json!({
-            "deliver_subject": inbox,
-            "no_consumers": how.no_consumers,
-            "chunk_size": pace.chunk,
-            "window_size": pace.window,
-            "jsck": how.check,
-        });
+        let body = serde_json::to_string(&Request {
+            deliver_subject: &inbox,
+            no_consumers: how.no_consumers,
+            chunk_size: pace.chunk,
+            window_size: pace.window,
+            jsck: how.check,
+        })
+        .map_err(|e| Error::Answer { request: request.clone(), what: e.to_string() })?;
         let patience = if how.check { server.timeout.max(CHECK_LIMIT) } else { server.timeout };
-        let answer = server.api_within(&request, Bytes::from(body.to_string()), patience).await?;
+        let answer = server.api_within(&request, Bytes::from(body), patience).await?;
         let reply = parsed(&request, &answer)?;
         Ok(Capture {
             server: server.clone(),

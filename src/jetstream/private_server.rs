@@ -121,13 +121,15 @@ pub struct Options {
     /// The store directory, which is then kept; by default one inside the private directory. The
     /// server keeps its files in `jetstream` below it.
     pub store_dir: Option<PathBuf>,
+    /// The server's name; nodes of one cluster must have different ones.
+    pub name: String,
     /// The port on loopback; by default one that the system chooses.
     pub port: Option<u16>,
     /// Who may connect.
     pub access: Access,
     /// The largest message, in bytes; by default the server's own 1 MiB.
     pub max_payload: Option<u32>,
-    /// Lines added to the end of the configuration as they are.
+    /// Lines added to the end of the configuration as they are; `name` is not quoted either.
     pub extra: String,
     /// How long the server may take until it is ready; recovering a large store takes a while.
     pub start_limit: Duration,
@@ -137,6 +139,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             store_dir: None,
+            name: "private".into(),
             port: None,
             access: Access::default(),
             max_payload: None,
@@ -311,7 +314,8 @@ impl Drop for PrivateServer {
 /// quoting.
 fn configure(token: Option<&str>, options: &Options) -> String {
     let port = options.port.map_or(-1, i32::from);
-    let mut text = format!("listen: \"127.0.0.1:{port}\"\nserver_name: private\njetstream: {{}}\n");
+    let name = &options.name;
+    let mut text = format!("listen: \"127.0.0.1:{port}\"\nserver_name: \"{name}\"\njetstream: {{}}\n");
     if let Some(token) = token {
         text += &format!("authorization: {{ token: \"{token}\" }}\n");
     }
@@ -545,7 +549,7 @@ mod tests {
         let version = |text: &str| text.parse::<Version>();
         assert_eq!(version("v2.14.5"), Ok(Version { major: 2, minor: 14, patch: 5 }));
         assert_eq!(version("2.12.0-RC.1").map(|v| v.to_string()), Ok("2.12.0".into()));
-        assert!(version("2.9.10") < version("2.10.2"));
+        assert!(version("2.9.10").unwrap() < version("2.10.2").unwrap());
         for bad in ["", "2.14", "2.14.5.1", "2.x.1", "latest"] {
             assert_eq!(version(bad), Err(BadVersion), "{bad}");
         }

@@ -1,0 +1,65 @@
+//! JetStream's JSON API as it is on the wire, so that every field of every release can be written
+//! and read.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use async_nats::Client;
+use serde_json::{Value as Json, json};
+
+/// How long an answer may take; a machine that runs many tests at once can be slow.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Connects, with a token if there is one.
+pub async fn connect(url: &str, token: Option<&str>) -> Result<Client> {
+    let options = async_nats::ConnectOptions::new().request_timeout(Some(LIMIT));
+    let options = match token {
+        Some(token) => options.token(token.to_owned()),
+        None => options,
+    };
+    options.connect(url).await.with_context(|| format!("cannot connect to {url}"))
+}
+
+/// Asks `$JS.API.{api}`; an `error` in the answer is an error.
+pub async fn call(client: &Client, api: &str, body: Json) -> Result<Json> {
+    let answer = answer(client, api, body).await?;
+    match answer.get("error") {
+        Some(error) => bail!("{api}: {error}"),
+        None => Ok(answer),
+    }
+}
+
+/// Asks `$JS.API.{api}` and returns the answer, be it an error.
+pub async fn answer(client: &Client, api: &str, body: Json) -> Result<Json> {
+    let payload = if body.is_null() { String::new() } else { body.to_string() };
+    let message =
+        client.request(format!("$JS.API.{api}"), payload.into()).await.with_context(|| api.to_owned())?;
+    serde_json::from_slice(&message.payload).with_context(|| format!("{api}: the answer is not JSON"))
+}
+
+/// All entries of a paged list: `key` names the array in the answers.
+pub async fn list(client: &Client, api: &str, key: &str) -> Result<Vec<Json>> {
+    let mut entries = Vec::new();
+    loop {
+        let mut page = call(client, api, json!({ "offset": entries.len() })).await?;
+        let total = page["total"].as_u64().with_context(|| format!("{api}: no total"))?;
+        match page[key].take() {
+            Json::Array(more) if !more.is_empty() => entries.extend(more),
+            _ => {}
+        }
+        if entries.len() as u64 >= total {
+            return Ok(entries);
+        }
+    }
+}
+
+/// The names of all streams of the account.
+pub async fn stream_names(client: &Client) -> Result<Vec<String>> {
+    let names = list(client, "STREAM.NAMES", "streams").await?;
+    Ok(names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
+}
+
+/// `STREAM.INFO` with the list of deleted sequences.
+pub async fn stream_info(client: &Client, stream: &str) -> Result<Json> {
+    call(client, &format!("STREAM.INFO.{stream}"), json!({ "deleted_details": true })).await
+}

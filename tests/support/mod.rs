@@ -1,0 +1,18 @@
+//! What the tests share: real nats-servers, our programs, fixtures that look like Chatto, and the
+//! judge of equality.
+//!
+//! A test says `mod support;` and takes what it needs. Everything returns errors (or panics with
+//! a message) instead of skipping.
+
+// No test uses all of it, and a failed expectation here is a failed test.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod api;
+pub mod builder;
+pub mod cluster;
+pub mod equality;
+pub mod fixtures;
+pub mod programs;
+pub mod publish;
+pub mod random;
+pub mod server;

@@ -1,0 +1,122 @@
+//! Our programs, run as a shell runs them: files and pipes, exit codes and words.
+
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use super::server::Server;
+
+/// What a finished program left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// Everything it wrote to stdout that did not go into a file or another program.
+    pub stdout: Vec<u8>,
+    /// Everything it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Finished {
+    fn new(status: ExitStatus, stdout: Vec<u8>, stderr: Vec<u8>) -> Finished {
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        Finished { code: status.code(), signal: status.signal(), stdout, stderr }
+    }
+
+    /// Panics, with what it said, unless it ended with `code`.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Finished {
+        assert_eq!(self.code, Some(code), "signal {:?}, stderr:\n{}", self.signal, self.stderr);
+        self
+    }
+}
+
+/// The path of one of our programs, e.g. `chatto-dump`.
+pub fn path(program: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_chatto-dump")).with_file_name(program)
+}
+
+/// One of our programs, with none of this environment's configuration.
+pub fn program(program: &str) -> Command {
+    let mut command = Command::new(path(program));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CHATTO_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// One of our programs, configured by its environment for `server`.
+pub fn program_for(name: &str, server: &Server) -> Command {
+    let mut command = program(name);
+    command.env("CHATTO_NATS_CLIENT_URL", server.url());
+    if !server.token().is_empty() {
+        command
+            .env("CHATTO_NATS_CLIENT_AUTH_METHOD", "token")
+            .env("CHATTO_NATS_CLIENT_TOKEN", server.token());
+    }
+    command
+}
+
+/// Runs it to its end. Its stdin is what the command says; stdout and stderr are captured.
+pub fn run(mut command: Command) -> Finished {
+    let output = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap_or_else(|e| cannot(&command, e));
+    Finished::new(output.status, output.stdout, output.stderr)
+}
+
+/// Runs it with `input` through a pipe. That it stops reading early is its own affair.
+pub fn run_with(mut command: Command, input: impl AsRef<[u8]> + Send) -> Finished {
+    let mut child = spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let mut stdin = child.stdin.take().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input.as_ref()));
+        finish(child)
+    })
+}
+
+/// Runs `commands` as one shell pipeline; the last one's stdout is captured.
+pub fn pipeline(commands: impl IntoIterator<Item = Command>) -> Vec<Finished> {
+    let mut children: Vec<Child> = Vec::new();
+    for mut command in commands {
+        if let Some(before) = children.last_mut() {
+            command.stdin(before.stdout.take().unwrap());
+        }
+        children.push(spawn(command.stdout(Stdio::piped())));
+    }
+    let readers: Vec<_> = children.into_iter().map(|child| thread::spawn(|| finish(child))).collect();
+    readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+}
+
+/// Starts it with stderr captured; [`finish`] it later. For tests that act while it runs.
+pub fn spawn(command: &mut Command) -> Child {
+    command.stderr(Stdio::piped()).spawn().unwrap_or_else(|e| cannot(command, e))
+}
+
+/// Reads what it has left to say and waits for its end.
+pub fn finish(mut child: Child) -> Finished {
+    let mut stderr = child.stderr.take().unwrap();
+    let stderr = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stderr.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let mut stdout = Vec::new();
+    if let Some(mut pipe) = child.stdout.take() {
+        pipe.read_to_end(&mut stdout).unwrap();
+    }
+    let stderr = stderr.join().unwrap().unwrap();
+    Finished::new(child.wait().unwrap(), stdout, stderr)
+}
+
+fn cannot(command: &Command, error: std::io::Error) -> ! {
+    panic!("cannot run {:?}: {error}; if it is missing, see scripts/install-tools", command.get_program())
+}
