@@ -32,7 +32,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use async_nats::Client;
 use chatto_pipes::jetstream::private_server::{Options, PrivateServer};
 use tokio::signal::unix::{SignalKind, signal};
@@ -75,7 +75,7 @@ async fn serve(binary: &str, token_file: &str) -> Result<ExitCode> {
 }
 
 async fn fill(client: &Client) -> Result<ExitCode> {
-    let version = client.server_info().version.parse()?;
+    let version = client.server_info().version.parse().map_err(|()| anyhow!("the server has no version"))?;
     let built = fixtures::v0_4(client, version, 42, 500).await?;
     println!(
         "{} streams, {} of them not for a backup",

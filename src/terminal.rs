@@ -37,6 +37,11 @@ impl Messages {
         Messages { program, verbosity, terminal: io::stderr().is_terminal() }
     }
 
+    /// The program that speaks.
+    pub fn program(&self) -> &'static str {
+        self.program
+    }
+
     /// Something failed; always said.
     pub fn error(&self, text: &str) {
         self.line("error", text);

@@ -16,7 +16,7 @@ pub const VERSION: u64 = 1;
 /// `index.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
-    /// [`VERSION`].
+    /// 1.
     pub version: u64,
     /// When the dump began, in UTC; written with whole seconds.
     pub created_at: Timestamp,
@@ -28,6 +28,7 @@ pub struct Index {
     /// Whether the bucket of encryption keys is among the streams.
     pub include_keys: bool,
     /// Every stream of the account, skipped ones too, in the order in which they come.
+    #[serde(deserialize_with = "manifest::streams")]
     pub streams: Vec<IndexedStream>,
 }
 

@@ -5,13 +5,15 @@
 //! reads the same way. Unknown fields are ignored on reading.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::marker::PhantomData;
 
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::index::Server;
-use super::{Digest, Error};
+use super::{Digest, Error, MAX_STREAMS};
 use crate::names::{Printable, StreamName};
 
 /// The version of the manifest that this crate writes, and the only one that it reads.
@@ -20,7 +22,7 @@ pub const VERSION: u64 = 1;
 /// `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`VERSION`].
+    /// 1.
     pub version: u64,
     /// When the dump began, in UTC.
     pub created_at: Timestamp,
@@ -34,7 +36,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_keys: Option<bool>,
     /// Every stream of the account, with skipped and failed ones.
-    #[serde(default, deserialize_with = "null_is_empty")]
+    #[serde(default, deserialize_with = "streams")]
     pub streams: Vec<ManifestStream>,
     /// The sums of the above.
     #[serde(default)]
@@ -213,9 +215,29 @@ pub(super) fn unique<'a>(entry: &str, names: impl Iterator<Item = &'a StreamName
     Ok(())
 }
 
-/// Go writes an empty list as `null`.
-fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
+/// Reads a list of at most [`MAX_STREAMS`]. Go writes an empty one as `null`.
+pub(super) fn streams<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    struct List<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX_STREAMS} streams")
+        }
+        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+            Ok(Vec::new())
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut streams = Vec::new();
+            while let Some(stream) = list.next_element()? {
+                if streams.len() == MAX_STREAMS {
+                    return Err(A::Error::invalid_length(MAX_STREAMS.saturating_add(1), &self));
+                }
+                streams.push(stream);
+            }
+            Ok(streams)
+        }
+    }
+    from.deserialize_any(List(PhantomData))
 }
 
 #[cfg(test)]
@@ -249,6 +271,17 @@ mod tests {
     fn go_writes_no_streams_as_null() {
         let json = br#"{"version":1,"created_at":"2026-08-01T00:00:00Z","streams":null,"stats":{}}"#;
         assert_eq!(Manifest::from_json(json).unwrap().streams, []);
+    }
+
+    #[test]
+    fn a_list_of_streams_is_bounded() {
+        let read = |n: usize| {
+            let list = format!("[0{}]", ",0".repeat(n - 1));
+            streams::<_, u8>(&mut serde_json::Deserializer::from_str(&list)).map(|list| list.len())
+        };
+        assert_eq!(read(MAX_STREAMS).unwrap(), MAX_STREAMS);
+        let error = read(MAX_STREAMS + 1).unwrap_err().to_string();
+        assert!(error.contains("expected a list of at most 1000000 streams"), "{error}");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! and read in one pass, through a pipe, in constant memory.
 //!
 //! Knows no NATS, nothing of what a snapshot holds, and nothing of compression or encryption: bytes
-//! in, bytes out. The layout lies in [`name`], the 512-byte headers in [`header`], and the rules of
-//! what may follow what in [`ledger`], which [`Writer`] and [`Reader`] share, so that the one cannot
+//! in, bytes out. The layout lies in `name`, the 512-byte headers in `header`, and the rules of
+//! what may follow what in `ledger`, which [`Writer`] and [`Reader`] share, so that the one cannot
 //! write what the other refuses.
 //!
 //! The reader believes nothing: it takes archives that anybody may have made. What it promises is that

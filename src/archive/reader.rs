@@ -211,7 +211,7 @@ impl<R: Read> Reader<R> {
             self.padding()?;
             self.entries = self.entries.saturating_add(1);
             // `./`, with which `tar -C DIRECTORY .` begins.
-            if member.path.is_empty() {
+            if member.path.is_empty() && self.entries == 1 {
                 continue;
             }
             let name = self.name(&member)?;
@@ -249,6 +249,7 @@ impl<R: Read> Reader<R> {
     fn name(&mut self, member: &Member) -> Result<Name, Error> {
         let (top, below) = match member.path.split_once('/') {
             Some((top, below)) => (top, below),
+            None if member.path.is_empty() => return Err(Error::not_safe("./", "comes twice, or late")),
             None if member.directory => (member.path.as_str(), ""),
             None => {
                 return Err(Error::not_safe(&member.path, "a file outside of the one top-level directory"));

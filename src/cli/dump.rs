@@ -18,6 +18,7 @@ pub struct Dump {
     #[arg(long)]
     pub include_keys: bool,
     #[command(flatten)]
+    #[allow(missing_docs)] // a text here would replace the group's own
     pub select: Select,
     /// Leave the streams' consumers out
     #[arg(long)]
@@ -41,8 +42,10 @@ pub struct Dump {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     #[command(flatten)]
+    #[allow(missing_docs)]
     pub say: Say,
     #[command(flatten)]
+    #[allow(missing_docs)]
     pub connect: Connect,
 }
 

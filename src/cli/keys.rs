@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{Connect, Lock, Say, Unlock};
+use secrecy::SecretString;
+
+use super::{Connect, Say, Secrets};
 
 /// Export and import a Chatto server's encryption keys; encrypt and decrypt backups
 #[derive(Debug, Parser)]
@@ -39,14 +41,14 @@ pub struct Export {
     /// Write the keys unencrypted wherever stdout leads
     #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase", "recipient", "recipients_file"])]
     pub plaintext: bool,
-    /// What to encrypt with
     #[command(flatten)]
+    #[allow(missing_docs)] // a text here would replace the group's own
     pub lock: Lock,
-    /// How much to say
     #[command(flatten)]
+    #[allow(missing_docs)]
     pub say: Say,
-    /// Where the server is
     #[command(flatten)]
+    #[allow(missing_docs)]
     pub connect: Connect,
 }
 
@@ -56,25 +58,25 @@ pub struct Import {
     /// The export, wrapped or not; stdin when absent or -
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// What decrypts
     #[command(flatten)]
-    pub unlock: Unlock,
-    /// How much to say
+    #[allow(missing_docs)] // a text here would replace the group's own
+    pub secrets: Secrets,
     #[command(flatten)]
+    #[allow(missing_docs)]
     pub say: Say,
-    /// Where the server is
     #[command(flatten)]
+    #[allow(missing_docs)]
     pub connect: Connect,
 }
 
 /// `chatto-keys list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// How much to say
     #[command(flatten)]
+    #[allow(missing_docs)]
     pub say: Say,
-    /// Where the server is
     #[command(flatten)]
+    #[allow(missing_docs)]
     pub connect: Connect,
 }
 
@@ -84,11 +86,11 @@ pub struct Seal {
     /// What to encrypt; stdin when absent or -
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// What to encrypt with
     #[command(flatten)]
+    #[allow(missing_docs)] // a text here would replace the group's own
     pub lock: Lock,
-    /// How much to say
     #[command(flatten)]
+    #[allow(missing_docs)]
     pub say: Say,
 }
 
@@ -98,12 +100,40 @@ pub struct Open {
     /// What to decrypt; stdin when absent or -
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// What decrypts
     #[command(flatten)]
-    pub unlock: Unlock,
-    /// How much to say
+    #[allow(missing_docs)] // a text here would replace the group's own
+    pub secrets: Secrets,
     #[command(flatten)]
+    #[allow(missing_docs)]
     pub say: Say,
+}
+
+/// What an output is encrypted with: a passphrase or recipients, never both.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Encryption")]
+pub struct Lock {
+    /// File that holds the passphrase; - and /dev/fd/N work
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["passphrase", "recipient", "recipients_file"])]
+    pub passphrase_file: Option<PathBuf>,
+    /// The passphrase itself; other users of this machine can see it
+    #[arg(long, value_name = "TEXT", value_parser = super::secret, conflicts_with_all = ["recipient", "recipients_file"])]
+    pub passphrase: Option<SecretString>,
+    /// age or SSH public key; may be repeated
+    #[arg(short = 'r', long, value_name = "RECIPIENT")]
+    pub recipient: Vec<String>,
+    /// File of such keys, one a line; may be repeated
+    #[arg(short = 'R', long, value_name = "FILE")]
+    pub recipients_file: Vec<PathBuf>,
+}
+
+impl Lock {
+    /// Whether none of the options was given.
+    pub fn is_empty(&self) -> bool {
+        self.passphrase_file.is_none()
+            && self.passphrase.is_none()
+            && self.recipient.is_empty()
+            && self.recipients_file.is_empty()
+    }
 }
 
 const EXAMPLES: &str = "\

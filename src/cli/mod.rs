@@ -4,20 +4,19 @@
 mod dump;
 mod keys;
 mod load;
-mod secrets;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use secrecy::SecretString;
 
 use crate::names::Glob;
 use crate::terminal::Verbosity;
 
 pub use dump::Dump;
-pub use keys::{Action as KeysAction, Export, Import, Keys, List, Open, Seal};
+pub use keys::{Action as KeysAction, Export, Import, Keys, List, Lock, Open, Seal};
 pub use load::{Conflict, Load};
-pub use secrets::{Lock, Unlock};
 
 /// Where the server is and how to be let in; every program that talks to one has these.
 #[derive(Debug, Args)]
@@ -65,8 +64,27 @@ impl Say {
     }
 }
 
-/// Which streams of all that are there.
+/// What opens an encrypted input; every program that reads one has these.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Decryption")]
+pub struct Secrets {
+    /// File that holds the passphrase; - and /dev/fd/N work
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase")]
+    pub passphrase_file: Option<PathBuf>,
+    /// The passphrase itself; other users of this machine can see it
+    #[arg(long, value_name = "TEXT", value_parser = secret)]
+    pub passphrase: Option<SecretString>,
+    /// age or SSH identity file; may be repeated
+    #[arg(short, long, value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
+}
+
+fn secret(text: &str) -> Result<SecretString, String> {
+    Ok(text.into())
+}
+
+/// Which streams of all that are there.
+#[derive(Debug, Default, Args)]
 pub struct Select {
     /// Only streams whose name matches; may be repeated
     #[arg(long, value_name = "GLOB")]

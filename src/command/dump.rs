@@ -10,26 +10,30 @@ mod output;
 mod plan;
 mod streams;
 
+use std::fs::File;
 use std::io::{self, Write};
 
 use anyhow::Context;
 use jiff::Timestamp;
 
-use self::attempt::written;
+use self::attempt::{OutputError, written};
 use self::output::Output;
 use self::plan::{Plan, failed_entry, skipped_entry};
-use self::streams::Dumping;
+use self::streams::{Dumping, Settings};
 use super::report::say;
 use super::{Failure, session};
 use crate::archive::{Index, Kind, Manifest, ManifestStream, Server as ArchivedServer, Stats};
 use crate::chatto::policy::Step;
 use crate::cli;
 use crate::exit::Exit;
-use crate::jetstream::Server;
+use crate::jetstream::{Listed, Server};
 use crate::names::{Printable, Size, StreamName};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-dump";
+
+/// Memory for a rescue's data under way, in bytes.
+const RESCUE_BUFFER: usize = 32 << 20;
 
 /// Runs the program.
 pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
@@ -56,58 +60,22 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
 
 async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
+    let settings = Settings {
+        no_consumers: options.no_consumers,
+        check: options.check,
+        jobs: usize::from(options.jobs),
+        buffer: usize::try_from(options.buffer.0).unwrap_or(usize::MAX),
+        spool_dir: options.spool_dir.clone(),
+        retries: options.retries,
+    };
     let begun = std::time::Instant::now();
-    let created_at = whole_seconds(Timestamp::now());
-    let generator = concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_string();
-    let archived = ArchivedServer { version: server.version_text(), cluster: server.cluster() };
+    let stdout = terminal::stdout().context("cannot use stdout")?;
+    let nameless =
+        plan.unavailable.iter().filter(|(name, _)| StreamName::new(name.as_str()).is_err()).count();
+    let stats =
+        archive(server, plan, options.include_keys, &settings, stdout, messages).await.map_err(to_nobody)?;
 
-    let mtime = u64::try_from(created_at.as_second()).unwrap_or_default();
-    let output = Output::new(terminal::stdout().context("cannot use stdout")?, mtime);
-    let index = Index {
-        version: 1,
-        created_at,
-        generator: generator.clone(),
-        server: Some(archived.clone()),
-        include_keys: options.include_keys,
-        streams: plan.indexed(),
-    };
-    written(output.index(index)).await.map_err(to_nobody)?;
-
-    let mut entries: Vec<ManifestStream> = Vec::new();
-    let mut nameless = 0;
-    for (name, reason) in plan.unavailable {
-        messages.error(&format!("stream {}: {reason}", Printable::new(&name)));
-        match StreamName::new(name) {
-            Ok(name) => entries.push(failed_entry(name, reason, None)),
-            Err(_) => nameless += 1,
-        }
-    }
-    let mut captures = plan.captures;
-    let dumping = Dumping::new(server, &output, options, messages);
-    for step in Step::ALL {
-        let later =
-            captures.iter().position(|stream| Step::of(&stream.name) > step).unwrap_or(captures.len());
-        let rest = captures.split_off(later);
-        entries.extend(dumping.streams(captures).await.map_err(to_nobody)?);
-        captures = rest;
-    }
-    entries.extend(plan.skipped.iter().map(|(stream, why)| skipped_entry(stream, *why)));
-
-    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut manifest = Manifest {
-        version: 1,
-        created_at,
-        generator: Some(generator),
-        server: Some(archived),
-        include_keys: Some(options.include_keys),
-        streams: entries,
-        stats: Stats::default(),
-    };
-    manifest.stats = manifest.count(duration_ms);
-    let stats = manifest.stats;
-    written(output.finish(manifest)).await.map_err(to_nobody)?;
-
-    let failed = stats.failed + nameless;
+    let failed = stats.failed + nameless as u64;
     messages.closing(&format!(
         "{} streams, {} in {:.1} s; {} left out, {} failed",
         stats.total_streams,
@@ -124,6 +92,91 @@ async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Resul
         return Ok(Exit::Partial);
     }
     Ok(Exit::Done)
+}
+
+/// Writes the archive that `plan` leads to, whole, and gives its totals.
+async fn archive(
+    server: &Server,
+    plan: Plan,
+    include_keys: bool,
+    settings: &Settings,
+    to: File,
+    messages: Messages,
+) -> Result<Stats, OutputError> {
+    let begun = std::time::Instant::now();
+    let created_at = whole_seconds(Timestamp::now());
+    let generator = concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_string();
+    let archived = ArchivedServer { version: server.version_text(), cluster: server.cluster() };
+
+    let mtime = u64::try_from(created_at.as_second()).unwrap_or_default();
+    let output = Output::new(to, mtime);
+    let index = Index {
+        version: 1,
+        created_at,
+        generator: generator.clone(),
+        server: Some(archived.clone()),
+        include_keys,
+        streams: plan.indexed(),
+    };
+    written(output.index(index)).await?;
+
+    let mut entries: Vec<ManifestStream> = Vec::new();
+    for (name, reason) in plan.unavailable {
+        messages.error(&format!("stream {}: {reason}", Printable::new(&name)));
+        if let Ok(name) = StreamName::new(name) {
+            entries.push(failed_entry(name, reason, None));
+        }
+    }
+    let mut captures = plan.captures;
+    let dumping = Dumping::new(server, &output, settings, messages);
+    for step in Step::ALL {
+        let later =
+            captures.iter().position(|stream| Step::of(&stream.name) > step).unwrap_or(captures.len());
+        let rest = captures.split_off(later);
+        entries.extend(dumping.streams(captures).await?);
+        captures = rest;
+    }
+    entries.extend(plan.skipped.iter().map(|(stream, why)| skipped_entry(stream, *why)));
+
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut manifest = Manifest {
+        version: 1,
+        created_at,
+        generator: Some(generator),
+        server: Some(archived),
+        include_keys: Some(include_keys),
+        streams: entries,
+        stats: Stats::default(),
+    };
+    manifest.stats = manifest.count(duration_ms);
+    let stats = manifest.stats;
+    written(output.finish(manifest)).await?;
+    Ok(stats)
+}
+
+/// Writes an archive of one stream to `to`: what `chatto-load` takes before it overwrites. Fails unless
+/// the stream is in it whole.
+pub(super) async fn rescue(
+    server: &Server,
+    stream: Listed,
+    to: File,
+    messages: Messages,
+) -> anyhow::Result<()> {
+    let settings = Settings {
+        no_consumers: false,
+        check: false,
+        jobs: 1,
+        buffer: RESCUE_BUFFER,
+        spool_dir: None,
+        retries: 3,
+    };
+    let name = stream.name.clone();
+    let plan = Plan { captures: vec![stream], skipped: Vec::new(), unavailable: Vec::new() };
+    let stats = archive(server, plan, true, &settings, to, messages).await?;
+    if stats.failed > 0 {
+        anyhow::bail!("a snapshot of stream {name} is not to be had");
+    }
+    Ok(())
 }
 
 /// `--dry-run`: one line a stream, for people and for awk.
@@ -155,13 +208,13 @@ fn show(plan: &Plan) -> anyhow::Result<Exit> {
 }
 
 /// An archive that cannot be written is no archive: what there is of it has no end record.
-fn to_nobody(error: attempt::OutputError) -> anyhow::Error {
+fn to_nobody(error: OutputError) -> anyhow::Error {
     let hint = match &error {
-        attempt::OutputError::Stdout(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {
+        OutputError::Archive(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {
             "the program that reads the archive ended early: look for its own message"
         }
-        attempt::OutputError::Stdout(_) => "is the disk of the archive full?",
-        attempt::OutputError::Spool { .. } => {
+        OutputError::Archive(_) => "is the disk of the archive full?",
+        OutputError::Spool { .. } => {
             "make room there, choose another directory with --spool-dir, or do without it"
         }
     };

@@ -3,7 +3,7 @@
 
 pub mod dump;
 pub mod keys;
-// pub mod load;
+pub mod load;
 
 mod proof;
 mod report;

@@ -67,6 +67,11 @@ impl Proof {
         self.bytes.send(Piece::Bytes(bytes)).is_ok()
     }
 
+    /// Whether the check has ended, for better or worse.
+    pub fn has_ended(&self) -> bool {
+        self.verdict.is_finished()
+    }
+
     /// No more bytes will come; gives the verdict.
     pub async fn verdict(self) -> Result<Proven, NotProven> {
         // A check that has ended early takes no end any more.

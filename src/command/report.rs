@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use crate::exit::Exit;
 use crate::names::Printable;
 use crate::terminal::{Messages, Verbosity};
-use crate::{archive, chatto, jetstream};
+use crate::{archive, chatto, envelope, jetstream};
 
 /// A failure that a command words itself.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub fn main<A: Parser>(
 /// Says `error` with its chain of causes and its hint.
 pub(super) fn say(messages: &Messages, error: &anyhow::Error) {
     messages.error(&text_of(error));
-    if let Some(hint) = hint_of(error) {
+    if let Some(hint) = hint_of(messages.program(), error) {
         messages.hint(&hint);
     }
 }
@@ -88,13 +88,19 @@ pub(super) fn text_of(error: &anyhow::Error) -> String {
 }
 
 /// What to do about it, as the first cause that knows.
-pub(super) fn hint_of(error: &anyhow::Error) -> Option<String> {
+pub(super) fn hint_of(program: &str, error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.hint.clone();
         }
         if let Some(error) = cause.downcast_ref::<jetstream::Error>() {
             return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<envelope::Error>() {
+            return error.hint(program);
+        }
+        if let Some(archive::Error::Truncated { .. }) = cause.downcast_ref() {
+            return Some("whatever wrote or carried it ended early: look for its message".into());
         }
         cause.downcast_ref::<chatto::config::ConfigError>().and_then(|error| error.hint())
     })
@@ -119,6 +125,12 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             | jetstream::Error::NoJetStream { .. } => Some(Exit::Unreachable),
             _ => None,
         };
+    }
+    if let Some(error) = cause.downcast_ref::<envelope::Error>() {
+        return Some(error.exit());
+    }
+    if envelope::Damaged::find(cause).is_some() {
+        return Some(Exit::Damaged);
     }
     match cause.downcast_ref::<archive::Error>() {
         // What the input said decides: it may be an envelope that does not open.

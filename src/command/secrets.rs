@@ -33,33 +33,45 @@ pub(super) fn input(file: Option<&Path>) -> anyhow::Result<File> {
 }
 
 /// The secrets that `options` give for opening `file`.
-pub(super) fn unlock(options: cli::Unlock, file: Option<&Path>, messages: Messages) -> anyhow::Result<Given> {
-    warn_of_argument(options.passphrase.is_some(), messages);
+pub(super) fn unlock(
+    options: cli::Secrets,
+    file: Option<&Path>,
+    messages: Messages,
+) -> anyhow::Result<Given> {
     let warn = move |text: &str| messages.warning(text);
     let given = Given::new(options.passphrase_file, options.passphrase, options.identity, warn);
     not_twice(given.stdin_uses(), file)?;
     Ok(given)
 }
 
-/// What `options` say to encrypt with. Without any of them, and with what `--passphrase-file` names, a
-/// passphrase; read or asked for by [`Sealing::lock`].
-pub(super) struct Sealing {
-    given: Given,
-    recipients: Vec<Box<dyn age::Recipient>>,
+/// What to encrypt with, as far as it is known before anything else happens.
+pub(super) enum Sealing {
+    /// What the options name.
+    Given(envelope::Lock),
+    /// A passphrase that is to be asked for.
+    Ask(Given),
 }
 
-/// Reads the recipients that `options` name. `data` is the input that shall be encrypted, if it is one.
+/// Reads what `options` name. `data` is the input that shall be encrypted, if it is one.
 pub(super) fn sealing(
     options: cli::Lock,
     data: Option<Option<&Path>>,
     messages: Messages,
 ) -> anyhow::Result<Sealing> {
-    warn_of_argument(options.passphrase.is_some(), messages);
+    let ask = options.is_empty();
+    let passphrase = options.passphrase_file.is_some() || options.passphrase.is_some();
     let warn = move |text: &str| messages.warning(text);
-    let given = Given::new(options.passphrase_file, options.passphrase, Vec::new(), warn);
+    let mut given = Given::new(options.passphrase_file, options.passphrase, Vec::new(), warn);
     if let Some(data) = data {
         let lists = options.recipients_file.iter().filter(|file| envelope::is_stdin(file)).count();
         not_twice(given.stdin_uses().saturating_add(lists), data)?;
+    }
+    if ask {
+        return Ok(Sealing::Ask(given));
+    }
+    if passphrase {
+        let passphrase = given.new_passphrase().map_err(envelope::Error::from)?;
+        return Ok(Sealing::Given(envelope::Lock::passphrase(passphrase)));
     }
     let mut recipients = Vec::new();
     for text in &options.recipient {
@@ -68,19 +80,22 @@ pub(super) fn sealing(
     for file in &options.recipients_file {
         recipients.extend(envelope::recipients_of_file(file).map_err(usage)?);
     }
-    Ok(Sealing { given, recipients })
+    Ok(Sealing::Given(envelope::Lock::Recipients(recipients)))
 }
 
 impl Sealing {
     /// What to encrypt with; asks at the terminal when the options left it open.
-    pub(super) fn lock(mut self, program: &str) -> anyhow::Result<envelope::Lock> {
-        if !self.recipients.is_empty() {
-            return Ok(envelope::Lock::Recipients(self.recipients));
-        }
-        let passphrase = self.given.new_passphrase().map_err(|error| match error {
-            SecretError::NoTerminal(_) => Failure::new(Exit::Usage, text_of(&error.into()))
-                .hint("give --passphrase-file FILE or -r RECIPIENT"),
-            error => failure(error.into(), program),
+    pub(super) fn lock(self) -> anyhow::Result<envelope::Lock> {
+        let mut given = match self {
+            Sealing::Given(lock) => return Ok(lock),
+            Sealing::Ask(given) => given,
+        };
+        let passphrase = given.new_passphrase().map_err(|error| match error {
+            SecretError::NoTerminal(_) => anyhow::Error::new(
+                Failure::new(Exit::Usage, text_of(&error.into()))
+                    .hint("give --passphrase-file FILE or -r RECIPIENT"),
+            ),
+            error => envelope::Error::from(error).into(),
         })?;
         Ok(envelope::Lock::passphrase(passphrase))
     }
@@ -88,12 +103,6 @@ impl Sealing {
 
 fn usage(error: SecretError) -> Failure {
     Failure::new(Exit::Usage, text_of(&error.into()))
-}
-
-fn warn_of_argument(given: bool, messages: Messages) {
-    if given {
-        messages.warning("other users can see --passphrase in the list of processes: use --passphrase-file");
-    }
 }
 
 /// stdin can be one thing only: `uses` times a secret, or the data.
@@ -108,16 +117,10 @@ fn not_twice(uses: usize, data: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An envelope that did not open, as `program` says it.
-pub(super) fn failure(error: envelope::Error, program: &str) -> Failure {
-    let (exit, hint) = (error.exit(), error.hint(program));
-    Failure { exit, what: text_of(&error.into()), hint }
-}
-
 /// An input that failed in the middle of reading it.
-pub(super) fn read_failure(error: io::Error, program: &str) -> Failure {
+pub(super) fn read_failure(error: io::Error) -> anyhow::Error {
     match Damaged::find(&error) {
-        Some(damaged) => failure(damaged.clone().into(), program),
-        None => Failure::new(Exit::Failed, format!("cannot read the input: {error}")),
+        Some(damaged) => envelope::Error::from(damaged.clone()).into(),
+        None => anyhow::Error::new(error).context("cannot read the input"),
     }
 }

@@ -62,8 +62,11 @@ impl Given {
         passphrase_file: Option<PathBuf>,
         passphrase: Option<Passphrase>,
         identities: Vec<PathBuf>,
-        warn: impl FnMut(&str) + Send + 'static,
+        mut warn: impl FnMut(&str) + Send + 'static,
     ) -> Self {
+        if passphrase.is_some() {
+            warn("other users can see --passphrase in the list of processes: use --passphrase-file");
+        }
         let passphrase = match (passphrase_file, passphrase) {
             (Some(file), _) => Origin::File(file),
             (None, Some(text)) => Origin::Text(text),

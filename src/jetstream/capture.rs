@@ -54,20 +54,21 @@ struct Pace {
     limit: usize,
     /// How long acks may be withheld.
     interval: Duration,
-    /// How many acks are given the first time: an old server may be some chunks past its window.
-    first: usize,
+    /// The bytes that must be outstanding for the server to wait, where it waits for bytes. It may have
+    /// run ahead of that by as much again, and hears an ack only when they fall below it.
+    fixed_window: Option<usize>,
 }
 
 impl Pace {
     fn of(version: Option<Version>, buffer: usize) -> Pace {
         match version {
             Some(v) if v < PACED_BY_CHUNK => Pace {
-                chunk: 64 << 10,
+                chunk: 32 << 10,
                 window: None,
                 prompt: buffer / 4,
                 limit: buffer.max(FIXED_WINDOW_BUFFER),
                 interval: Duration::from_millis(500),
-                first: 10,
+                fixed_window: Some(8 << 20),
             },
             _ => Pace {
                 chunk: 128 << 10,
@@ -75,7 +76,7 @@ impl Pace {
                 prompt: buffer / 2,
                 limit: buffer,
                 interval: Duration::from_secs(2),
-                first: 1,
+                fixed_window: None,
             },
         }
     }
@@ -115,7 +116,6 @@ pub struct Capture {
     partial_came: bool,
     hold: Arc<Hold>,
     pace: Pace,
-    bridging: bool,
     last_sign: Instant,
 }
 
@@ -184,7 +184,6 @@ impl Capture {
             partial_came: false,
             hold: how.hold,
             pace,
-            bridging: false,
             last_sign: Instant::now(),
         })
     }
@@ -205,7 +204,6 @@ impl Capture {
     pub async fn next(&mut self) -> Result<Option<Bytes>, CaptureError> {
         loop {
             while self.hold.held() <= self.pace.prompt && !self.owed.is_empty() {
-                self.bridging = false;
                 self.acknowledge().await?;
             }
             let hold = Arc::clone(&self.hold);
@@ -217,11 +215,10 @@ impl Capture {
                     Some(message) => return self.received(message),
                     None => return Err(Error::Disconnected.into()),
                 },
-                () = hold.freed.notified(), if !self.owed.is_empty() => {}
+                () = hold.falls(), if !self.owed.is_empty() => {}
                 () = sleep_until(self.last_sign + self.pace.interval), if !self.owed.is_empty() => {
-                    let many = if self.bridging { 1 } else { self.pace.first };
-                    self.bridging = true;
-                    for _ in 0..many {
+                    self.acknowledge().await?;
+                    while self.pace.fixed_window.is_some_and(|window| self.owed_bytes() >= window) {
                         self.acknowledge().await?;
                     }
                 }
@@ -253,6 +250,11 @@ impl Capture {
             return Err(CaptureError::ReaderStalled);
         }
         Ok(Some(self.hold.count(message.payload)))
+    }
+
+    /// What the server has sent and does not know to have arrived; every numbered chunk is a full one.
+    fn owed_bytes(&self) -> usize {
+        self.owed.len().saturating_mul(self.pace.chunk)
     }
 
     async fn acknowledge(&mut self) -> Result<(), CaptureError> {

@@ -70,6 +70,11 @@ impl Error {
         }
     }
 
+    /// Whether somebody else's stream stands where one was to be restored.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Error::Api(api) if api.err_code == STREAM_EXISTS)
+    }
+
     /// Whether another try may succeed without anybody doing anything.
     pub fn is_passing(&self) -> bool {
         match self {

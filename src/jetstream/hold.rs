@@ -11,8 +11,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Hold {
     held: AtomicUsize,
-    /// Told whenever the count falls.
-    pub(super) freed: Notify,
+    freed: Notify,
 }
 
 struct Held {
@@ -38,6 +37,11 @@ impl Hold {
     pub fn count(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         self.held.fetch_add(bytes.len(), Ordering::AcqRel);
         Bytes::from_owner(Held { bytes, hold: Arc::clone(self) })
+    }
+
+    /// Waits until the count falls, or has fallen since the last wait.
+    pub async fn falls(&self) {
+        self.freed.notified().await;
     }
 
     /// How many bytes are held now.

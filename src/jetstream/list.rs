@@ -24,7 +24,7 @@ pub struct Listing {
 }
 
 /// One stream as it was when it was listed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Listed {
     /// Its name.
     pub name: StreamName,

@@ -100,6 +100,11 @@ impl Restore {
         })
     }
 
+    /// The largest chunk that is sent, in bytes.
+    pub fn chunk_size(&self) -> usize {
+        self.chunk
+    }
+
     /// Sends `bytes` in chunks that fit the server; returns when the last of them is under way.
     pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), RestoreError> {
         while !bytes.is_empty() {
@@ -122,7 +127,7 @@ impl Restore {
 
     /// Makes the restored stream real, and gives the server's word on it. To be called only when what
     /// was sent has been proven whole.
-    pub async fn commit(mut self) -> Result<StreamReply, RestoreError> {
+    pub async fn commit(&mut self) -> Result<StreamReply, RestoreError> {
         while self.sent > self.acked {
             self.wait_for_ack().await?;
         }
@@ -133,7 +138,7 @@ impl Restore {
 
     /// Makes the server give up at once, where it would otherwise wait for 5 s: a frame of a type that
     /// no S2 stream has.
-    pub async fn abort(mut self) {
+    pub async fn abort(&mut self) {
         const RESERVED_FRAME: &[u8] = &[0x02, 0, 0, 0];
         // Whatever comes of it, the caller looks at what the server holds.
         if self.publish(Bytes::from_static(RESERVED_FRAME)).await.is_ok() {

@@ -21,14 +21,19 @@ pub const HEADER_LEN: usize = 4;
 /// A whole, empty padding frame: nothing to a reader, but proof of life to a server.
 pub const PADDING: [u8; 4] = [PAD, 0, 0, 0];
 
-/// A cursor over the frames of an S2 stream that is pushed through in pieces.
+/// A cursor over the frames of an S2 stream that is pushed through in pieces. It knows which bytes
+/// surely lie before the content's end.
+///
+/// A server that restores has stopped reading at the content's end, and padding sent after it would be
+/// taken for something else. The end is in the last frame with data, so everything before the frame
+/// with data that began last is safe to send, with padding after it for as long as one likes.
 #[derive(Debug, Default)]
 pub struct Frames {
     header: [u8; HEADER_LEN],
     have: usize,
     payload: usize,
     pushed: u64,
-    boundary: u64,
+    last_data: u64,
 }
 
 impl Frames {
@@ -37,16 +42,15 @@ impl Frames {
         Frames::default()
     }
 
-    /// Takes the next `bytes` of the stream; returns how many of them lie before the last frame end
-    /// among them, or nothing if no frame ends in them.
-    pub fn push(&mut self, bytes: &[u8]) -> Option<usize> {
+    /// Takes the next `bytes` of the stream.
+    pub fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        let mut last = None;
         while !rest.is_empty() {
             let in_header = self.have < HEADER_LEN;
             let want = if in_header { HEADER_LEN - self.have } else { self.payload };
             let (now, later) = rest.split_at(want.min(rest.len()));
             rest = later;
+            self.pushed += now.len() as u64;
             if in_header {
                 for (to, from) in self.header.iter_mut().skip(self.have).zip(now) {
                     *to = *from;
@@ -54,30 +58,22 @@ impl Frames {
                 self.have += now.len();
                 if self.have == HEADER_LEN {
                     self.payload = payload_len(self.header);
+                    if matches!(self.header, [COMPRESSED | STORED, ..]) {
+                        self.last_data = self.pushed - HEADER_LEN as u64;
+                    }
                 }
             } else {
                 self.payload -= now.len();
             }
             if self.have == HEADER_LEN && self.payload == 0 {
                 self.have = 0;
-                last = Some(bytes.len() - rest.len());
             }
         }
-        if let Some(last) = last {
-            self.boundary = self.pushed + last as u64;
-        }
-        self.pushed += bytes.len() as u64;
-        last
     }
 
-    /// How many bytes of the stream lie before the last frame end that was pushed.
-    pub fn boundary(&self) -> u64 {
-        self.boundary
-    }
-
-    /// Whether the last byte pushed was the last of a frame.
-    pub fn at_boundary(&self) -> bool {
-        self.boundary == self.pushed
+    /// How many bytes of the stream are whole frames before the content's end.
+    pub fn safe(&self) -> u64 {
+        self.last_data
     }
 }
 
@@ -92,26 +88,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frame_ends_are_found_however_the_bytes_are_cut() {
-        let mut stream = Vec::new();
-        let mut ends = vec![0];
-        for len in [6usize, 0, 1, 300, 70_000, 0, 0, 5] {
-            stream.extend([STORED, len as u8, (len >> 8) as u8, (len >> 16) as u8]);
+    fn the_frame_with_data_that_began_last_is_held_back() {
+        let mut stream = vec![IDENTIFIER, 6, 0, 0];
+        stream.extend(b"S2sTwO");
+        // Where each frame with data begins, and where that is known: when its header is there.
+        let mut begins = Vec::new();
+        for (kind, len) in
+            [(STORED, 300usize), (PAD, 0), (COMPRESSED, 70_000), (STORED, 5), (0x80, 9), (PAD, 3)]
+        {
+            if kind == STORED || kind == COMPRESSED {
+                begins.push(stream.len() as u64);
+            }
+            stream.extend([kind, len as u8, (len >> 8) as u8, (len >> 16) as u8]);
             stream.resize(stream.len() + len, 0xff);
-            ends.push(stream.len() as u64);
         }
-        stream.extend([STORED, 9, 0, 0, 1]);
         for piece in [1, 2, 3, 5, 1000, 69_999, stream.len()] {
             let mut frames = Frames::new();
             let mut pushed = 0u64;
             for bytes in stream.chunks(piece) {
-                let found = frames.push(bytes);
-                let expected = ends.iter().rev().find(|end| **end <= pushed + bytes.len() as u64).copied();
-                let within = expected.filter(|end| *end > pushed).map(|end| (end - pushed) as usize);
-                assert_eq!(found, within, "pieces of {piece} at {pushed}");
+                frames.push(bytes);
                 pushed += bytes.len() as u64;
-                assert_eq!(Some(frames.boundary()), expected);
-                assert_eq!(frames.at_boundary(), expected == Some(pushed));
+                let known = begins.iter().rev().find(|begin| **begin + HEADER_LEN as u64 <= pushed);
+                assert_eq!(frames.safe(), known.copied().unwrap_or(0), "pieces of {piece} at {pushed}");
             }
         }
     }

@@ -39,6 +39,7 @@ use roaring::RoaringTreemap;
 
 use super::content::Content;
 use super::fault::Fault;
+use super::leb128::{Number, TooLong};
 use super::sums::{self, SUM_LEN};
 use super::tally::{Index, Tally};
 use crate::names::StreamName;
@@ -47,8 +48,9 @@ const INDEX_MAGIC: u8 = 11;
 const INDEX_VERSIONS: std::ops::RangeInclusive<u8> = 1..=4;
 const SET_MAGIC: u8 = 22;
 const BLOCK_MAGIC: u8 = 22;
-/// The most deleted sequences that one block may have: 64 times the records that fit into the largest block.
-const MAX_DELETED: u64 = 1 << 24;
+/// The most deleted sequences that one block may have: fifteen times the records that fit into the
+/// largest block (8 MiB) when all are empty.
+const MAX_DELETED: u64 = 1 << 22;
 
 /// Reads `msgs/index.db`, of `size` bytes.
 pub fn read<R: Read>(
@@ -243,20 +245,15 @@ impl<R: Read> Fields<'_, '_, R> {
         Ok(first)
     }
 
-    /// A LEB128 number; the zigzag ones are times, which nobody here needs.
     fn unsigned(&mut self) -> Result<u64, Fault> {
-        let mut value = 0u64;
-        for shift in (0..).step_by(7).take(10) {
-            let byte = self.byte()?;
-            if shift == 63 && byte > 1 {
-                break;
-            }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
+        let mut number = Number::default();
+        loop {
+            match number.push(self.byte()?) {
+                Ok(Some(value)) => return Ok(value),
+                Ok(None) => {}
+                Err(TooLong) => return Err(self.content.damaged("a number in an index is too long")),
             }
         }
-        Err(self.content.damaged("a number in an index is too long"))
     }
 
     fn little(&mut self, bytes: u32) -> Result<u64, Fault> {

@@ -11,30 +11,37 @@
 //!                              └─ natsarc ───────────────────────────────────── Contents
 //! ```
 //!
-//! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`](content::MAX_BLOCK) each), one config, and
-//! for the tar format the set of sequences (two bytes for each scattered message, a few bytes for a run;
-//! at most [`MAX_SETS`](tally::MAX_SETS)).
+//! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), one config or one consumer's
+//! state (64 MiB at most), and for the tar format the sequences of the records (two bytes for a scattered
+//! message, a bit for one in a row; at most [`MAX_SETS`]). Messages are never held.
 
 mod block;
-pub mod content;
+mod content;
 mod entries;
 mod fault;
 mod frames;
 mod index;
+mod leb128;
+#[cfg(test)]
+mod made;
 mod natsarc;
 mod progress;
 mod promise;
 mod sums;
-pub mod tally;
+mod tally;
 mod tarball;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io::Read;
 
+pub use content::MAX_BLOCK;
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
 pub use progress::Progress;
 pub use promise::{BadPromise, Promise, Shortfall};
+pub use tally::MAX_SETS;
 
 use crate::names::StreamName;
 use content::Content;

@@ -28,6 +28,7 @@ use serde_json::value::RawValue;
 
 use super::content::Content;
 use super::fault::Fault;
+use super::leb128::{Number, TooLong};
 use super::promise::State;
 use super::tally::Count;
 use super::{Contents, Format};
@@ -164,8 +165,11 @@ impl Entry {
     }
 
     fn json<R: Read>(&self, content: &mut Content<R>) -> Result<Vec<u8>, Fault> {
-        if self.headers != 0 || self.payload > MAX_JSON {
+        if self.headers != 0 {
             return Err(content.damaged("an entry's length"));
+        }
+        if self.payload > MAX_JSON {
+            return Err(content.unsupported("a consumer's state is too long"));
         }
         let mut json = Vec::new();
         content.pass(self.payload, |bytes| json.extend_from_slice(bytes))?;
@@ -173,21 +177,25 @@ impl Entry {
     }
 }
 
-/// A LEB128 number. Times are zigzag numbers, but only whether one is zero matters here.
+/// Times are zigzag numbers, but only whether one is zero matters here.
 fn number<R: Read>(content: &mut Content<R>) -> Result<u64, Fault> {
-    let mut value = 0;
-    for shift in (0..).step_by(7).take(10) {
-        let Some(byte) = content.fill()?.first().copied() else {
+    let mut number = Number::default();
+    loop {
+        let bytes = content.fill()?;
+        if bytes.is_empty() {
             return Err(content.cut());
-        };
-        content.consume(1);
-        if shift == 63 && byte > 1 {
-            break;
         }
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(value);
+        // In one go what is at hand: there are five numbers to each small message.
+        let mut used = 0;
+        let found = bytes.iter().find_map(|byte| {
+            used += 1;
+            number.push(*byte).transpose()
+        });
+        content.consume(used);
+        match found {
+            Some(Ok(value)) => return Ok(value),
+            Some(Err(TooLong)) => return Err(content.damaged("a number is too long")),
+            None => {}
         }
     }
-    Err(content.damaged("a number is too long"))
 }

@@ -12,9 +12,9 @@ use roaring::RoaringTreemap;
 
 use super::promise::Promise;
 
-/// The most memory that the sets of one snapshot may take, in bytes. A run of sequences takes a few
-/// bytes, scattered ones two bytes each, and 65,536 in a row never more than a bit each: a snapshot
-/// that needs more has some hundreds of millions of messages with gaps between them.
+/// The most memory that the sets of one snapshot may take, in bytes. Scattered sequences take two bytes
+/// each, those in a row a bit each or less: a snapshot that needs more has some hundreds of millions of
+/// messages with gaps between them.
 pub const MAX_SETS: u64 = 1 << 30;
 /// How many changes of the sets lie between two measurements of their memory.
 const MEASURE_EVERY: u64 = 1 << 20;
@@ -113,16 +113,17 @@ impl Tally {
     /// Counts, with the index where there is one and the promise where neither index nor records
     /// can tell.
     pub fn count(mut self, index: Option<&Index>, promise: &Promise) -> Count {
-        let records = self.records.set();
-        let undeleted = records - self.tombstones.set();
-        let most = undeleted.len();
+        let undeleted = self.records.set() - self.tombstones.set();
+        let records = undeleted.len();
+        // What was promised does not lie before the first sequence that was.
+        let most = records - undeleted.rank(promise.first_seq.saturating_sub(1));
         let Some(index) = index else {
             // No index: what is new since the promise is surely there, and the rest is as promised,
             // as far as there are records for it.
-            let new = most - undeleted.rank(promise.last_seq);
+            let new = (records - undeleted.rank(promise.last_seq)).min(most);
             return Count {
                 messages: promise.messages.clamp(new, most),
-                records: most,
+                records,
                 first: promise.first_seq,
                 last: if promise.messages == 0 { self.last.max(promise.last_seq) } else { self.last },
             };
@@ -132,7 +133,7 @@ impl Tally {
         if quiet {
             return Count {
                 messages: index.present,
-                records: most.max(index.present),
+                records: records.max(index.present),
                 first: index.first,
                 last: index.last,
             };
@@ -140,10 +141,9 @@ impl Tally {
         // The stream changed between promise, blocks and index. The index knows of deletions that came
         // after the blocks were read, and the records include messages that were deleted
         // before: the truth lies between.
-        let most = most.max(index.present);
         Count {
-            messages: promise.messages.clamp(index.present, most),
-            records: most,
+            messages: promise.messages.clamp(index.present, most.max(index.present)),
+            records: records.max(index.present),
             first: promise.first_seq.min(index.first),
             last: self.last,
         }
@@ -151,16 +151,28 @@ impl Tally {
 }
 
 /// A set that is mostly filled in ascending order: runs are collected before they are inserted.
-#[derive(Debug, Default)]
-pub struct Sequences {
+#[derive(Debug)]
+struct Sequences {
     set: RoaringTreemap,
     run: Option<(u64, u64)>,
     changes: u64,
+    bound: u64,
+}
+
+impl Default for Sequences {
+    fn default() -> Self {
+        Sequences::bounded(MAX_SETS / 2)
+    }
 }
 
 impl Sequences {
+    /// Empty, and never larger than about `bound` bytes.
+    fn bounded(bound: u64) -> Self {
+        Sequences { set: RoaringTreemap::new(), run: None, changes: 0, bound }
+    }
+
     /// Adds one sequence.
-    pub fn insert(&mut self, sequence: u64) -> Result<(), TooScattered> {
+    fn insert(&mut self, sequence: u64) -> Result<(), TooScattered> {
         if let Some((_, last)) = &mut self.run
             && last.checked_add(1) == Some(sequence)
         {
@@ -170,14 +182,14 @@ impl Sequences {
         self.flush();
         self.run = Some((sequence, sequence));
         self.changes += 1;
-        if self.changes.is_multiple_of(MEASURE_EVERY) && memory(&self.set) > MAX_SETS / 2 {
+        if self.changes.is_multiple_of(MEASURE_EVERY) && memory(&self.set) > self.bound {
             return Err(TooScattered);
         }
         Ok(())
     }
 
     /// The whole set.
-    pub fn set(&mut self) -> &RoaringTreemap {
+    fn set(&mut self) -> &RoaringTreemap {
         self.flush();
         &self.set
     }
@@ -193,14 +205,63 @@ impl Sequences {
 fn memory(set: &RoaringTreemap) -> u64 {
     const PER_BITMAP: u64 = 128;
     const PER_CONTAINER: u64 = 48;
+    const BITSET: u64 = 8 << 10;
     set.bitmaps()
         .map(|(_, bitmap)| {
             let s = bitmap.statistics();
             PER_BITMAP
                 + PER_CONTAINER * u64::from(s.n_containers)
-                + s.n_bytes_array_containers
+                + 2 * u64::from(s.n_values_array_containers)
                 + s.n_bytes_run_containers
-                + s.n_bytes_bitset_containers
+                + BITSET * u64::from(s.n_bitset_containers)
         })
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_takes_a_bit_a_message_at_most_and_a_scattered_message_two_bytes() {
+        let mut run = Sequences::default();
+        for sequence in 1..=1_000_000 {
+            run.insert(sequence).unwrap();
+        }
+        assert_eq!(run.set().len(), 1_000_000);
+        assert!(memory(run.set()) < 1_100_000 / 8, "{}", memory(run.set()));
+
+        let mut scattered = Sequences::default();
+        for sequence in (1..=10_000_000).step_by(100) {
+            scattered.insert(sequence).unwrap();
+        }
+        assert_eq!(scattered.set().len(), 100_000);
+        assert!(memory(scattered.set()) < 250_000, "{}", memory(scattered.set()));
+    }
+
+    #[test]
+    fn a_set_that_grows_beyond_its_bound_is_refused() {
+        let mut set = Sequences::bounded(1 << 20);
+        let refused = (0..MEASURE_EVERY).any(|n| set.insert(n << 16).is_err());
+        assert!(refused);
+    }
+
+    #[test]
+    fn an_index_block_is_held_within_its_range_and_what_was_captured() {
+        let mut tally = Tally::default();
+        for sequence in [3, 4, 6, 8] {
+            tally.message(sequence).unwrap();
+        }
+        tally.gone(9);
+        let deleted = |sequences: &[u64]| sequences.iter().copied().collect::<RoaringTreemap>();
+        assert_eq!(tally.hold(3..=4, &deleted(&[])), Ok(2));
+        assert_eq!(tally.hold(3..=8, &deleted(&[5, 7])), Ok(4));
+        assert_eq!(tally.hold(3..=8, &deleted(&[4, 5, 7])), Ok(3));
+        assert_eq!(tally.hold(4..=8, &deleted(&[1, 3, 5, 7, 100])), Ok(3));
+        assert_eq!(tally.hold(8..=u64::MAX, &deleted(&[9])), Ok(1));
+        assert_eq!(tally.hold(10..=20, &deleted(&[])), Ok(0));
+        assert_eq!(tally.hold(7..=6, &deleted(&[])), Ok(0));
+        assert_eq!(tally.hold(3..=8, &deleted(&[5])), Err(7));
+        assert_eq!(tally.hold(0..=4, &deleted(&[])), Err(1));
+    }
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use async_nats::Client;
-use chatto_pipes::jetstream::private_server::Version;
+use chatto_pipes::jetstream::Version;
 use futures_util::StreamExt as _;
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -54,7 +54,7 @@ impl<'a> Builder<'a> {
     }
 
     pub fn has(&self, minor: u32) -> bool {
-        (self.version.major, self.version.minor) >= (2, minor)
+        self.version >= Version(2, minor, 0)
     }
 
     /// Creates a stream with Chatto's common settings and `more`, and notes where it belongs.

@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result};
 use async_nats::Client;
-use chatto_pipes::jetstream::private_server::Version;
+use chatto_pipes::jetstream::Version;
 use futures_util::StreamExt as _;
 use serde_json::json;
 

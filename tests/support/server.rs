@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::Result;
 use async_nats::Client;
-use chatto_pipes::jetstream::private_server::{Access, Options, PrivateServer, Version};
+use chatto_pipes::jetstream::Version;
+use chatto_pipes::jetstream::private_server::{Access, Options, PrivateServer};
 use tempfile::TempDir;
 
 use super::api;

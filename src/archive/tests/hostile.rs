@@ -165,6 +165,7 @@ fn nothing_comes_twice() {
             Tar::chatto().file("./backup/streams/EVT/stream.tar.s2", "").end(),
             "EVT/stream.tar.s2: comes twice",
         ),
+        (Tar(vec![]).directory("./").directory("./").end(), "./: comes twice"),
         (Tar::chatto().directory("backup").end(), "backup: comes twice"),
         (Tar::chatto().directory("backup/streams/EVT").end(), "backup/streams/EVT: comes twice"),
         (Tar::chatto().file("backup/x", "").file("backup/x", "").end(), "backup/x: comes twice"),

@@ -111,3 +111,26 @@ fn a_snapshot_of_8_gib_is_announced_as_such() {
     let listing = shell(directory.path(), "tar tvf - 2>/dev/null || true", &written);
     assert!(String::from_utf8(listing).unwrap().contains(&format!(" {size} ")));
 }
+
+#[test]
+fn the_examples_of_the_manual_are_true() {
+    let page = include_str!("../../../man/chatto-archive.5");
+    let commands: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+    assert_eq!(commands.len(), 8);
+    let mut writer = Writer::new(Vec::new(), START as u64);
+    writer.index(&index(&["EVT"])).unwrap();
+    writer.attempt(&name("EVT"), 1, b"{}").unwrap();
+    writer.part(&[Bytes::from("one")]).unwrap();
+    writer.part(&[Bytes::from("two")]).unwrap();
+    let mut manifest = manifest(&["EVT"]);
+    manifest.streams[0].attempt = Some(1);
+    manifest.streams[0].sha256 = Some(Digest::of(b"onetwo"));
+    let archive = writer.finish(&manifest).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("backup.tar"), archive).unwrap();
+    let output = shell(directory.path(), &commands.join("\n"), b"");
+    assert_eq!(String::from_utf8(output).unwrap(), "EVT\n{\n  \"name\": \"EVT\",\n  \"messages\": 0\n}\n");
+    let again = std::fs::read(directory.path().join("again.tar")).unwrap();
+    assert!(read(again.as_slice()).unwrap().1.sums);
+    assert_eq!(std::fs::read(directory.path().join("EVT.tar.s2")).unwrap(), b"onetwo");
+}

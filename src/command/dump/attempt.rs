@@ -47,8 +47,8 @@ pub(super) enum AttemptError {
 /// The archive or the spool cannot be written: the dump as a whole is over.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OutputError {
-    #[error("cannot write the archive to stdout")]
-    Stdout(#[source] io::Error),
+    #[error("cannot write the archive")]
+    Archive(#[source] io::Error),
     #[error("cannot write the spool in {dir}")]
     Spool {
         dir: String,
@@ -241,7 +241,7 @@ async fn spool(
 pub(super) async fn written<T>(
     writing: impl Future<Output = Result<io::Result<T>, tokio::task::JoinError>>,
 ) -> Result<T, OutputError> {
-    joined(writing).await.map_err(OutputError::Stdout)
+    joined(writing).await.map_err(OutputError::Archive)
 }
 
 async fn joined<T>(

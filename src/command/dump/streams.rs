@@ -2,6 +2,7 @@
 //! each tried again as often as allowed.
 
 use std::cmp::Ordering;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Memory};
 use std::time::Duration;
@@ -15,7 +16,6 @@ use super::attempt::{Attempt, AttemptError, OutputError, Overflow, Taken, writte
 use super::output::Output;
 use super::plan::failed_entry;
 use crate::archive::{Kind, ManifestStream, PART_SIZE};
-use crate::cli;
 use crate::command::report::text_of;
 use crate::jetstream::{self, CaptureError, Listed, Server};
 use crate::names::{Size, StreamName};
@@ -30,14 +30,25 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 /// Memory is reserved in units of this many bytes.
 const UNIT: usize = 4 << 10;
 
+/// How streams are captured.
+#[derive(Clone, Debug)]
+pub(in crate::command) struct Settings {
+    pub no_consumers: bool,
+    pub check: bool,
+    /// How many small streams at once.
+    pub jobs: usize,
+    /// Memory for data under way, in bytes.
+    pub buffer: usize,
+    pub spool_dir: Option<PathBuf>,
+    pub retries: u32,
+}
+
 /// What a dump works with, stream after stream.
 pub(super) struct Dumping<'a> {
     server: &'a Server,
     output: &'a Output,
-    options: &'a cli::Dump,
+    settings: &'a Settings,
     messages: Messages,
-    /// `--buffer`, in bytes.
-    buffer: usize,
     /// The largest snapshot that is one entry without a spool, in bytes.
     room: usize,
     /// Set when the server has gone and did not come back: nothing more is tried then.
@@ -65,10 +76,9 @@ enum Next {
 }
 
 impl<'a> Dumping<'a> {
-    pub fn new(server: &'a Server, output: &'a Output, options: &'a cli::Dump, messages: Messages) -> Self {
-        let buffer = usize::try_from(options.buffer.0).unwrap_or(usize::MAX);
-        let room = (buffer / 4).min(PART_SIZE);
-        Dumping { server, output, options, messages, buffer, room, gone: Arc::default() }
+    pub fn new(server: &'a Server, output: &'a Output, settings: &'a Settings, messages: Messages) -> Self {
+        let room = (settings.buffer / 4).min(PART_SIZE);
+        Dumping { server, output, settings, messages, room, gone: Arc::default() }
     }
 
     /// Captures and writes `streams`, which are sorted by size. The archive's order does not depend on
@@ -76,16 +86,16 @@ impl<'a> Dumping<'a> {
     pub async fn streams(&self, streams: Vec<Listed>) -> Result<Vec<ManifestStream>, OutputError> {
         let (small, mut large): (Vec<_>, Vec<_>) =
             streams.into_iter().partition(|stream| expected_size(stream) <= self.room);
-        let memory = Arc::new(Semaphore::new(self.buffer / UNIT));
+        let memory = Arc::new(Semaphore::new(self.settings.buffer / UNIT));
         // Each capture is a task of its own: it must go on while an earlier one is being written.
         let mut captured = stream::iter(small)
             .map(|stream| self.spawn_small(stream, Arc::clone(&memory)))
-            .buffered(usize::from(self.options.jobs));
+            .buffered(self.settings.jobs);
         let mut entries = Vec::new();
         while let Some(joined) = captured.next().await {
             let small = match joined {
                 Ok(small) => small,
-                Err(e) => return Err(OutputError::Stdout(std::io::Error::other(e))),
+                Err(e) => return Err(OutputError::Archive(std::io::Error::other(e))),
             };
             match small.outcome {
                 Ok((taken, attempts)) => {
@@ -108,7 +118,7 @@ impl<'a> Dumping<'a> {
         let server = self.server.clone();
         let retry = self.retry();
         let reserve = expected_size(&stream);
-        let (no_consumers, check) = (self.options.no_consumers, self.options.check);
+        let (no_consumers, check) = (self.settings.no_consumers, self.settings.check);
         tokio::spawn(async move {
             let units = u32::try_from(reserve.div_ceil(UNIT)).unwrap_or(u32::MAX);
             let reserved = memory.acquire_many_owned(units).await.ok();
@@ -146,16 +156,16 @@ impl<'a> Dumping<'a> {
         loop {
             attempts += 1;
             let mut opened = false;
-            let overflow = match &self.options.spool_dir {
+            let overflow = match &self.settings.spool_dir {
                 Some(dir) => Overflow::Spool(dir),
                 None => Overflow::Flow { output: self.output, attempt: in_archive + 1, opened: &mut opened },
             };
             let attempt = Attempt {
                 server: self.server,
                 stream,
-                no_consumers: self.options.no_consumers,
-                check: self.options.check,
-                buffer: self.buffer,
+                no_consumers: self.settings.no_consumers,
+                check: self.settings.check,
+                buffer: self.settings.buffer,
                 room: self.room,
                 overflow,
             };
@@ -227,7 +237,7 @@ impl<'a> Dumping<'a> {
     }
 
     fn retry(&self) -> Retry {
-        Retry { retries: self.options.retries, messages: self.messages, gone: Arc::clone(&self.gone) }
+        Retry { retries: self.settings.retries, messages: self.messages, gone: Arc::clone(&self.gone) }
     }
 }
 

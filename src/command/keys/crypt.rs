@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{PROGRAM, write_failure};
 use crate::cli;
 use crate::command::Failure;
-use crate::command::secrets::{failure, input, read_failure, sealing, unlock};
+use crate::command::secrets::{input, read_failure, sealing, unlock};
 use crate::envelope;
 use crate::exit::Exit;
 use crate::terminal::{self, Messages};
@@ -23,11 +23,11 @@ pub(super) fn seal(options: cli::Seal) -> anyhow::Result<Exit> {
     let file = options.file.as_deref();
     let sealing = sealing(options.lock, Some(file), messages)?;
     let mut input = input(file)?;
-    let lock = sealing.lock(PROGRAM)?;
+    let lock = sealing.lock()?;
     let stdout = BufWriter::with_capacity(PIECE, terminal::stdout().context("cannot use stdout")?);
     let mut sealed = envelope::seal(stdout, &lock).map_err(|error| match error {
-        envelope::Error::Write(error) => write_failure(&error),
-        error => failure(error, PROGRAM),
+        envelope::Error::Write(error) => write_failure(&error).into(),
+        error => anyhow::Error::from(error),
     })?;
     copy(&mut input, &mut sealed)?;
     sealed.finish().and_then(|mut stdout| stdout.flush()).map_err(|error| write_failure(&error))?;
@@ -39,9 +39,9 @@ pub(super) fn open(options: cli::Open) -> anyhow::Result<Exit> {
     refuse_terminal("what it decrypts may be binary", "chatto-keys open FILE > OTHER, or into a pipe")?;
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let file = options.file.as_deref();
-    let mut secrets = unlock(options.unlock, file, messages)?;
+    let mut secrets = unlock(options.secrets, file, messages)?;
     let input = Box::new(input(file)?);
-    let mut opened = envelope::unseal(input, &mut secrets).map_err(|error| failure(error, PROGRAM))?;
+    let mut opened = envelope::unseal(input, &mut secrets)?;
     let mut stdout = terminal::stdout().context("cannot use stdout")?;
     copy(&mut opened, &mut stdout)?;
     Ok(Exit::Done)
@@ -63,7 +63,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> anyhow::Result<()> {
             Ok(0) => return Ok(()),
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(read_failure(error, PROGRAM).into()),
+            Err(error) => return Err(read_failure(error)),
         };
         to.write_all(buffer.get(..n).unwrap_or_default()).map_err(|error| write_failure(&error))?;
     }

@@ -12,7 +12,7 @@ use super::{PROGRAM, count, fetch, is_kept, write_failure};
 use crate::chatto::keys::{self, Record};
 use crate::cli;
 use crate::command::Failure;
-use crate::command::secrets::{Sealing, failure, sealing};
+use crate::command::secrets::{Sealing, sealing};
 use crate::envelope;
 use crate::exit::Exit;
 use crate::terminal::{self, Messages};
@@ -71,8 +71,8 @@ pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
 
 /// What to encrypt with, or `None` for an export that may be plaintext: into a pipe, or by `--plaintext`.
 fn protection(options: &cli::Export, stdout: &File) -> anyhow::Result<Option<cli::Lock>> {
-    let terminal = terminal::stdout_is_terminal();
-    if terminal && !(options.plaintext && !options.tar) {
+    let readable = options.plaintext && !options.tar;
+    if terminal::stdout_is_terminal() && !readable {
         return Err(Failure::new(Exit::Usage, "stdout is a terminal")
             .hint("chatto-keys export > keys.age asks for a passphrase; chatto-keys list shows which keys there are")
             .into());
@@ -96,10 +96,10 @@ fn write(stdout: File, bytes: &[u8], sealing: Option<Sealing>) -> anyhow::Result
     let Some(sealing) = sealing else {
         return Ok((&stdout).write_all(bytes).map_err(|error| write_failure(&error))?);
     };
-    let lock = sealing.lock(PROGRAM)?;
+    let lock = sealing.lock()?;
     let mut seal = envelope::seal(BufWriter::new(stdout), &lock).map_err(|error| match error {
-        envelope::Error::Write(error) => write_failure(&error),
-        error => failure(error, PROGRAM),
+        envelope::Error::Write(error) => write_failure(&error).into(),
+        error => anyhow::Error::from(error),
     })?;
     let written = seal.write_all(bytes).and_then(|()| seal.finish()?.flush());
     Ok(written.map_err(|error| write_failure(&error))?)

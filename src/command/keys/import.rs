@@ -9,7 +9,7 @@ use super::bucket::{Outcome, add};
 use super::{PROGRAM, count};
 use crate::chatto::keys::{self, BUCKET, BUCKET_DESCRIPTION, EXPORT_MAX, KeyRef, Kind};
 use crate::cli;
-use crate::command::secrets::{failure, input, read_failure, unlock};
+use crate::command::secrets::{input, read_failure, unlock};
 use crate::command::{Failure, session};
 use crate::envelope;
 use crate::exit::Exit;
@@ -26,10 +26,9 @@ const MEMBER: &[u8] = b"keys.json";
 pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let file = options.file.as_deref();
-    let mut secrets = unlock(options.unlock, file, messages)?;
+    let mut secrets = unlock(options.secrets, file, messages)?;
     let connection = session::configuration(&options.connect)?;
-    let opened =
-        envelope::open(Box::new(input(file)?), &mut secrets).map_err(|error| failure(error, PROGRAM))?;
+    let opened = envelope::open(Box::new(input(file)?), &mut secrets)?;
     let json = export_in(opened)?;
     let import = keys::import(&json)
         .map_err(|error| Failure::new(Exit::Damaged, error.to_string()).hint("nothing was imported"))?;
@@ -90,7 +89,7 @@ pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
 /// The export that `content` is, or holds as a tar. All of it is read: only then is it known that none of it
 /// was changed.
 fn export_in(mut content: impl Read) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let failed = |error| read_failure(error, PROGRAM);
+    let failed = read_failure;
     let mut head = Zeroizing::new(Vec::with_capacity(HEADER));
     content.by_ref().take(HEADER as u64).read_to_end(&mut head).map_err(failed)?;
     let is_tar = head.get(MAGIC) == Some(b"ustar");
@@ -104,8 +103,8 @@ fn export_in(mut content: impl Read) -> anyhow::Result<Zeroizing<Vec<u8>>> {
 
 fn in_tar(content: &mut impl Read) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let failed = |error| match envelope::Damaged::find(&error) {
-        Some(_) => read_failure(error, PROGRAM),
-        None => Failure::new(Exit::Damaged, format!("the tar is damaged: {error}")),
+        Some(_) => read_failure(error),
+        None => Failure::new(Exit::Damaged, format!("the tar is damaged: {error}")).into(),
     };
     let mut found = None;
     let mut archive = tar::Archive::new(content);

@@ -1,0 +1,115 @@
+//! `chatto-load`: restore a Chatto server from an archive.
+//!
+//! Reads the archive once, as it comes. Whatever the index (or a manifest that comes first) shows to be
+//! in the way is known before anything changes. Each stream flows into the server while its content is
+//! checked, and becomes real only when it is proven; then the server's own account of it is compared
+//! with what was read. What this run began and could not finish, it removes.
+
+mod input;
+mod judge;
+mod rescue;
+mod restoring;
+mod streams;
+mod target;
+
+use std::path::Path;
+
+use anyhow::Context;
+use secrecy::SecretString;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::rescue::Rescue;
+use self::streams::{Loading, Wishes};
+use super::{Failure, session};
+use crate::chatto::config::{Auth, Connection};
+use crate::cli::{self, Conflict};
+use crate::envelope::{self, Given};
+use crate::exit::Exit;
+use crate::jetstream::private_server::{self, PrivateServer};
+use crate::names::StreamName;
+use crate::terminal::{self, Messages};
+
+const PROGRAM: &str = "chatto-load";
+
+/// Runs the program.
+pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
+    let file = options.file.clone().filter(|file| file != Path::new("-"));
+    if file.is_none() && terminal::stdin_is_terminal() {
+        return Err(Failure::new(Exit::Usage, "stdin is a terminal, and an archive is binary")
+            .hint("name the archive, or pipe it in: chatto-load < backup.tar.gz")
+            .into());
+    }
+    let messages = Messages::new(PROGRAM, options.say.verbosity());
+    let secrets = Given::new(
+        options.secrets.passphrase_file.clone(),
+        options.secrets.passphrase.clone(),
+        options.secrets.identity.clone(),
+        move |warning| messages.warning(warning),
+    );
+    if usize::from(file.is_none()) + secrets.stdin_uses() > 1 {
+        return Err(Failure::new(Exit::Usage, "stdin cannot be the archive and a secret at once")
+            .hint("name the archive, or give the secret in a file")
+            .into());
+    }
+    let private = if options.rehearse { Some(private_server(&options)?) } else { None };
+    let connection = match &private {
+        Some(server) => connection_to(server),
+        None => session::configuration(&options.connect)?,
+    };
+    let interrupted = session::block_on(async {
+        let server = session::connect(&connection, &options.connect, PROGRAM).await?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
+        envelope::signals_are_handled(&[SIGINT, SIGTERM]);
+        let listing = server.streams().await.context("cannot list the streams")?;
+        let described = listing.streams.into_iter().map(|stream| (stream.name.clone(), Some(stream)));
+        let others = listing.unavailable.into_iter().filter_map(|stream| StreamName::new(stream.name).ok());
+        let existing = described.chain(others.map(|name| (name, None))).collect();
+        let single = server.cluster().is_none();
+        let wishes = Wishes {
+            conflict: options.conflict,
+            select: options.select,
+            dry_run: options.dry_run,
+            replicas: options.replicas.or(connection.replicas).or(single.then_some(1)),
+            rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
+                .then(|| Rescue::new(options.rescue_dir.as_deref())),
+        };
+        let mut loading = Loading::new(server, existing, wishes, messages);
+        let events = input::events(file, secrets);
+        let signal = tokio::select! {
+            exit = loading.run(events) => return exit.map(Ok),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+        };
+        loading.interrupted().await;
+        Ok(Err(signal))
+    });
+    // Gone before the program is, however that ends.
+    drop(private);
+    match interrupted? {
+        Ok(exit) => Ok(exit),
+        Err(signal) => {
+            signal_hook::low_level::emulate_default_handler(signal.as_raw_value())
+                .context("cannot end as the signal would have it")?;
+            Ok(Exit::Failed)
+        }
+    }
+}
+
+/// `--rehearse`: a server that nobody else knows, gone afterwards.
+fn private_server(options: &cli::Load) -> anyhow::Result<PrivateServer> {
+    let failed = |e: private_server::Error| Failure::new(Exit::Failed, e.to_string());
+    let binary = private_server::find_binary(options.nats_server.as_deref()).map_err(|e| {
+        failed(e).hint("name one with --nats-server PATH, set NATS_SERVER, or put nats-server on PATH")
+    })?;
+    Ok(PrivateServer::start(&binary, &private_server::Options::default()).map_err(failed)?)
+}
+
+fn connection_to(server: &PrivateServer) -> Connection {
+    let auth = match server.token() {
+        Some(token) => Auth::Token(SecretString::from(token)),
+        None => Auth::None,
+    };
+    Connection { urls: vec![server.url()], auth, ca_pem: None, replicas: None }
+}

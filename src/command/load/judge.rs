@@ -1,0 +1,71 @@
+//! Whether what the server holds after a restore is what was proven. Pure.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::snapshot::Contents;
+
+/// The part of a stream's state that is compared.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct State {
+    pub messages: u64,
+    last_seq: u64,
+    consumer_count: u64,
+}
+
+pub(super) fn parse(state: &RawValue) -> Result<State, String> {
+    serde_json::from_str(state.get()).map_err(|e| format!("cannot understand the server's answer: {e}"))
+}
+
+/// What the server holds less or otherwise than was proven, in words.
+///
+/// More is no fault where it can have come since: a stream is open to its publishers the moment it is
+/// restored, and a message that expires may leave a marker.
+pub(super) fn difference(state: &State, proven: &Contents, may_expire: bool) -> Option<String> {
+    let since = state.last_seq.saturating_sub(proven.last_seq);
+    let most = proven.messages.max(proven.records).saturating_add(since);
+    let fewer = state.messages < proven.messages && !may_expire;
+    if fewer || state.messages > most {
+        return Some(format!(
+            "the server holds {} messages after the restore, and the archive {}",
+            state.messages, proven.messages
+        ));
+    }
+    if state.last_seq < proven.last_seq {
+        return Some(format!(
+            "the server ends at message {} after the restore, and the archive at {}",
+            state.last_seq, proven.last_seq
+        ));
+    }
+    if state.consumer_count < proven.consumers {
+        return Some(format!(
+            "the server holds {} consumers after the restore, and the archive {}",
+            state.consumer_count, proven.consumers
+        ));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(messages: u64, last_seq: u64, consumer_count: u64) -> State {
+        State { messages, last_seq, consumer_count }
+    }
+
+    #[test]
+    fn less_is_a_fault_and_what_came_since_is_none() {
+        let proven =
+            Contents { messages: 10, records: 12, last_seq: 20, consumers: 2, ..Contents::default() };
+        for good in [state(10, 20, 2), state(12, 20, 2), state(13, 23, 3)] {
+            assert_eq!(difference(&good, &proven, false), None, "{good:?}");
+        }
+        for bad in [state(9, 20, 2), state(0, 0, 0), state(10, 19, 2), state(10, 20, 1), state(13, 20, 2)] {
+            assert!(difference(&bad, &proven, false).is_some(), "{bad:?}");
+        }
+        assert_eq!(difference(&state(3, 20, 2), &proven, true), None);
+        assert!(difference(&state(3, 19, 2), &proven, true).is_some());
+    }
+}

@@ -1,0 +1,125 @@
+//! The old streams of `--conflict=overwrite`: each goes into an ordinary archive of its own, proven and
+//! on disk, before it is deleted. Whatever happens to us then, `chatto-load` brings it back.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use jiff::Timestamp;
+
+use super::super::{Failure, dump};
+use super::input;
+use super::streams::{Loading, Wishes};
+use crate::cli::{Conflict, Select};
+use crate::envelope::Given;
+use crate::exit::Exit;
+use crate::jetstream::{Listed, Server};
+use crate::names::StreamName;
+use crate::terminal::Messages;
+
+/// How much of a stream's name goes into its archive's file name, in characters.
+const NAME_IN_FILE: usize = 50;
+
+/// Where old streams are kept.
+pub(super) struct Rescue {
+    dir: PathBuf,
+    /// Part of every file's name: this run's.
+    stamp: String,
+    kept: BTreeMap<StreamName, PathBuf>,
+}
+
+impl Rescue {
+    /// Archives in `dir`, else in `$TMPDIR`, else in `/var/tmp`, which outlives a reboot.
+    pub fn new(dir: Option<&Path>) -> Self {
+        let temporary = std::env::var_os("TMPDIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let dir = dir.map(Path::to_path_buf).or(temporary).unwrap_or_else(|| "/var/tmp".into());
+        let stamp = format!("{}-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
+        Rescue { dir, stamp, kept: BTreeMap::new() }
+    }
+
+    /// Takes the stream as it is now. Only after this may it be deleted.
+    pub async fn take(
+        &mut self,
+        server: &Server,
+        stream: &StreamName,
+        old: Option<Listed>,
+        messages: Messages,
+    ) -> anyhow::Result<()> {
+        let old = old.with_context(|| format!("stream {stream}: the server cannot describe it"))?;
+        let part: String = stream.as_str().chars().take(NAME_IN_FILE).collect();
+        let file = format!("chatto-rescue-{}-{}-{part}.tar", self.stamp, self.kept.len() + 1);
+        let path = self.dir.join(file);
+        if let Err(error) = write(server, old, &path, messages).await {
+            // What there is of it is no archive.
+            let _ = fs::remove_file(&path);
+            let what = format!("cannot keep stream {stream} in {}: {error:#}", self.dir.display());
+            return Err(Failure::new(Exit::Partial, what)
+                .hint("choose another directory with --rescue-dir, or do without with --no-rescue")
+                .into());
+        }
+        messages.detail(&format!("stream {stream}: the old one is kept in {}", path.display()));
+        self.kept.insert(stream.clone(), path);
+        Ok(())
+    }
+
+    /// Restores the stream as it was taken.
+    pub async fn put_back(
+        &mut self,
+        server: &Server,
+        stream: &StreamName,
+        messages: Messages,
+    ) -> anyhow::Result<()> {
+        let Some(path) = self.kept.get(stream) else {
+            anyhow::bail!("stream {stream}: the old one was not kept");
+        };
+        let failed = || {
+            Failure::new(Exit::Failed, format!("stream {stream}: the old one could not be put back"))
+                .hint(format!("it is in {}: chatto-load {0}", path.display()))
+        };
+        if !server.is_connected() && !server.reconnected().await {
+            return Err(failed().into());
+        }
+        let wishes = Wishes {
+            conflict: Conflict::Error,
+            select: Select::default(),
+            dry_run: false,
+            replicas: None,
+            rescue: None,
+        };
+        let no_secrets = Given::new(None, None, Vec::new(), |_| {});
+        let events = input::events(Some(path.clone()), no_secrets);
+        let mut loading = Loading::new(server.clone(), BTreeMap::new(), wishes, messages);
+        match Box::pin(loading.run(events)).await {
+            Ok(Exit::Done) => {}
+            _ => return Err(failed().into()),
+        }
+        // The old stream is on the server again.
+        let _ = fs::remove_file(path);
+        self.kept.remove(stream);
+        Ok(())
+    }
+
+    /// The end: what was kept is not needed any more, or else the user must know where it is.
+    pub fn conclude(self, all_is_well: bool, messages: &Messages) {
+        for (stream, path) in &self.kept {
+            if !all_is_well {
+                messages.notice(&format!("stream {stream}: the old one is kept in {}", path.display()));
+            } else if let Err(e) = fs::remove_file(path) {
+                messages.warning(&format!("cannot remove {}: {e}", path.display()));
+            }
+        }
+    }
+}
+
+async fn write(server: &Server, old: Listed, path: &Path, messages: Messages) -> anyhow::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let on_disk = file.try_clone()?;
+    dump::rescue(server, old, file, messages).await?;
+    tokio::task::spawn_blocking(move || on_disk.sync_all()).await??;
+    if let Some(dir) = path.parent() {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! One stream on its way from the archive to the server: checked while it flows, committed only when
+//! it is proven.
+//!
+//! Nothing is sent before a snapshot is known to be small and whole, or large. Of a large one, the last
+//! frame with data is held back until the check has read everything, so that an input which stalls can
+//! be bridged by padding at any moment, and a server never has a whole snapshot that is not proven.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::value::RawValue;
+
+use super::super::proof::{NotProven, Proof};
+use crate::jetstream::{Hold, Restore, RestoreError, Server, StreamReply};
+use crate::names::StreamName;
+use crate::snapshot::{Frames, PADDING, Promise};
+
+/// A snapshot up to this size is proven before its restore begins, in bytes.
+const PROVEN_FIRST: u64 = 8 << 20;
+
+/// How much may wait for the check or the server, in bytes. More than any frame of a sound snapshot.
+const WAITING: usize = 24 << 20;
+
+/// What a restore asks the server for.
+pub(super) struct Request {
+    /// The configuration, as the server shall have it.
+    pub config: Box<RawValue>,
+    /// The state, as the archive has it.
+    pub state: Box<RawValue>,
+    /// The same state as numbers.
+    pub promise: Promise,
+}
+
+/// A stream being restored.
+pub(super) struct Restoring {
+    pub stream: StreamName,
+    request: Request,
+    proof: Option<Proof>,
+    frames: Frames,
+    hold: Arc<Hold>,
+    unsent: VecDeque<Bytes>,
+    came: u64,
+    sent: u64,
+    /// Where it goes; none in a dry run.
+    server: Option<Server>,
+    restore: Option<Restore>,
+    /// Whether the server is restoring for us, so that something may be left behind.
+    pub begun: bool,
+}
+
+/// Why a stream was not restored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RestoringError {
+    /// The archive's fault.
+    #[error(transparent)]
+    NotProven(#[from] NotProven),
+    /// The server's.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+}
+
+impl Restoring {
+    /// Begins to take in a snapshot; `server` is none in a dry run.
+    pub fn new(stream: StreamName, request: Request, server: Option<Server>) -> Self {
+        let proof = Proof::begin(&stream, &request.promise);
+        Restoring {
+            stream,
+            request,
+            proof: Some(proof),
+            frames: Frames::new(),
+            hold: Arc::default(),
+            unsent: VecDeque::new(),
+            came: 0,
+            sent: 0,
+            server,
+            restore: None,
+            begun: false,
+        }
+    }
+
+    /// Whether the snapshot has turned out to be a large one, whose restore has to begin before all of
+    /// it is there.
+    pub fn is_large(&self) -> bool {
+        self.came > PROVEN_FIRST
+    }
+
+    /// Asks the server to begin, where that has not been done. From here on something may be left behind
+    /// that has to be removed if the restore fails.
+    pub async fn begin(&mut self) -> Result<(), RestoringError> {
+        if let (Some(server), None) = (&self.server, &self.restore) {
+            let Request { config, state, .. } = &self.request;
+            self.restore = Some(Restore::begin(server, &self.stream, config, state).await?);
+            self.begun = true;
+        }
+        Ok(())
+    }
+
+    /// Takes the next bytes, and sends on what may be sent once the restore has begun.
+    pub async fn push(&mut self, bytes: Bytes) -> Result<(), RestoringError> {
+        let bytes = self.hold.count(bytes);
+        self.came += bytes.len() as u64;
+        self.frames.push(&bytes);
+        if !self.proof.as_ref().is_some_and(|proof| proof.feed(bytes.clone())) {
+            return Err(self.verdict_against().await.into());
+        }
+        if self.server.is_some() {
+            self.unsent.push_back(bytes);
+        }
+        if self.restore.is_some() {
+            self.send_until(self.frames.safe()).await?;
+        }
+        while self.hold.held() > WAITING {
+            if self.proof.as_ref().is_none_or(Proof::has_ended) {
+                return Err(self.verdict_against().await.into());
+            }
+            self.hold.falls().await;
+        }
+        Ok(())
+    }
+
+    /// Lets the server hear from us although there is nothing to send.
+    pub async fn keep_alive(&mut self) -> Result<(), RestoringError> {
+        match &mut self.restore {
+            Some(restore) => Ok(restore.send(Bytes::from_static(&PADDING)).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// The check, to be asked for its verdict once everything was pushed.
+    pub fn take_proof(&mut self) -> Option<Proof> {
+        self.proof.take()
+    }
+
+    /// The check has ended although bytes still come: it found something.
+    async fn verdict_against(&mut self) -> NotProven {
+        let broken = NotProven::Broken("it ended before the snapshot did".into());
+        match self.proof.take() {
+            Some(proof) => proof.verdict().await.err().unwrap_or(broken),
+            None => broken,
+        }
+    }
+
+    /// Sends the rest of a proven snapshot and makes the stream real. None in a dry run.
+    pub async fn commit(&mut self) -> Result<Option<StreamReply>, RestoringError> {
+        self.begin().await?;
+        self.send_until(self.came).await?;
+        let Some(restore) = &mut self.restore else { return Ok(None) };
+        let committed = restore.commit().await;
+        if let Err(RestoreError::Request(error)) = &committed
+            && error.is_taken()
+        {
+            // Somebody made a stream of this name meanwhile: what is there is theirs.
+            self.begun = false;
+        }
+        Ok(Some(committed?))
+    }
+
+    /// Tells the server to forget what it was sent.
+    pub async fn abort(&mut self) {
+        if let Some(mut restore) = self.restore.take() {
+            restore.abort().await;
+        }
+    }
+
+    /// Sends the snapshot's bytes before `end`.
+    async fn send_until(&mut self, end: u64) -> Result<(), RestoringError> {
+        let Some(restore) = &mut self.restore else { return Ok(()) };
+        while self.sent < end && !self.unsent.is_empty() {
+            let room = usize::try_from(end - self.sent).unwrap_or(usize::MAX).min(restore.chunk_size());
+            let chunk = gathered(&mut self.unsent, room);
+            self.sent += chunk.len() as u64;
+            restore.send(chunk).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The first bytes that wait, up to `room` of them, as one piece: a pipe gives less at once than a
+/// server takes, and a round trip is paid for each chunk.
+fn gathered(waiting: &mut VecDeque<Bytes>, room: usize) -> Bytes {
+    let mut chunk = BytesMut::new();
+    while let Some(mut piece) = waiting.pop_front() {
+        let missing = room - chunk.len();
+        if piece.len() > missing {
+            waiting.push_front(piece.split_off(missing));
+        }
+        if chunk.is_empty() && (piece.len() == room || waiting.is_empty()) {
+            return piece;
+        }
+        chunk.extend_from_slice(&piece);
+        if chunk.len() == room {
+            break;
+        }
+    }
+    chunk.freeze()
+}

@@ -1,0 +1,648 @@
+//! The streams of an archive, one after another, as the archive brings them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep_until};
+
+use super::super::Failure;
+use super::super::proof::{NotProven, Proven};
+use super::super::report::{exit_of, say, text_of};
+use super::input::Event;
+use super::judge::{difference, parse};
+use super::rescue::Rescue;
+use super::restoring::{Restoring, RestoringError};
+use super::target::{self, Traits};
+use crate::archive::{Ended, Index, Kind, Layout, Manifest};
+use crate::cli::{Conflict, Select};
+use crate::exit::Exit;
+use crate::jetstream::{KEEP_ALIVE, Listed, Server, StreamReply, Version};
+use crate::names::{Printable, Size, StreamName};
+use crate::snapshot::Format;
+use crate::terminal::Messages;
+
+/// The first version that reads NATSARC1 snapshots.
+const READS_NATSARC1: Version = Version(2, 15, 0);
+
+/// The first version that restores tar snapshots of today's servers; 2.9 answers success and has lost
+/// state.
+const READS_TAR: Version = Version(2, 10, 0);
+
+/// The most bytes of snapshots that wait in memory because their `backup.json` comes later.
+const DESCRIBED_LATER_MAX: usize = 32 << 20;
+
+/// How long a restored stream may take to show what was restored; a cluster's answer can be early.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// What a load is asked to do.
+pub(super) struct Wishes {
+    pub conflict: Conflict,
+    pub select: Select,
+    pub dry_run: bool,
+    /// What every restored stream's replicas shall be; none leaves the archive's.
+    pub replicas: Option<u32>,
+    /// Where old streams are kept while new ones replace them; none to do without.
+    pub rescue: Option<Rescue>,
+}
+
+/// A load under way.
+pub(super) struct Loading {
+    server: Server,
+    wishes: Wishes,
+    messages: Messages,
+    /// The streams that were there before; none for one that the server could not describe.
+    existing: BTreeMap<StreamName, Option<Listed>>,
+    /// A stream whose old one has been deleted, and whose new one does not stand yet.
+    emptied: Option<StreamName>,
+    /// Streams that the archive says it holds, and whether they have been seen.
+    listed: Option<BTreeMap<StreamName, bool>>,
+    manifest: Option<Manifest>,
+    /// Descriptions that came and whose snapshots have not.
+    described: BTreeMap<StreamName, Vec<u8>>,
+    /// Snapshots whose descriptions have not come.
+    early: Early,
+    current: Option<Current>,
+    done: BTreeMap<StreamName, Proven>,
+    /// Streams that did not make it, with the worst exit code they call for.
+    failed: BTreeMap<StreamName, Exit>,
+    skipped: BTreeSet<StreamName>,
+    replica_changes: BTreeMap<(u32, u32), u64>,
+    has_keys: bool,
+}
+
+/// Snapshots that came before their descriptions, as another tar may have packed them.
+#[derive(Default)]
+struct Early {
+    pieces: BTreeMap<StreamName, Vec<Bytes>>,
+    /// The one that is coming now.
+    coming: Option<StreamName>,
+    size: usize,
+}
+
+/// The stream that is being restored.
+struct Current {
+    restoring: Restoring,
+    traits: Traits,
+    /// The attempt, of a snapshot in parts.
+    attempt: Option<u32>,
+    /// Set when the stream has failed: the rest of its snapshot is passed over.
+    over: bool,
+    last_sign: Instant,
+}
+
+impl Loading {
+    pub fn new(
+        server: Server,
+        existing: BTreeMap<StreamName, Option<Listed>>,
+        wishes: Wishes,
+        messages: Messages,
+    ) -> Self {
+        Loading {
+            server,
+            wishes,
+            messages,
+            existing,
+            emptied: None,
+            listed: None,
+            manifest: None,
+            described: BTreeMap::new(),
+            early: Early::default(),
+            current: None,
+            done: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            skipped: BTreeSet::new(),
+            replica_changes: BTreeMap::new(),
+            has_keys: false,
+        }
+    }
+
+    /// Restores what `events` bring, to the end of the archive.
+    pub async fn run(&mut self, mut events: Receiver<Event>) -> anyhow::Result<Exit> {
+        match self.follow(&mut events).await {
+            Ok(ended) => self.conclude(ended),
+            Err(error) => {
+                say(&self.messages, &error);
+                self.give_up().await;
+                self.say_what_stands();
+                Ok(exit_of(&error))
+            }
+        }
+    }
+
+    /// The program is to end at once: leaves the server clean.
+    pub async fn interrupted(&mut self) {
+        self.messages.error("interrupted");
+        self.give_up().await;
+        self.say_what_stands();
+    }
+
+    async fn follow(&mut self, events: &mut Receiver<Event>) -> anyhow::Result<Ended> {
+        loop {
+            let due = self.current.as_ref().map(|current| current.last_sign + KEEP_ALIVE);
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = async { match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }} => {
+                    self.keep_alive().await;
+                    continue;
+                }
+            };
+            match event {
+                Some(Event::End(ended)) => {
+                    self.end_of_attempt().await?;
+                    return Ok(ended);
+                }
+                Some(Event::Failed(error)) => return Err(error),
+                Some(event) => self.event(event).await?,
+                None => return Err(anyhow::anyhow!("reading the archive broke off")),
+            }
+        }
+    }
+
+    async fn event(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::Index(index) => self.index(&index)?,
+            Event::Manifest(manifest) => {
+                self.end_of_attempt().await?;
+                self.manifest(manifest)?;
+            }
+            Event::Backup { stream, attempt, json } => {
+                self.end_of_attempt().await?;
+                match attempt {
+                    Some(_) => self.begin(stream, attempt, &json).await?,
+                    None => self.described(stream, json).await?,
+                }
+            }
+            Event::Snapshot(stream) => {
+                self.end_of_attempt().await?;
+                match self.described.remove(&stream) {
+                    Some(json) => self.begin(stream, None, &json).await?,
+                    None => self.early.coming = Some(stream),
+                }
+            }
+            Event::Sums => {}
+            Event::Bytes(bytes) => self.bytes(bytes).await?,
+            Event::SnapshotEnd => match self.early.coming.take() {
+                // A snapshot of no bytes is one too, if a strange one.
+                Some(stream) => drop(self.early.pieces.entry(stream).or_default()),
+                None => self.finish().await?,
+            },
+            Event::Abandoned { stream, attempt, reason } => {
+                let reason = Printable::new(&reason);
+                self.messages.detail(&format!("stream {stream}: attempt {attempt} was abandoned: {reason}"));
+                self.remove_what_was_begun().await;
+                self.current = None;
+            }
+            Event::Keys => self.has_keys = true,
+            Event::End(_) | Event::Failed(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What is coming: everything that is in the way is said before anything changes.
+    fn index(&mut self, index: &Index) -> anyhow::Result<()> {
+        let coming = index.streams.iter().filter(|s| s.kind != Kind::Skipped).map(|s| s.name.clone());
+        self.expect(coming.collect())?;
+        if let Some(version) = index.server.as_ref().and_then(|s| s.version.parse::<Version>().ok()) {
+            let format = if version >= READS_NATSARC1 { Format::NatsArc1 } else { Format::Tar };
+            self.can_take(format)?;
+        }
+        Ok(())
+    }
+
+    fn manifest(&mut self, manifest: Manifest) -> anyhow::Result<()> {
+        let held = manifest.streams.iter().filter(|s| s.kind != Kind::Skipped && s.error.is_none());
+        let held: BTreeSet<StreamName> = held.map(|s| s.name.clone()).collect();
+        if self.listed.is_none() {
+            self.expect(held)?;
+        }
+        for stream in &manifest.streams {
+            let chosen = self.wishes.select.selects(&stream.name);
+            if let (Some(error), true, true) = (&stream.error, chosen, stream.kind != Kind::Skipped) {
+                let error = Printable::new(error);
+                self.messages.error(&format!("stream {}: not in the archive: {error}", stream.name));
+                self.failed.insert(stream.name.clone(), Exit::Partial);
+            }
+        }
+        self.manifest = Some(manifest);
+        Ok(())
+    }
+
+    fn expect(&mut self, coming: BTreeSet<StreamName>) -> anyhow::Result<()> {
+        let chosen = coming.into_iter().filter(|name| self.wishes.select.selects(name));
+        let chosen: BTreeMap<StreamName, bool> = chosen.map(|name| (name, false)).collect();
+        let conflicts: Vec<&StreamName> =
+            chosen.keys().filter(|name| self.existing.contains_key(name)).collect();
+        if self.wishes.conflict == Conflict::Error && !conflicts.is_empty() {
+            return Err(conflict(&conflicts));
+        }
+        self.listed = Some(chosen);
+        Ok(())
+    }
+
+    fn can_take(&self, format: Format) -> Result<(), Failure> {
+        let Some(version) = self.server.version() else { return Ok(()) };
+        let (needs, what) = match format {
+            Format::NatsArc1 => (READS_NATSARC1, "comes from nats-server 2.15 or later"),
+            Format::Tar => (READS_TAR, "needs nats-server 2.10 or later"),
+        };
+        if version >= needs {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Failed, format!("the archive {what}, and this server is {version}"))
+            .hint(format!("restore into a server of version {needs} or later")))
+    }
+
+    async fn described(&mut self, stream: StreamName, json: Vec<u8>) -> anyhow::Result<()> {
+        let Some(pieces) = self.early.pieces.remove(&stream) else {
+            self.described.insert(stream, json);
+            return Ok(());
+        };
+        self.begin(stream, None, &json).await?;
+        for piece in pieces {
+            self.early.size = self.early.size.saturating_sub(piece.len());
+            self.bytes(piece).await?;
+        }
+        self.finish().await
+    }
+
+    async fn begin(&mut self, stream: StreamName, attempt: Option<u32>, json: &[u8]) -> anyhow::Result<()> {
+        if let Some(seen) = self.listed.as_mut().and_then(|listed| listed.get_mut(&stream)) {
+            *seen = true;
+        }
+        if self.emptied.as_ref().is_some_and(|emptied| *emptied != stream) {
+            self.put_back().await;
+        }
+        if !self.wishes.select.selects(&stream) {
+            return Ok(());
+        }
+        let exists = self.existing.contains_key(&stream);
+        match self.wishes.conflict {
+            Conflict::Error if exists => return Err(conflict(&[&stream])),
+            Conflict::Skip if exists => {
+                self.messages.detail(&format!("stream {stream}: exists, left alone"));
+                self.skipped.insert(stream);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let (request, traits) = match target::request(&stream, json, self.wishes.replicas) {
+            Ok(described) => described,
+            Err(e) => {
+                self.fail(&stream, Exit::Damaged, &e.to_string());
+                return Ok(());
+            }
+        };
+        let server = (!self.wishes.dry_run).then(|| self.server.clone());
+        let restoring = Restoring::new(stream, request, server);
+        self.current = Some(Current { restoring, traits, attempt, over: false, last_sign: Instant::now() });
+        Ok(())
+    }
+
+    async fn bytes(&mut self, bytes: Bytes) -> anyhow::Result<()> {
+        if let Some(stream) = &self.early.coming {
+            self.early.size += bytes.len();
+            if self.early.size > DESCRIBED_LATER_MAX {
+                let what = format!(
+                    "stream {stream}: its snapshot comes before its backup.json, and is too large to wait"
+                );
+                return Err(Failure::new(Exit::Failed, what)
+                    .hint("pack the archive again with each stream's backup.json before its stream.tar.s2")
+                    .into());
+            }
+            self.early.pieces.entry(stream.clone()).or_default().push(bytes);
+            return Ok(());
+        }
+        let Some(current) = self.current.as_mut().filter(|current| !current.over) else { return Ok(()) };
+        current.last_sign = Instant::now();
+        if current.restoring.is_large() && !current.restoring.begun && !self.make_room().await {
+            return Ok(());
+        }
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let restoring = &mut current.restoring;
+        let begun = if restoring.is_large() { restoring.begin().await } else { Ok(()) };
+        let pushed = match begun {
+            Ok(()) => restoring.push(bytes).await,
+            error => error,
+        };
+        if let Err(error) = pushed {
+            self.current_failed(error).await;
+        }
+        Ok(())
+    }
+
+    async fn keep_alive(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        current.last_sign = Instant::now();
+        if current.over {
+            return;
+        }
+        if let Err(error) = current.restoring.keep_alive().await {
+            self.current_failed(error).await;
+        }
+    }
+
+    /// An attempt has no end of its own: it is over when something else follows.
+    async fn end_of_attempt(&mut self) -> anyhow::Result<()> {
+        if self.current.as_ref().is_some_and(|current| current.attempt.is_some()) {
+            self.finish().await?;
+        }
+        Ok(())
+    }
+
+    /// The snapshot has come whole: has it proven, makes it real, and compares.
+    async fn finish(&mut self) -> anyhow::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if current.over {
+            self.current = None;
+            return Ok(());
+        }
+        let proven = match self.verdict().await {
+            Ok(proven) => proven,
+            Err(error) => {
+                self.current_failed(error).await;
+                self.current = None;
+                return Ok(());
+            }
+        };
+        if let Err(failure) = self.suits(&proven) {
+            self.current_failed_as(Exit::Failed, &failure.to_string()).await;
+            self.current = None;
+            return Ok(());
+        }
+        let begun = self.current.as_ref().is_some_and(|current| current.restoring.begun);
+        if !begun && !self.make_room().await {
+            self.current = None;
+            return Ok(());
+        }
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let outcome = match current.restoring.commit().await {
+            Ok(None) => Ok(()),
+            Ok(Some(reply)) => self.compare(&reply, &proven).await,
+            Err(error) => Err(error.to_string()),
+        };
+        match outcome {
+            Ok(()) => self.stands(proven),
+            Err(text) => self.current_failed_as(Exit::Partial, &text).await,
+        }
+        self.current = None;
+        Ok(())
+    }
+
+    /// Waits for the check, while the server goes on hearing from us.
+    async fn verdict(&mut self) -> Result<Proven, RestoringError> {
+        let Some(current) = &mut self.current else {
+            return Err(NotProven::Broken("there is no stream".into()).into());
+        };
+        let Some(proof) = current.restoring.take_proof() else {
+            return Err(NotProven::Broken("its verdict was given before".into()).into());
+        };
+        let verdict = proof.verdict();
+        tokio::pin!(verdict);
+        loop {
+            tokio::select! {
+                verdict = &mut verdict => return Ok(verdict?),
+                () = tokio::time::sleep(KEEP_ALIVE) => current.restoring.keep_alive().await?,
+            }
+        }
+    }
+
+    /// Whether the destination can hold what was proven.
+    fn suits(&self, proven: &Proven) -> Result<(), Failure> {
+        self.can_take(proven.contents.format)?;
+        let in_memory = self.current.as_ref().is_some_and(|current| current.traits.in_memory);
+        if in_memory && proven.contents.format == Format::Tar && proven.contents.messages > 0 {
+            return Err(Failure::new(
+                Exit::Failed,
+                "it lives in memory, and a server restores none of its messages from this kind of snapshot",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes room for the stream at hand, where the user wants it to replace another. `false` when it
+    /// could not be made; the stream has failed then, and the old one stands.
+    async fn make_room(&mut self) -> bool {
+        let Some(current) = &self.current else { return false };
+        let stream = current.restoring.stream.clone();
+        if self.wishes.dry_run || self.emptied.as_ref() == Some(&stream) {
+            return true;
+        }
+        let Some(old) = self.existing.get(&stream).cloned() else { return true };
+        if let Some(rescue) = &mut self.wishes.rescue
+            && let Err(error) = rescue.take(&self.server, &stream, old, self.messages).await
+        {
+            say(&self.messages, &error);
+            self.current_failed_as(Exit::Partial, "not replaced: the old one could not be rescued first")
+                .await;
+            return false;
+        }
+        self.emptied = Some(stream.clone());
+        if let Err(e) = self.server.delete(&stream).await {
+            self.current_failed_as(Exit::Partial, &format!("cannot delete the old one: {e}")).await;
+            return false;
+        }
+        true
+    }
+
+    /// Puts the old stream back whose place is empty.
+    async fn put_back(&mut self) {
+        let Some(stream) = self.emptied.take() else { return };
+        let Some(rescue) = &mut self.wishes.rescue else {
+            self.messages.error(&format!("stream {stream}: the old one is gone (--no-rescue)"));
+            return;
+        };
+        match rescue.put_back(&self.server, &stream, self.messages).await {
+            Ok(()) => self.messages.notice(&format!("stream {stream}: the old one is back")),
+            Err(error) => say(&self.messages, &error),
+        }
+    }
+
+    /// Compares the server's word with what was read.
+    async fn compare(&self, reply: &StreamReply, proven: &Proven) -> Result<(), String> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let stream = &current.restoring.stream;
+        let deadline = Instant::now() + SETTLE;
+        let mut state = parse(&reply.state)?;
+        loop {
+            let difference = difference(&state, &proven.contents, current.traits.may_expire);
+            let Some(text) = difference else { break };
+            if Instant::now() >= deadline {
+                return Err(text);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            match self.server.stream(stream).await {
+                Ok(Some(reply)) => state = parse(&reply.state)?,
+                Ok(None) => return Err("it is gone after its restore".into()),
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+        let expired = proven.contents.messages.saturating_sub(state.messages);
+        if expired > 0 {
+            self.messages.notice(&format!(
+                "stream {stream}: {expired} messages were past their time (max_age or TTL) and are not restored"
+            ));
+        }
+        Ok(())
+    }
+
+    fn stands(&mut self, proven: Proven) {
+        let Some(current) = &self.current else { return };
+        let (stream, traits) = (current.restoring.stream.clone(), current.traits);
+        if traits.replicas != traits.replicas_before {
+            *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
+        }
+        self.messages.detail(&format!(
+            "stream {stream}: {} messages, {} consumers, {}",
+            proven.contents.messages,
+            proven.contents.consumers,
+            Size(proven.bytes)
+        ));
+        self.emptied = None;
+        self.done.insert(stream, proven);
+    }
+
+    async fn current_failed(&mut self, error: RestoringError) {
+        let exit = match &error {
+            RestoringError::NotProven(_) => Exit::Damaged,
+            RestoringError::Restore(_) => Exit::Partial,
+        };
+        self.current_failed_as(exit, &text_of(&anyhow::Error::new(error))).await;
+    }
+
+    async fn current_failed_as(&mut self, exit: Exit, text: &str) {
+        let Some(current) = &mut self.current else { return };
+        current.over = true;
+        let stream = current.restoring.stream.clone();
+        self.fail(&stream, exit, text);
+        self.remove_what_was_begun().await;
+        self.put_back().await;
+    }
+
+    fn fail(&mut self, stream: &StreamName, exit: Exit, text: &str) {
+        self.messages.error(&format!("stream {stream}: {text}"));
+        self.failed.insert(stream.clone(), exit);
+    }
+
+    /// Drops the stream at hand, which is not proven, and puts back what it was to replace.
+    async fn give_up(&mut self) {
+        self.remove_what_was_begun().await;
+        self.current = None;
+        self.put_back().await;
+    }
+
+    /// Removes what this run created of the stream at hand, and nothing else.
+    async fn remove_what_was_begun(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        if !std::mem::take(&mut current.restoring.begun) {
+            return;
+        }
+        current.restoring.abort().await;
+        let stream = current.restoring.stream.clone();
+        if let Err(e) = self.server.delete(&stream).await {
+            self.messages.error(&format!("stream {stream}: cannot remove what is there of it: {e}"));
+        }
+    }
+
+    fn conclude(&mut self, ended: Ended) -> anyhow::Result<Exit> {
+        if ended.layout == Layout::Keys || (self.has_keys && self.done.is_empty()) {
+            return Err(Failure::new(
+                Exit::Damaged,
+                "this is an export of encryption keys, not an archive of streams",
+            )
+            .hint("chatto-keys import reads it")
+            .into());
+        }
+        self.manifest_agrees();
+        for stream in std::mem::take(&mut self.early.pieces).into_keys() {
+            self.fail(&stream, Exit::Damaged, "the archive holds its snapshot and not its backup.json");
+        }
+        for stream in self.unseen() {
+            self.fail(&stream, Exit::Damaged, "the archive lists it and does not hold it");
+        }
+        for ((before, after), streams) in &self.replica_changes {
+            self.messages
+                .notice(&format!("{streams} streams: replicas {before} in the archive, {after} here"));
+        }
+        let restored = if self.wishes.dry_run { "would be restored" } else { "restored" };
+        let bytes = self.done.values().map(|proven| proven.bytes).sum();
+        self.messages.closing(&format!(
+            "{} streams {restored}, {}; {} left alone, {} failed{}",
+            self.done.len(),
+            Size(bytes),
+            self.skipped.len(),
+            self.failed.len(),
+            if ended.sums { "" } else { " (the archive has no end record)" },
+        ));
+        if let Some(rescue) = self.wishes.rescue.take() {
+            rescue.conclude(self.failed.is_empty(), &self.messages);
+        }
+        // A damaged archive is worse news than a stream that was known to be missing.
+        let worst = self.failed.values().copied().max_by_key(|exit| *exit == Exit::Damaged);
+        match worst {
+            None => Ok(Exit::Done),
+            Some(Exit::Damaged) => Ok(Exit::Damaged),
+            Some(_) if self.done.is_empty() && self.skipped.is_empty() => Ok(Exit::Failed),
+            Some(_) => Ok(Exit::Partial),
+        }
+    }
+
+    /// Compares the manifest with what was read: one that lies is a damaged archive.
+    fn manifest_agrees(&mut self) {
+        let Some(manifest) = self.manifest.take() else { return };
+        for entry in &manifest.streams {
+            let Some(proven) = self.done.get(&entry.name) else { continue };
+            // The numbers of `chatto backup` are the server's promise; ours were counted.
+            let counted = entry.sha256.is_some();
+            let differs = entry.error.is_some()
+                || entry.kind == Kind::Skipped
+                || entry.bytes != proven.bytes
+                || entry.sha256.is_some_and(|sum| sum != proven.sha256)
+                || (counted && entry.messages != proven.contents.messages);
+            if differs {
+                self.fail(
+                    &entry.name.clone(),
+                    Exit::Damaged,
+                    "the manifest does not agree with its snapshot",
+                );
+            }
+        }
+    }
+
+    fn unseen(&self) -> Vec<StreamName> {
+        let listed = self.listed.iter().flatten();
+        listed
+            .filter(|(name, seen)| !**seen && !self.failed.contains_key(name))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    fn say_what_stands(&mut self) {
+        if let Some(rescue) = self.wishes.rescue.take() {
+            rescue.conclude(false, &self.messages);
+        }
+        if self.wishes.dry_run {
+            return;
+        }
+        let names: Vec<String> = self.done.keys().map(ToString::to_string).collect();
+        self.messages.notice(&match names.is_empty() {
+            true => "nothing was restored".to_string(),
+            false => format!("restored before that, and kept: {}", names.join(", ")),
+        });
+    }
+}
+
+fn conflict(streams: &[&StreamName]) -> anyhow::Error {
+    const SHOWN: usize = 5;
+    let mut names: Vec<String> = streams.iter().take(SHOWN).map(ToString::to_string).collect();
+    if streams.len() > SHOWN {
+        names.push(format!("and {} more", streams.len() - SHOWN));
+    }
+    Failure::new(Exit::Conflict, format!("exists at the destination already: {}", names.join(", ")))
+        .hint("--conflict skip leaves them alone, --conflict overwrite replaces them")
+        .into()
+}

@@ -1,0 +1,97 @@
+//! What a stream's configuration must become at the destination, and what the destination cannot take.
+//! A pure function of JSON; the configuration stays the server's own text but for the field that
+//! changes.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::restoring::Request;
+use crate::names::StreamName;
+use crate::snapshot::Promise;
+
+/// `backup.json`, its parts untouched.
+#[derive(Deserialize)]
+struct Backup {
+    config: BTreeMap<String, Box<RawValue>>,
+    state: Box<RawValue>,
+}
+
+/// A `backup.json` that cannot be restored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadBackup {
+    #[error("its backup.json is not a stream's config and state: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Promise(#[from] crate::snapshot::BadPromise),
+    #[error("its backup.json describes stream {0}")]
+    OtherStream(crate::names::Printable),
+}
+
+/// What the restored stream will be like, as far as it matters for judging the result.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traits {
+    /// Replicas in the archive.
+    pub replicas_before: u32,
+    /// Replicas asked for.
+    pub replicas: u32,
+    /// Messages may have grown too old since the dump.
+    pub may_expire: bool,
+    /// The stream lives in memory.
+    pub in_memory: bool,
+}
+
+/// What is to be asked of the server for `stream`. `replicas` is what the destination shall have; none
+/// leaves the archive's.
+pub(super) fn request(
+    stream: &StreamName,
+    backup_json: &[u8],
+    replicas: Option<u32>,
+) -> Result<(Request, Traits), BadBackup> {
+    let promise = Promise::from_backup_json(backup_json)?;
+    let Backup { mut config, state } = serde_json::from_slice(backup_json)?;
+    let text = |key: &str| config.get(key).and_then(|v| serde_json::from_str::<String>(v.get()).ok());
+    let number = |key: &str| config.get(key).and_then(|v| serde_json::from_str::<u64>(v.get()).ok());
+    if let Some(name) = text("name").filter(|name| name != stream.as_str()) {
+        return Err(BadBackup::OtherStream(crate::names::Printable::new(&name)));
+    }
+    let before = number("num_replicas").and_then(|n| u32::try_from(n).ok()).unwrap_or(1).max(1);
+    let flag = |key: &str| config.get(key).is_some_and(|v| v.get() == "true");
+    let traits = Traits {
+        replicas_before: before,
+        replicas: replicas.unwrap_or(before),
+        may_expire: number("max_age").is_some_and(|ns| ns > 0) || flag("allow_msg_ttl"),
+        in_memory: text("storage").as_deref() == Some("memory"),
+    };
+    if traits.replicas != before {
+        config.insert("num_replicas".into(), to_raw_value(&traits.replicas)?);
+    }
+    let config = to_raw_value(&config)?;
+    Ok((Request { config, state, promise }, traits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_replicas_change_and_nothing_is_forgotten() {
+        let stream = StreamName::new("EVT").unwrap();
+        let json = br#"{"config":{"name":"EVT","num_replicas":3,"max_age":0,
+            "from_the_future":{"x":18446744073709551615,"y":1.10}},"state":{"messages":2}}"#;
+        let (request, traits) = super::request(&stream, json, Some(1)).unwrap();
+        assert_eq!((traits.replicas_before, traits.replicas, traits.may_expire), (3, 1, false));
+        assert!(request.config.get().contains(r#""from_the_future":{"x":18446744073709551615,"y":1.10}"#));
+        assert!(request.config.get().contains(r#""num_replicas":1"#));
+        assert_eq!(request.state.get(), r#"{"messages":2}"#);
+        assert_eq!(super::request(&stream, json, None).unwrap().1.replicas, 3);
+    }
+
+    #[test]
+    fn another_streams_description_is_refused() {
+        let stream = StreamName::new("EVT").unwrap();
+        let json = br#"{"config":{"name":"OTHER"},"state":{}}"#;
+        assert!(matches!(super::request(&stream, json, None), Err(BadBackup::OtherStream(_))));
+    }
+}

@@ -1,0 +1,89 @@
+//! Which nats-server to run, and which release it is.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{Error, not_runnable};
+use crate::jetstream::Version;
+use crate::names::Printable;
+
+/// Finds the nats-server to run: `option` (what the user gave), else `$NATS_SERVER`, else
+/// `nats-server` on `$PATH`.
+///
+/// What was named and is not there is an error, not a reason to look further.
+pub fn find_binary(option: Option<&Path>) -> Result<PathBuf, Error> {
+    find(option, std::env::var_os("NATS_SERVER"), std::env::var_os("PATH"))
+}
+
+fn find(option: Option<&Path>, variable: Option<OsString>, path: Option<OsString>) -> Result<PathBuf, Error> {
+    let named = |file: &Path, by: &str| {
+        if is_executable(file) {
+            return Ok(file.to_path_buf());
+        }
+        Err(Error::NoBinary(format!(
+            "that can be run at {}, which {by} names",
+            Printable::new(&file.to_string_lossy())
+        )))
+    };
+    if let Some(file) = option {
+        return named(file, "--nats-server");
+    }
+    if let Some(file) = variable.filter(|file| !file.is_empty()) {
+        return named(Path::new(&file), "$NATS_SERVER");
+    }
+    std::env::split_paths(path.as_deref().unwrap_or(OsStr::new("")))
+        .map(|dir| dir.join("nats-server"))
+        .find(|file| is_executable(file))
+        .ok_or_else(|| {
+            Error::NoBinary(
+                "on $PATH: install it (it is one file, from the NATS project's releases), or name one with \
+                 --nats-server or $NATS_SERVER"
+                    .into(),
+            )
+        })
+}
+
+fn is_executable(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// Asks `binary` which release it is.
+pub fn version(binary: &Path) -> Result<Version, Error> {
+    let output = Command::new(binary)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| not_runnable(binary, e))?;
+    String::from_utf8_lossy(&output.stdout)
+        .strip_prefix("nats-server: ")
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| not_runnable(binary, "it does not say that it is a nats-server"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+
+    #[test]
+    fn a_binary_is_looked_for_where_the_user_said_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let binary = dir.path().join("nats-server");
+        let path = || Some(OsString::from(dir.path()));
+        let message = |found: Result<PathBuf, Error>| found.unwrap_err().to_string();
+
+        assert!(message(find(None, None, path())).contains("--nats-server or $NATS_SERVER"));
+        fs::write(&binary, "#!/bin/sh\n").unwrap();
+        assert!(find(None, None, path()).is_err(), "not executable");
+        fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(find(None, None, path()).unwrap(), binary);
+        assert_eq!(find(None, Some("".into()), path()).unwrap(), binary);
+        assert!(
+            message(find(None, Some("/none".into()), path())).contains("/none, which $NATS_SERVER names")
+        );
+        assert!(message(find(Some(Path::new("/none")), None, path())).contains("--nats-server names"));
+    }
+}

@@ -1,0 +1,45 @@
+//! LEB128 numbers as Go's `encoding/binary` writes them: seven bits a byte, the lowest first, bit 7 set in
+//! all but the last byte, ten bytes at most. Signed numbers are zigzag; nobody here needs their value.
+
+/// A number that is being read.
+#[derive(Default)]
+pub struct Number {
+    value: u64,
+    shift: u32,
+}
+
+/// More than 64 bits.
+pub struct TooLong;
+
+impl Number {
+    /// Takes the next byte; returns the number after its last one.
+    pub fn push(&mut self, byte: u8) -> Result<Option<u64>, TooLong> {
+        if self.shift > 63 || self.shift == 63 && byte > 1 {
+            return Err(TooLong);
+        }
+        self.value |= u64::from(byte & 0x7f) << self.shift;
+        self.shift += 7;
+        Ok((byte < 0x80).then_some(self.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::uvarint;
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Option<u64> {
+        let mut number = Number::default();
+        bytes.iter().find_map(|byte| number.push(*byte).transpose())?.ok()
+    }
+
+    #[test]
+    fn numbers_end_and_fit() {
+        for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+            assert_eq!(read(&uvarint(value)), Some(value));
+        }
+        assert_eq!(read(&[0x80, 0x80]), None, "no end");
+        assert_eq!(read(&[[0xff; 9].as_slice(), &[2]].concat()), None, "65 bits");
+        assert_eq!(read(&[0x80; 11]), None, "eleven bytes");
+    }
+}

@@ -1,0 +1,413 @@
+//! Promises of the whole module: on captures of real servers, and on snapshots made and broken by hand.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::content::Content;
+use super::made::*;
+use super::*;
+
+/// Captures of real servers: stream, promise, bytes.
+fn captures() -> Vec<(PathBuf, StreamName, Promise, Vec<u8>)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/snapshots");
+    let mut found = Vec::new();
+    let dirs = |path: &Path| -> Vec<PathBuf> {
+        fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect()
+    };
+    for dir in dirs(&root).iter().flat_map(|version| dirs(version)) {
+        let stream = StreamName::new(dir.file_name().unwrap().to_str().unwrap()).unwrap();
+        let promise = Promise::from_backup_json(&fs::read(dir.join("backup.json")).unwrap()).unwrap();
+        let bytes = fs::read(dir.join("stream.tar.s2")).unwrap();
+        found.push((dir, stream, promise, bytes));
+    }
+    assert_eq!(found.len(), 15, "five servers, three streams each");
+    found
+}
+
+fn capture(path: &str) -> (StreamName, Promise, Vec<u8>) {
+    let found = captures().into_iter().find(|(dir, ..)| dir.ends_with(path)).unwrap();
+    (found.1, found.2, found.3)
+}
+
+/// A reader that hands out 1 to `most` bytes at a time.
+struct Short<'a>(&'a [u8], usize, usize);
+
+impl Read for Short<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.2 = self.2 % self.1 + 1;
+        let n = self.2.min(to.len()).min(self.0.len());
+        let (now, later) = self.0.split_at(n);
+        to[..n].copy_from_slice(now);
+        self.0 = later;
+        Ok(n)
+    }
+}
+
+fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
+    let progress = Progress::new();
+    let mut content = Content::new(bytes, &progress);
+    let mut out = Vec::new();
+    loop {
+        let piece = content.fill().ok()?;
+        if piece.is_empty() {
+            return Some(out);
+        }
+        out.extend_from_slice(piece);
+        let len = piece.len();
+        content.consume(len);
+    }
+}
+
+fn s() -> StreamName {
+    StreamName::new("S").unwrap()
+}
+
+/// Inspects content of stream `S` in frames of 100 bytes; nothing is promised.
+fn look(content: &[u8]) -> Result<Contents, Fault> {
+    inspect(&s(), &Promise::default(), s2(content, 100).as_slice())
+}
+
+fn what(result: Result<Contents, Fault>) -> String {
+    match result {
+        Err(Fault::Damaged { what, .. }) => what.to_owned(),
+        Err(Fault::Unsupported { what, .. }) => format!("unsupported: {what}"),
+        Err(Fault::Cut(_)) => "cut".to_owned(),
+        Err(Fault::Reported(text)) => format!("reported: {text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn files(snapshot: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
+    snapshot.iter().map(|(path, data)| ((*path).to_owned(), data.clone())).collect()
+}
+
+fn messages(number: u32, sequences: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    sequences.into_iter().flat_map(|seq| record(number, seq, "x", None, b"text")).collect()
+}
+
+#[test]
+fn what_real_servers_promise_is_what_their_snapshots_hold() {
+    for (dir, stream, promise, bytes) in captures() {
+        for most in [1, 7, bytes.len()] {
+            let held = inspect(&stream, &promise, Short(&bytes, most, 0)).unwrap();
+            let expected = Contents {
+                format: if dir.to_str().unwrap().contains("2.15") { Format::NatsArc1 } else { Format::Tar },
+                messages: promise.messages,
+                first_seq: promise.first_seq,
+                last_seq: promise.last_seq,
+                deleted: promise.num_deleted,
+                consumers: promise.consumer_count,
+                ..held.clone()
+            };
+            assert_eq!(held, expected, "{}", dir.display());
+            assert_eq!(held.bytes, decoded(&bytes).unwrap().len() as u64);
+            assert_eq!(held.agrees_with(&promise), Ok(()));
+        }
+    }
+}
+
+#[test]
+fn counting_does_not_lean_on_the_promise_in_a_quiet_stream() {
+    for (dir, stream, promise, bytes) in captures() {
+        let held = inspect(&stream, &promise, bytes.as_slice()).unwrap();
+        let more =
+            Promise { messages: promise.messages + 1000, last_seq: promise.last_seq + 1000, ..promise };
+        let shortfall = inspect(&stream, &more, bytes.as_slice()).unwrap().agrees_with(&more);
+        assert!(shortfall.is_err(), "{}: {held:?}", dir.display());
+    }
+}
+
+#[test]
+fn every_cut_is_noticed() {
+    for path in ["2.14.5/EVT", "2.10.26/EMPTY", "2.15.1/EVT", "2.15.1/EMPTY"] {
+        let (stream, promise, bytes) = capture(path);
+        for len in 0..bytes.len() {
+            let fault = inspect(&stream, &promise, &bytes[..len]).unwrap_err();
+            assert!(matches!(fault, Fault::Cut(_)), "{path} cut to {len}: {fault}");
+        }
+    }
+}
+
+/// Of a frame of data every bit counts, unless the block decodes to the same data all the same.
+#[test]
+fn every_flipped_bit_is_noticed_or_means_nothing() {
+    for path in ["2.15.1/EVT", "2.12.8/EMPTY"] {
+        let (stream, promise, mut bytes) = capture(path);
+        let content = decoded(&bytes).unwrap();
+        let mut harmless = 0;
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if inspect(&stream, &promise, bytes.as_slice()).is_ok() {
+                assert_eq!(decoded(&bytes).as_ref(), Some(&content), "{path}, bit {bit}");
+                harmless += 1;
+            }
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        // Long runs of zeros in a tar can be copied from many places.
+        assert!(harmless < bytes.len() * 8 / 40, "{path}: {harmless} flips of {} bytes", bytes.len());
+    }
+}
+
+/// With the checksums of the frames made right again, what remains is what the formats check.
+#[test]
+fn broken_content_in_sound_frames_never_panics_and_hashes_cover_the_blocks() {
+    for path in ["2.14.5/KV_ROOMS", "2.11.11/EVT", "2.15.1/EVT"] {
+        let (stream, promise, bytes) = capture(path);
+        let content = decoded(&bytes).unwrap();
+        let mut random = 1u64;
+        let mut accepted = 0;
+        for _ in 0..600 {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let mut broken = content.clone();
+            let at = (random >> 20) as usize % broken.len();
+            broken[at] ^= (random >> 12) as u8 | 1;
+            accepted += usize::from(inspect(&stream, &promise, s2(&broken, 1000).as_slice()).is_ok());
+        }
+        // In the tar only `o.dat` is without a checksum, and the times in extended headers. In NATSARC1
+        // that is most of the bytes.
+        let most = if path.contains("2.15") { 600 } else { 60 };
+        assert!(accepted <= most, "{path}: {accepted}");
+    }
+}
+
+#[test]
+fn a_tar_snapshot_made_by_hand_is_counted() {
+    let first = [messages(1, 1..=3), record(1, 4, "with", Some("NATS/1.0\r\n\r\n"), &[9; 300])].concat();
+    let second =
+        [messages(2, [5, 7]), record(2, 3 | 1 << 62, "", None, b""), record(2, 8 | 1 << 63, "", None, b"")];
+    let blocks = [("msgs/1.blk", first), ("msgs/2.blk", second.concat())];
+    let index = index([4, 2, 8], &[(2, 4, &[3]), (5, 8, &[6, 8])]);
+    let snapshot = tarball(&[&blocks[..], &[("msgs/index.db", index)]].concat());
+    let promise = Promise { messages: 4, first_seq: 2, last_seq: 8, num_deleted: 3, ..Promise::default() };
+    let held = inspect(&s(), &promise, s2(&snapshot, 64).as_slice()).unwrap();
+    let expected = Contents {
+        format: Format::Tar,
+        messages: 4,
+        records: 5,
+        first_seq: 2,
+        last_seq: 8,
+        deleted: 3,
+        consumers: 0,
+        bytes: snapshot.len() as u64,
+    };
+    assert_eq!(held, expected);
+}
+
+#[test]
+fn a_stream_that_grew_holds_more_and_a_trimmed_one_still_has_what_was_promised() {
+    let blocks = ("msgs/1.blk", messages(1, 1..=10));
+    let promise = Promise { messages: 6, first_seq: 3, last_seq: 8, ..Promise::default() };
+    // The index was written later: 1 to 7 were trimmed by then, and 11 to 20 are not captured.
+    let later = index([13, 8, 20], &[(8, 20, &[])]);
+    let snapshot = tarball(&[blocks.clone(), ("msgs/index.db", later)]);
+    let held = inspect(&s(), &promise, s2(&snapshot, 64).as_slice()).unwrap();
+    assert_eq!((held.messages, held.records, held.last_seq), (6, 10, 10));
+    assert_eq!(held.agrees_with(&promise), Ok(()));
+
+    let grown = index([20, 1, 20], &[(1, 20, &[])]);
+    let snapshot = tarball(&[blocks, ("msgs/index.db", grown)]);
+    let held = inspect(&s(), &promise, s2(&snapshot, 64).as_slice()).unwrap();
+    assert_eq!((held.messages, held.first_seq, held.last_seq), (10, 1, 10));
+}
+
+#[test]
+fn without_an_index_records_and_promise_decide() {
+    let block = [messages(1, 1..=6), record(1, 2 | 1 << 62, "", None, b"")].concat();
+    let snapshot = s2(&tarball(&[("msgs/1.blk", block)]), 100);
+    let promise = |messages, last_seq| Promise { messages, first_seq: 1, last_seq, ..Promise::default() };
+    let held = |promise| inspect(&s(), &promise, snapshot.as_slice()).unwrap().messages;
+    assert_eq!(held(promise(4, 6)), 4, "one removed by a limit leaves no trace");
+    assert_eq!(held(promise(9, 9)), 5, "six records and a tombstone");
+    assert_eq!(held(promise(0, 4)), 2, "two are newer than the promise");
+}
+
+#[test]
+fn what_the_index_lists_and_the_blocks_lack_is_damage() {
+    let index = index([5, 1, 5], &[(1, 5, &[])]);
+    let snapshot = tarball(&[("msgs/1.blk", messages(1, [1, 2, 3, 5])), ("msgs/index.db", index)]);
+    let fault = look(&snapshot).unwrap_err();
+    let Fault::Damaged { what, place } = &fault else { panic!("{fault}") };
+    assert_eq!(*what, "a message that the server's index lists is missing");
+    assert_eq!(place.sequence, Some(4));
+    assert!(fault.to_string().ends_with("in \"msgs/index.db\", message 4"), "{fault}");
+}
+
+#[test]
+fn a_block_index_of_2_9_is_held_against_its_block() {
+    let numbers = |values: &[u64]| values.iter().flat_map(|v| uvarint(*v)).collect::<Vec<u8>>();
+    let idx = |last| [vec![22, 1], numbers(&[3, 9, 2, 0, last, 0, 1]), vec![0; 8], numbers(&[2])].concat();
+    let files = |last| {
+        let block = messages(1, [1, 2, 3, 4, 5]);
+        tarball(&[("msgs/1.idx", idx(last)), ("msgs/1.fss", vec![1, 2]), ("msgs/1.blk", block)])
+    };
+    let promise = Promise { messages: 3, first_seq: 2, last_seq: 5, num_deleted: 1, ..Promise::default() };
+    let held = inspect(&s(), &promise, s2(&files(5), 100).as_slice()).unwrap();
+    assert_eq!((held.messages, held.first_seq, held.last_seq, held.deleted), (3, 2, 5, 1));
+    let alone = tarball(&[("msgs/1.idx", idx(5))]);
+    assert_eq!(what(look(&alone)), "an index is without its block");
+}
+
+#[test]
+fn a_tar_snapshot_must_be_complete_in_order_and_its_own() {
+    let consumer = meta("obs/C/", "S/C", r#"{"name":"C"}"#);
+    let [inf, sum] = consumer.each_ref().map(|(path, data)| (path.as_str(), data.clone()));
+    let state = ("obs/C/o.dat", vec![1, 2, 3]);
+    let whole = tarball(&[inf.clone(), sum.clone(), state.clone()]);
+    assert_eq!(look(&whole).unwrap().consumers, 1);
+    for (files, expected) in [
+        (vec![inf.clone()], "its last files are missing"),
+        (vec![inf.clone(), sum.clone()], "its last files are missing"),
+        (vec![inf.clone(), state.clone()], "a file is out of order"),
+        (
+            vec![inf.clone(), ("obs/C/meta.sum", b"0123456789abcdef".to_vec())],
+            "a config's checksum does not match",
+        ),
+        (vec![inf.clone(), ("obs/D/meta.sum", sum.1.clone())], "a file is out of order"),
+        (vec![("meta.inf", b"{}".to_vec())], "a file is out of order"),
+        (vec![("msgs/2.blk", vec![]), ("msgs/1.blk", vec![])], "a block is out of order"),
+        (vec![("msgs/1.blk", vec![]), ("msgs/1.blk", vec![])], "a block is out of order"),
+        (vec![("msgs/x.blk", vec![])], "unsupported: a file that no known server writes"),
+        (vec![("../x", vec![])], "unsupported: a file that no known server writes"),
+        (vec![("errors.txt", b"Could not\x1b".to_vec())], "reported: Could not\\u{1b}"),
+        (vec![("msgs/index.db", vec![0; 40])], "unsupported: an index of an unknown version"),
+        (vec![("msgs/1.blk", messages(2, [1]))], "a record's checksum does not match"),
+        (vec![("msgs/1.blk", messages(1, [1])[..20].to_vec())], "a block ends within a record"),
+        (vec![("msgs/1.blk", messages(1, [1])[..34].to_vec())], "a record's length"),
+    ] {
+        assert_eq!(what(look(&tarball(&files))), expected, "{:?}", self::files(&files));
+    }
+    let other = inspect(&StreamName::new("T").unwrap(), &Promise::default(), s2(&whole, 100).as_slice());
+    assert_eq!(what(other), "it is of another stream");
+    assert_eq!(what(look(&tar(&[]))), "its last files are missing");
+}
+
+#[test]
+fn a_tar_ends_with_two_blocks_of_zeros_and_only_zeros_follow() {
+    let snapshot = tarball(&[]);
+    assert!(look(&snapshot).is_ok());
+    assert!(look(&[&snapshot[..], &[0; 8192]].concat()).is_ok());
+    assert_eq!(what(look(&[&snapshot[..], &[0, 1]].concat())), "something follows its end");
+    assert_eq!(what(look(&snapshot[..snapshot.len() - 512])), "cut");
+    assert_eq!(what(look(&snapshot[..snapshot.len() - 1024])), "cut");
+    let mut lone = snapshot.clone();
+    lone[snapshot.len() - 1] = 1;
+    assert_eq!(what(look(&lone)), "a lone block of zeros");
+    for kind in [b'1', b'2', b'5', b'L', b'g'] {
+        assert_eq!(what(look(&tar_header("meta.inf", 0, kind))), "an entry is not a file");
+    }
+    assert_eq!(what(look(&tar_header("x", 1 << 30, b'x'))), "an extended tar header is too long");
+}
+
+#[test]
+fn natsarc_must_be_complete_and_in_order() {
+    let end = entry("", 0, 0, b"", b"");
+    let message = |sequence| entry("a.b", 9, sequence, b"NATS/1.0\r\n\r\n", b"text");
+    let consumer = entry("consumers/C", 5, 0, b"", br#"{"config":{},"state":{}}"#);
+    let state = r#"{"messages":2,"first_seq":3,"last_seq":9,"consumer_count":1}"#;
+    let held = look(&natsarc(state, &[consumer.clone(), message(3), message(7), end.clone()])).unwrap();
+    let expected = Contents {
+        format: Format::NatsArc1,
+        messages: 2,
+        records: 2,
+        first_seq: 3,
+        last_seq: 9,
+        deleted: 5,
+        consumers: 1,
+        bytes: held.bytes,
+    };
+    assert_eq!(held, expected);
+    for (entries, expected) in [
+        (vec![consumer.clone(), message(3)], "cut"),
+        (vec![consumer.clone(), message(3), message(3), end.clone()], "messages are out of order"),
+        (vec![message(3), end.clone()], "consumers are missing"),
+        (vec![consumer.clone(), consumer.clone(), end.clone()], "an entry is neither message nor end"),
+        (vec![consumer.clone(), end.clone(), end.clone()], "something follows its end"),
+        (vec![consumer.clone(), end.clone(), vec![0]], "something follows its end"),
+        (vec![entry("consumers/C", 5, 0, b"", b"{}"), end.clone()], "a consumer is not what servers write"),
+        (vec![consumer.clone(), vec![0xff; 11]], "a number is too long"),
+        (vec![consumer.clone(), [uvarint(1 << 40), vec![0; 4]].concat()], "an entry's name is too long"),
+        (vec![consumer.clone(), [vec![0, 2, 1], uvarint(u64::MAX), vec![0]].concat()], "cut"),
+    ] {
+        assert_eq!(what(look(&natsarc(state, &entries))), expected);
+    }
+    assert_eq!(what(look(b"NATSARC2")), "it is in no known format");
+    let no_state = [b"NATSARC1".to_vec(), message(1)].concat();
+    assert_eq!(what(look(&no_state)), "it does not begin with the stream's state");
+}
+
+#[test]
+fn frames_that_mean_nothing_may_come_anywhere_and_others_nowhere() {
+    let content = tarball(&[]);
+    let data = &s2(&content, content.len())[START.len()..];
+    let with = |before: &[u8], after: &[u8]| {
+        inspect(&s(), &Promise::default(), [before, data, after].concat().as_slice())
+    };
+    let nothing = [PADDING.repeat(60_000), frame(0x99, b"index"), frame(0x80, &[7; 70_000])].concat();
+    assert!(with(&[START, &nothing, START].concat(), &nothing).is_ok());
+
+    assert_eq!(what(with(&[&PADDING, START].concat(), b"")), "it does not begin as an S2 stream");
+    assert_eq!(what(with(b"", b"")), "it does not begin as an S2 stream");
+    for kind in [0x02, 0x7f] {
+        assert_eq!(what(with(&[START, &frame(kind, b"")].concat(), b"")), "a frame is of an unknown type");
+    }
+    assert_eq!(what(with(b"\xff\x06\0\0sNaPpY", b"")), "a stream identifier is not that of S2");
+    assert_eq!(what(with(START, &frame(0, b"abc"))), "a frame is too short for its checksum");
+    assert_eq!(what(with(START, &frame(1, b"abcd!"))), "a frame's checksum does not match");
+    assert_eq!(what(with(START, &frame(0, b"abcd\xff\xff\xff\x07"))), "a block is larger than S2 allows");
+    assert_eq!(what(with(START, &frame(0, b"abcd\xff"))), "a block does not tell its length");
+    assert_eq!(what(with(START, &frame(0, b"abcd\x05\x01"))), "a block does not decompress");
+    assert_eq!(what(with(START, b"\x01\xff\xff\xff")), "a frame is larger than S2 allows");
+    assert_eq!(what(with(START, b"\xfe\x01\0\0")), "cut");
+    assert_eq!(what(with(START, b"\xfe\x01")), "cut");
+}
+
+#[test]
+fn a_reader_that_fails_is_not_the_snapshot_s_fault() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::from(io::ErrorKind::ConnectionReset))
+        }
+    }
+    let bytes = s2(&tarball(&[]), 100);
+    for len in [0, 12, bytes.len()] {
+        match inspect(&s(), &Promise::default(), bytes[..len].chain(Broken)) {
+            Err(Fault::Io(e)) => assert_eq!(e.kind(), io::ErrorKind::ConnectionReset),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Pads wherever it may, as a loader with a slow input would, and looks where that was.
+#[test]
+fn padding_is_allowed_between_frames_until_the_end_was_read() {
+    struct Watched<'a>(&'a [u8], &'a Progress, Vec<(u64, bool)>);
+    impl Read for Watched<'_> {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            // A frame a call, so that the inspection has digested all before it when it asks again.
+            let mut frames = Frames::new();
+            let len = (1..=self.0.len()).find(|n| frames.push(&self.0[n - 1..*n]).is_some()).unwrap_or(0);
+            let before = self.2.last().map_or(0, |(at, _)| *at);
+            if let Some(last) = self.2.last_mut() {
+                last.1 = self.1.may_pad(last.0);
+            }
+            self.2.push((before + len as u64, false));
+            to[..len].copy_from_slice(&self.0[..len]);
+            self.0 = &self.0[len..];
+            Ok(len)
+        }
+    }
+    for content in [tarball(&[]), natsarc("{}", &[entry("", 0, 0, b"", b"")])] {
+        let bytes = [s2(&content, 50), PADDING.to_vec()].concat();
+        let progress = Progress::new();
+        assert!(!progress.may_pad(0));
+        let mut watched = Watched(&bytes, &progress, Vec::new());
+        inspect_with(&s(), &Promise::default(), &mut watched, &progress).unwrap();
+        assert!(progress.ended());
+        let allowed: Vec<bool> = watched.2.iter().map(|(_, allowed)| *allowed).collect();
+        let frames = 1 + content.len().div_ceil(50);
+        let expected: Vec<bool> = (1..=frames + 2).map(|n| n < frames).collect();
+        assert_eq!(allowed, expected);
+    }
+}
