@@ -406,3 +406,18 @@ async fn age_can_ask_at_the_end_of_the_pipe_and_at_its_beginning() -> Result<()>
     assert!(!again.contains("AAAA"), "{again}");
     Ok(())
 }
+
+/// `chatto-load` handles signals itself; its prompt must neither swallow one nor leave the echo off.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_at_the_prompt_of_load_ends_it_too() -> Result<()> {
+    let (server, dir) = (Server::start(LATEST), sealed()?);
+    let script = r#"
+        shell "trap : INT; stty -a > before; LOAD sealed; echo status \$?; stty -a > after"
+        want "passphrase: "; send "\003"
+        want "status 130"
+        end"#;
+    all_well(expect_for(&server, &dir, &script.replace("LOAD", &path("chatto-load").display().to_string())));
+    let (before, after) = (fs::read(dir.path().join("before"))?, fs::read(dir.path().join("after"))?);
+    assert!(before == after);
+    Ok(())
+}
