@@ -1,6 +1,9 @@
 //! `chatto-keys export` and `import`: keys leave one server and come back to another, byte for byte, also
 //! by way of age(1).
 
+// A failed expectation is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeMap;

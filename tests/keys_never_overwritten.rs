@@ -1,5 +1,8 @@
 //! An import never overwrites a key, whoever else writes at the same time.
 
+// A failed expectation is a failed test.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -116,6 +116,13 @@ impl fmt::Display for KeyRef {
     }
 }
 
+impl Kind {
+    /// Whether keys of this kind belong into an export.
+    pub fn is_kept(self) -> bool {
+        !matches!(self, Kind::Call | Kind::Dek)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -418,9 +425,10 @@ pub fn import(json: &[u8]) -> Result<Import, ImportError> {
         let value = key.key.0.ok_or_else(|| refuse(Invalid::Base64))?;
         let record = Record { key_ref: key_ref.clone(), value };
         record.validate().map_err(refuse)?;
-        match record.key_ref.kind() {
-            Kind::Call | Kind::Dek => skipped.push(record.key_ref),
-            _ => records.push(record),
+        if record.key_ref.kind().is_kept() {
+            records.push(record);
+        } else {
+            skipped.push(record.key_ref);
         }
     }
     Ok(Import { records, skipped })

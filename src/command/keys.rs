@@ -16,7 +16,7 @@ use anyhow::Context;
 
 use self::bucket::Found;
 use super::{Failure, session};
-use crate::chatto::keys::{BUCKET, Kind};
+use crate::chatto::keys::BUCKET;
 use crate::cli;
 use crate::exit::Exit;
 
@@ -79,9 +79,4 @@ fn write_failure(error: &io::Error) -> Failure {
 /// `1 key`, `2 keys`.
 fn count(n: usize) -> String {
     if n == 1 { "1 key".into() } else { format!("{n} keys") }
-}
-
-/// Whether keys of `kind` are exported and imported at all.
-fn is_kept(kind: Kind) -> bool {
-    !matches!(kind, Kind::Call | Kind::Dek)
 }

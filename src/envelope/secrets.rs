@@ -202,7 +202,6 @@ fn passphrase_of_file(file: &Path, warn: &mut dyn FnMut(&str)) -> Result<Passphr
 fn identities_of_file(file: &Path) -> Result<Vec<Identity>, SecretError> {
     let content = read_secret(file, "the identity file", IDENTITY_FILE_MAX)?;
     let wrapped = |error: Error| SecretError::Identity(printable(file), Box::new(error));
-    // A copy for the reader that must own it; wiped too.
     let opened =
         super::open(Box::new(Wiped(io::Cursor::new(content))), &mut ForFile(file)).map_err(wrapped)?;
     let content = read_at_most(opened, IDENTITY_FILE_MAX).map_err(|e| wrapped(Error::reading(e)))?;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{PROGRAM, count, fetch, is_kept, write_failure};
+use super::{PROGRAM, count, fetch, write_failure};
 use crate::chatto::keys::{self, Record};
 use crate::cli;
 use crate::command::Failure;
@@ -30,7 +30,7 @@ pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
     let now = Timestamp::now();
     let found = fetch(&options.connect)?;
     let (kept, left_out): (Vec<Record>, Vec<Record>) =
-        found.into_iter().partition(|record| is_kept(record.key_ref.kind()));
+        found.into_iter().partition(|record| record.key_ref.kind().is_kept());
     let mut valid = Vec::new();
     let mut invalid: usize = 0;
     for record in kept {
