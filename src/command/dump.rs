@@ -27,7 +27,7 @@ use crate::chatto::policy::Step;
 use crate::cli;
 use crate::exit::Exit;
 use crate::jetstream::{Listed, Server};
-use crate::names::{Printable, Size, StreamName};
+use crate::names::{Printable, Size, StreamName, counted};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-dump";
@@ -77,8 +77,8 @@ async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Resul
 
     let failed = stats.failed + nameless as u64;
     messages.closing(&format!(
-        "{} streams, {} in {:.1} s; {} left out, {} failed",
-        stats.total_streams,
+        "{}, {} in {:.1} s; {} left out, {} failed",
+        counted(stats.total_streams, "stream"),
         Size(stats.total_bytes),
         begun.elapsed().as_secs_f64(),
         stats.skipped,
@@ -87,7 +87,11 @@ async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Resul
     if failed > 0 {
         say(
             &messages,
-            &Failure::new(Exit::Partial, format!("{failed} streams are not in the archive")).into(),
+            &Failure::new(
+                Exit::Partial,
+                format!("{} failed and are not in the archive", counted(failed, "stream")),
+            )
+            .into(),
         );
         return Ok(Exit::Partial);
     }

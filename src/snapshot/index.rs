@@ -132,15 +132,15 @@ fn missing_message<R: Read>(content: &mut Content<R>, sequence: u64) -> Fault {
 }
 
 /// Reads numbers and hashes what it reads.
-struct Fields<'c, 'a, R> {
-    content: &'c mut Content<'a, R>,
+struct Fields<'c, R> {
+    content: &'c mut Content<R>,
     left: u64,
     /// Bytes at hand that are hashed already: whole pieces are, numbers are read one by one.
     fresh: u64,
     hash: HighwayHasher,
 }
 
-impl<R: Read> Fields<'_, '_, R> {
+impl<R: Read> Fields<'_, R> {
     fn index(&mut self, tally: &mut Tally) -> Result<Index, Fault> {
         let (magic, version) = (self.byte()?, self.byte()?);
         if magic != INDEX_MAGIC || !INDEX_VERSIONS.contains(&version) {

@@ -11,7 +11,8 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::api::{call, stream_info};
-use super::builder::{Builder, Built, DAY, HOUR, SECOND};
+pub use super::builder::Built;
+use super::builder::{Builder, DAY, HOUR, SECOND};
 use super::publish::atomic_batch;
 
 /// The streams that the fixtures hold and that a backup leaves out on purpose.

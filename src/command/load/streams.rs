@@ -19,7 +19,7 @@ use crate::archive::{Ended, Index, Kind, Layout, Manifest};
 use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
 use crate::jetstream::{KEEP_ALIVE, Listed, Server, StreamReply, Version};
-use crate::names::{Printable, Size, StreamName};
+use crate::names::{Printable, Size, StreamName, counted};
 use crate::snapshot::Format;
 use crate::terminal::Messages;
 
@@ -484,7 +484,8 @@ impl Loading {
         let expired = proven.contents.messages.saturating_sub(state.messages);
         if expired > 0 {
             self.messages.notice(&format!(
-                "stream {stream}: {expired} messages were past their time (max_age or TTL) and are not restored"
+                "stream {stream}: {} past their time (max_age or TTL) and not restored",
+                counted(expired, "message")
             ));
         }
         Ok(())
@@ -497,9 +498,9 @@ impl Loading {
             *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
         }
         self.messages.detail(&format!(
-            "stream {stream}: {} messages, {} consumers, {}",
-            proven.contents.messages,
-            proven.contents.consumers,
+            "stream {stream}: {}, {}, {}",
+            counted(proven.contents.messages, "message"),
+            counted(proven.contents.consumers, "consumer"),
             Size(proven.bytes)
         ));
         self.emptied = None;
@@ -565,14 +566,16 @@ impl Loading {
             self.fail(&stream, Exit::Damaged, "the archive lists it and does not hold it");
         }
         for ((before, after), streams) in &self.replica_changes {
-            self.messages
-                .notice(&format!("{streams} streams: replicas {before} in the archive, {after} here"));
+            self.messages.notice(&format!(
+                "{}: replicas {before} in the archive, {after} here",
+                counted(*streams, "stream")
+            ));
         }
         let restored = if self.wishes.dry_run { "would be restored" } else { "restored" };
         let bytes = self.done.values().map(|proven| proven.bytes).sum();
         self.messages.closing(&format!(
-            "{} streams {restored}, {}; {} left alone, {} failed{}",
-            self.done.len(),
+            "{} {restored}, {}; {} left alone, {} failed{}",
+            counted(self.done.len() as u64, "stream"),
             Size(bytes),
             self.skipped.len(),
             self.failed.len(),
