@@ -16,6 +16,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use secrecy::SecretString;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::rescue::Rescue;
@@ -46,7 +47,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         options.secrets.identity.clone(),
         move |warning| messages.warning(warning),
     );
-    if file.is_none() && secrets.read_stdin() {
+    if usize::from(file.is_none()) + secrets.stdin_uses() > 1 {
         return Err(Failure::new(Exit::Usage, "stdin cannot be the archive and a secret at once")
             .hint("name the archive, or give the secret in a file")
             .into());
@@ -60,7 +61,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         let server = session::connect(&connection, &options.connect, PROGRAM).await?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
-        envelope::signals_are_handled();
+        envelope::signals_are_handled(&[SIGINT, SIGTERM]);
         let listing = server.streams().await.context("cannot list the streams")?;
         let described = listing.streams.into_iter().map(|stream| (stream.name.clone(), Some(stream)));
         let others = listing.unavailable.into_iter().filter_map(|stream| StreamName::new(stream.name).ok());

@@ -6,6 +6,7 @@
 //! server sent: each server version knows fields that a typed struct would lose.
 
 mod api;
+mod bucket;
 mod capture;
 mod connect;
 mod error;
@@ -15,6 +16,7 @@ pub mod private_server;
 mod restore;
 
 pub use api::StreamReply;
+pub use bucket::{Bucket, Entry};
 pub use capture::{Capture, CaptureError, Snapshotting};
 pub use connect::{Server, Version, connect};
 pub use error::Error;
