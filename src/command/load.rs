@@ -5,6 +5,7 @@
 //! checked, and becomes real only when it is proven; then the server's own account of it is compared
 //! with what was read. What this run began and could not finish, it removes.
 
+mod announced;
 mod input;
 mod judge;
 mod rescue;
