@@ -21,7 +21,7 @@ fn captures() -> Vec<(PathBuf, StreamName, Promise, Vec<u8>)> {
         let bytes = fs::read(dir.join("stream.tar.s2")).unwrap();
         found.push((dir, stream, promise, bytes));
     }
-    assert_eq!(found.len(), 15, "five servers, three streams each");
+    assert_eq!(found.len(), 18, "six servers, three streams each");
     found
 }
 
@@ -119,7 +119,7 @@ fn counting_does_not_lean_on_the_promise_in_a_quiet_stream() {
 
 #[test]
 fn every_cut_is_noticed() {
-    for path in ["2.14.5/EVT", "2.10.26/EMPTY", "2.15.1/EVT", "2.15.1/EMPTY"] {
+    for path in ["2.14.5/EVT", "2.9.25/KV_ROOMS", "2.10.26/EMPTY", "2.15.1/EVT", "2.15.1/EMPTY"] {
         let (stream, promise, bytes) = capture(path);
         for len in 0..bytes.len() {
             let fault = inspect(&stream, &promise, &bytes[..len]).unwrap_err();
