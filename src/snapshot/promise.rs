@@ -33,7 +33,10 @@ pub struct BadPromise(#[from] serde_json::Error);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Shortfall {
     /// Messages are missing.
-    #[error("the snapshot holds {held} messages, and the server promised {promised}")]
+    #[error(
+        "the snapshot holds {held} messages, and the server promised {promised} (a server of 2.15 leaves out \
+         what is replaced or removed while it sends: try again when less is written)"
+    )]
     Messages {
         /// Messages in the snapshot.
         held: u64,

@@ -550,6 +550,12 @@ impl Loading {
                 self.fail(&stream, Exit::Damaged, "the archive lists it and does not hold it");
             }
         }
+        let nothing = self.done.is_empty() && self.failed.is_empty() && self.skipped.is_empty();
+        if nothing && self.wishes.select.is_choosy() {
+            return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream of the archive")
+                .hint("tar tf shows what is in it")
+                .into());
+        }
         for ((before, after), streams) in &self.replica_changes {
             self.messages.notice(&format!(
                 "{}: replicas {before} in the archive, {after} here",
