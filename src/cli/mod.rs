@@ -95,6 +95,11 @@ pub struct Select {
 }
 
 impl Select {
+    /// Whether anything but everything is asked for.
+    pub fn is_choosy(&self) -> bool {
+        !self.stream.is_empty() || !self.exclude.is_empty()
+    }
+
     /// Whether `name` is selected.
     pub fn selects(&self, name: &crate::names::StreamName) -> bool {
         (self.stream.is_empty() || self.stream.iter().any(|glob| glob.matches(name)))

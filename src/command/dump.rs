@@ -54,6 +54,11 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
         let server = session::connect(&connection, &options.connect, PROGRAM).await?;
         let listing = server.streams().await.context("cannot list the streams")?;
         let plan = Plan::new(listing, &options);
+        if options.select.is_choosy() && plan.captures.is_empty() && plan.unavailable.is_empty() {
+            return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream")
+                .hint("chatto-dump -n lists what there is")
+                .into());
+        }
         if options.dry_run { show(&plan) } else { dump(&server, plan, &options).await }
     })
 }

@@ -22,4 +22,4 @@ pub use connect::{Server, Version, connect};
 pub use error::Error;
 pub use hold::Hold;
 pub use list::{Listed, Listing, Unavailable};
-pub use restore::{KEEP_ALIVE, Restore, RestoreError};
+pub use restore::{Restore, RestoreError};

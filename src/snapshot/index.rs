@@ -163,6 +163,8 @@ impl<R: Read> Fields<'_, R> {
             }
         }
 
+        // Blocks ascend; should they overlap, nothing is counted twice.
+        let mut next = 1;
         for _ in 0..self.unsigned()? {
             let (_number, _bytes) = (self.unsigned()?, self.unsigned()?);
             let (first, _) = (self.unsigned()?, self.unsigned()?);
@@ -175,9 +177,10 @@ impl<R: Read> Fields<'_, R> {
                 self.unsigned()?;
             }
             let deleted = if deletes > 0 { self.deleted(deletes)? } else { RoaringTreemap::new() };
-            let live = tally.hold(first..=last, &deleted);
+            let live = tally.hold(first.max(next)..=last, &deleted);
             let live = live.map_err(|missing| missing_message(self.content, missing))?;
             index.present = index.present.saturating_add(live);
+            next = next.max(last.saturating_add(1));
         }
         let _last_block = self.unsigned()?;
         self.skip(SUM_LEN as u64)?;

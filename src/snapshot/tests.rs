@@ -21,7 +21,7 @@ fn captures() -> Vec<(PathBuf, StreamName, Promise, Vec<u8>)> {
         let bytes = fs::read(dir.join("stream.tar.s2")).unwrap();
         found.push((dir, stream, promise, bytes));
     }
-    assert_eq!(found.len(), 15, "five servers, three streams each");
+    assert_eq!(found.len(), 18, "six servers, three streams each");
     found
 }
 
@@ -119,7 +119,7 @@ fn counting_does_not_lean_on_the_promise_in_a_quiet_stream() {
 
 #[test]
 fn every_cut_is_noticed() {
-    for path in ["2.14.5/EVT", "2.10.26/EMPTY", "2.15.1/EVT", "2.15.1/EMPTY"] {
+    for path in ["2.14.5/EVT", "2.9.25/KV_ROOMS", "2.10.26/EMPTY", "2.15.1/EVT", "2.15.1/EMPTY"] {
         let (stream, promise, bytes) = capture(path);
         for len in 0..bytes.len() {
             let fault = inspect(&stream, &promise, &bytes[..len]).unwrap_err();
@@ -219,6 +219,16 @@ fn without_an_index_records_and_promise_decide() {
     assert_eq!(held(promise(4, 6)), 4, "one removed by a limit leaves no trace");
     assert_eq!(held(promise(9, 9)), 5, "six records and a tombstone");
     assert_eq!(held(promise(0, 4)), 2, "two are newer than the promise");
+}
+
+#[test]
+fn blocks_that_overlap_in_an_index_are_not_counted_twice() {
+    let index = index([6, 1, 3], &[(1, 3, &[]), (1, 3, &[])]);
+    let snapshot = tarball(&[("msgs/1.blk", messages(1, 1..=3)), ("msgs/index.db", index)]);
+    let promise = Promise { messages: 6, first_seq: 1, last_seq: 3, ..Promise::default() };
+    let held = inspect(&s(), &promise, s2(&snapshot, 100).as_slice()).unwrap();
+    assert_eq!(held.messages, 3);
+    assert!(held.agrees_with(&promise).is_err());
 }
 
 #[test]

@@ -89,7 +89,8 @@ impl Rescue {
             rescue: None,
         };
         let no_secrets = Given::new(None, None, Vec::new(), |_| {});
-        let events = input::events(Some(path.clone()), no_secrets);
+        let archive = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let events = input::events(archive, no_secrets);
         let mut loading = Loading::new(server.clone(), BTreeMap::new(), wishes, messages.errors_only());
         match Box::pin(loading.run(events)).await {
             Ok(Exit::Done) => {}
