@@ -94,7 +94,7 @@ async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Resul
             &messages,
             &Failure::new(
                 Exit::Partial,
-                format!("{} failed and are not in the archive", counted(failed, "stream")),
+                format!("{} not in the archive", counted(failed, "stream")),
             )
             .into(),
         );

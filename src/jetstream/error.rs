@@ -79,7 +79,7 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match self {
             Error::Disconnected | Error::TimedOut { .. } | Error::Unreachable { .. } => true,
-            Error::Api(api) => api.code == 503,
+            Error::Api(api) => api.code == 503 || api.is_snapshot_in_progress(),
             _ => false,
         }
     }
@@ -103,6 +103,10 @@ pub struct ApiError {
 pub const STREAM_NOT_FOUND: u32 = 10059;
 /// `JSStreamNameExistRestoreFailedErr`.
 pub const STREAM_EXISTS: u32 = 10130;
+/// `JSStreamSnapshotErrF`, whatever the reason.
+const SNAPSHOT_FAILED: u32 = 10064;
+/// `JSStreamRestoreErrF`, whatever the reason.
+const RESTORE_FAILED: u32 = 10062;
 /// `JSNotEnabledErr` and `JSNotEnabledForAccountErr`.
 pub const NOT_ENABLED: [u32; 2] = [10076, 10039];
 
@@ -111,9 +115,15 @@ impl ApiError {
         format!("the server answers: {} ({})", Printable::new(&self.description), self.err_code)
     }
 
+    /// The server makes one snapshot of a stream at a time; an attempt that was let go may still count.
+    fn is_snapshot_in_progress(&self) -> bool {
+        self.err_code == SNAPSHOT_FAILED && self.description.contains("in progress")
+    }
+
     fn hint(&self) -> Option<String> {
         match self.err_code {
-            10074 => Some("the cluster has too few servers for these replicas: give --replicas N".into()),
+            // A restore on a single server wraps the error with the number of its own.
+            10074 | RESTORE_FAILED if self.description.contains("replicas") => Some("this server or cluster cannot keep so many replicas: give --replicas N".into()),
             10025 => Some(
                 "this server does not know a field of the stream's configuration: restore into the version that the dump came from, or a newer one"
                     .into(),
