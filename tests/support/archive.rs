@@ -4,9 +4,13 @@ use std::io::Read;
 
 use anyhow::{Context, Result};
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 use super::programs::{Finished, program_for, run, run_with};
 use super::server::Server;
+
+/// The end record.
+const SUMS: &str = "backup/SHA256SUMS";
 
 /// What `chatto-dump` writes with these arguments; it must succeed, and without a word.
 #[track_caller]
@@ -71,10 +75,25 @@ pub fn pack(entries: &[Entry]) -> Result<Vec<u8>> {
         header.set_entry_type(tar::EntryType::new(entry.kind));
         header.set_mode(entry.mode);
         header.set_mtime(entry.mtime);
+        header.set_uid(entry.owner.0);
+        header.set_gid(entry.owner.1);
         header.set_size(entry.data.len() as u64);
         tar.append_data(&mut header, &entry.path, entry.data.as_slice())?;
     }
     Ok(tar.into_inner()?)
+}
+
+/// A tar of `entries` of ours that were changed, with new sums.
+pub fn with_sums(mut entries: Vec<Entry>) -> Result<Vec<u8>> {
+    let mut sums = String::new();
+    for entry in entries.iter().filter(|entry| entry.kind == b'0' && entry.path != SUMS) {
+        let path = entry.path.strip_prefix("backup/").context("a path below backup/")?;
+        let digest: String = Sha256::digest(&entry.data).iter().map(|byte| format!("{byte:02x}")).collect();
+        sums += &format!("{digest}  {path}\n");
+    }
+    entries.retain(|entry| entry.path != SUMS);
+    entries.push(Entry::new(SUMS, sums));
+    pack(&entries)
 }
 
 /// The content of the file `path`.
