@@ -234,7 +234,11 @@ impl Loading {
 
     fn expect(&mut self, coming: BTreeSet<StreamName>) -> anyhow::Result<()> {
         let chosen = coming.into_iter().filter(|name| self.wishes.select.selects(name));
-        let chosen: BTreeMap<StreamName, bool> = chosen.map(|name| (name, false)).collect();
+        // A list that comes last is of streams that have been seen.
+        let seen = |name: &StreamName| {
+            self.done.contains_key(name) || self.failed.contains_key(name) || self.skipped.contains(name)
+        };
+        let chosen: BTreeMap<StreamName, bool> = chosen.map(|name| (name.clone(), seen(&name))).collect();
         let conflicts: Vec<&StreamName> =
             chosen.keys().filter(|name| self.existing.contains_key(name)).collect();
         if self.wishes.conflict == Conflict::Error && !conflicts.is_empty() {
