@@ -93,10 +93,8 @@ async fn compare(source: &Client, destination: &Client) -> Result<ExitCode> {
         let state = &stream.state;
         let sequences = format!("{}-{}", state["first_seq"], state["last_seq"]);
         let verdict = if stream.differences.is_empty() { "equal" } else { "DIFFERENT" };
-        println!(
-            "{:<26} {:>8} {:>10} {sequences:>11}  {verdict}",
-            stream.stream, state["messages"], state["bytes"]
-        );
+        let [messages, bytes] = ["messages", "bytes"].map(|field| state[field].to_string());
+        println!("{:<26} {messages:>8} {bytes:>10} {sequences:>11}  {verdict}", stream.stream);
     }
     for name in api::stream_names(source).await?.iter().filter(|name| !is_kept(name)) {
         println!("{name:<26} {:>8} {:>10} {:>11}  left out on purpose", "", "", "");

@@ -129,6 +129,11 @@ impl FromStr for Glob {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
+/// A number of things, worded: `1 stream`, `2 streams`.
+pub fn counted(n: u64, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A text that is not a [`Size`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a size: write a whole number of bytes, or one with K, M or G, such as 32M")]

@@ -37,6 +37,11 @@ impl Messages {
         Messages { program, verbosity, terminal: io::stderr().is_terminal() }
     }
 
+    /// The same with nothing but errors, for work inside other work.
+    pub fn errors_only(self) -> Self {
+        Messages { verbosity: Verbosity::Quiet, ..self }
+    }
+
     /// The program that speaks.
     pub fn program(&self) -> &'static str {
         self.program

@@ -2,4 +2,5 @@
 //! in which order ([`policy`]). Knows nothing of how bytes travel.
 
 pub mod config;
+pub mod keys;
 pub mod policy;

@@ -2,6 +2,7 @@
 //! can import it.
 
 mod dump;
+mod keys;
 mod load;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::names::Glob;
 use crate::terminal::Verbosity;
 
 pub use dump::Dump;
+pub use keys::{Action as KeysAction, Export, Import, Keys, List, Lock, Open, Seal};
 pub use load::{Conflict, Load};
 
 /// Where the server is and how to be let in; every program that talks to one has these.
@@ -93,6 +95,11 @@ pub struct Select {
 }
 
 impl Select {
+    /// Whether anything but everything is asked for.
+    pub fn is_choosy(&self) -> bool {
+        !self.stream.is_empty() || !self.exclude.is_empty()
+    }
+
     /// Whether `name` is selected.
     pub fn selects(&self, name: &crate::names::StreamName) -> bool {
         (self.stream.is_empty() || self.stream.iter().any(|glob| glob.matches(name)))

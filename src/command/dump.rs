@@ -27,7 +27,7 @@ use crate::chatto::policy::Step;
 use crate::cli;
 use crate::exit::Exit;
 use crate::jetstream::{Listed, Server};
-use crate::names::{Printable, Size, StreamName};
+use crate::names::{Printable, Size, StreamName, counted};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-dump";
@@ -54,6 +54,11 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
         let server = session::connect(&connection, &options.connect, PROGRAM).await?;
         let listing = server.streams().await.context("cannot list the streams")?;
         let plan = Plan::new(listing, &options);
+        if options.select.is_choosy() && plan.captures.is_empty() && plan.unavailable.is_empty() {
+            return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream")
+                .hint("chatto-dump -n lists what there is")
+                .into());
+        }
         if options.dry_run { show(&plan) } else { dump(&server, plan, &options).await }
     })
 }
@@ -77,8 +82,8 @@ async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Resul
 
     let failed = stats.failed + nameless as u64;
     messages.closing(&format!(
-        "{} streams, {} in {:.1} s; {} left out, {} failed",
-        stats.total_streams,
+        "{}, {} in {:.1} s; {} left out, {} failed",
+        counted(stats.total_streams, "stream"),
         Size(stats.total_bytes),
         begun.elapsed().as_secs_f64(),
         stats.skipped,
@@ -87,7 +92,11 @@ async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Resul
     if failed > 0 {
         say(
             &messages,
-            &Failure::new(Exit::Partial, format!("{failed} streams are not in the archive")).into(),
+            &Failure::new(
+                Exit::Partial,
+                format!("{} failed and are not in the archive", counted(failed, "stream")),
+            )
+            .into(),
         );
         return Ok(Exit::Partial);
     }

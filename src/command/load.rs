@@ -5,6 +5,7 @@
 //! checked, and becomes real only when it is proven; then the server's own account of it is compared
 //! with what was read. What this run began and could not finish, it removes.
 
+mod announced;
 mod input;
 mod judge;
 mod rescue;
@@ -16,42 +17,29 @@ use std::path::Path;
 
 use anyhow::Context;
 use secrecy::SecretString;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::rescue::Rescue;
 use self::streams::{Loading, Wishes};
-use super::{Failure, session};
+use super::{Failure, secrets, session};
 use crate::chatto::config::{Auth, Connection};
 use crate::cli::{self, Conflict};
-use crate::envelope::{self, Given};
+use crate::envelope;
 use crate::exit::Exit;
 use crate::jetstream::private_server::{self, PrivateServer};
 use crate::names::StreamName;
-use crate::terminal::{self, Messages};
+use crate::terminal::Messages;
 
 const PROGRAM: &str = "chatto-load";
 
 /// Runs the program.
 pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
-    let file = options.file.clone().filter(|file| file != Path::new("-"));
-    if file.is_none() && terminal::stdin_is_terminal() {
-        return Err(Failure::new(Exit::Usage, "stdin is a terminal, and an archive is binary")
-            .hint("name the archive, or pipe it in: chatto-load < backup.tar.gz")
-            .into());
-    }
     let messages = Messages::new(PROGRAM, options.say.verbosity());
-    let secrets = Given::new(
-        options.secrets.passphrase_file.clone(),
-        options.secrets.passphrase.clone(),
-        options.secrets.identity.clone(),
-        move |warning| messages.warning(warning),
-    );
-    if file.is_none() && secrets.read_stdin() {
-        return Err(Failure::new(Exit::Usage, "stdin cannot be the archive and a secret at once")
-            .hint("name the archive, or give the secret in a file")
-            .into());
-    }
-    let private = if options.rehearse { Some(private_server(&options)?) } else { None };
+    let file = options.file.as_deref();
+    let archive = secrets::input(file)?;
+    let secrets = secrets::unlock(options.secrets, file, messages)?;
+    let private = if options.rehearse { Some(private_server(options.nats_server.as_deref())?) } else { None };
     let connection = match &private {
         Some(server) => connection_to(server),
         None => session::configuration(&options.connect)?,
@@ -60,7 +48,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         let server = session::connect(&connection, &options.connect, PROGRAM).await?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
-        envelope::signals_are_handled();
+        envelope::signals_are_handled(&[SIGINT, SIGTERM]);
         let listing = server.streams().await.context("cannot list the streams")?;
         let described = listing.streams.into_iter().map(|stream| (stream.name.clone(), Some(stream)));
         let others = listing.unavailable.into_iter().filter_map(|stream| StreamName::new(stream.name).ok());
@@ -75,7 +63,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
                 .then(|| Rescue::new(options.rescue_dir.as_deref())),
         };
         let mut loading = Loading::new(server, existing, wishes, messages);
-        let events = input::events(file, secrets);
+        let events = input::events(archive, secrets);
         let signal = tokio::select! {
             exit = loading.run(events) => return exit.map(Ok),
             _ = interrupt.recv() => SignalKind::interrupt(),
@@ -97,9 +85,9 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
 }
 
 /// `--rehearse`: a server that nobody else knows, gone afterwards.
-fn private_server(options: &cli::Load) -> anyhow::Result<PrivateServer> {
+fn private_server(binary: Option<&Path>) -> anyhow::Result<PrivateServer> {
     let failed = |e: private_server::Error| Failure::new(Exit::Failed, e.to_string());
-    let binary = private_server::find_binary(options.nats_server.as_deref()).map_err(|e| {
+    let binary = private_server::find_binary(binary).map_err(|e| {
         failed(e).hint("name one with --nats-server PATH, set NATS_SERVER, or put nats-server on PATH")
     })?;
     Ok(PrivateServer::start(&binary, &private_server::Options::default()).map_err(failed)?)

@@ -2,10 +2,12 @@
 //! that know nothing of one another.
 
 pub mod dump;
+pub mod keys;
 pub mod load;
 
 mod proof;
 mod report;
+mod secrets;
 mod session;
 
 pub use report::{Failure, main};

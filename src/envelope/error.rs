@@ -97,6 +97,9 @@ pub enum Error {
     /// More than [`LAYERS_MAX`] layers.
     #[error("the input is wrapped more than {LAYERS_MAX} times")]
     TooDeep,
+    /// To be decrypted, but not encrypted.
+    #[error("the input is not encrypted with age")]
+    NotSealed,
     /// zstd that needs more memory than a restore should take on the word of its input.
     #[error("the zstd layer needs a window of more than {}", Size(1 << ZSTD_WINDOW_LOG_MAX))]
     Window,
@@ -213,7 +216,9 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Read(_) | Error::Write(_) => Exit::Failed,
-            Error::Damaged(_) | Error::Foreign(_) | Error::TooDeep | Error::Window => Exit::Damaged,
+            Error::Damaged(_) | Error::Foreign(_) | Error::TooDeep | Error::NotSealed | Error::Window => {
+                Exit::Damaged
+            }
             Error::Locked(_) | Error::Version => Exit::Locked,
             Error::Secret(error) => match error {
                 SecretError::NoTerminal(_) => Exit::Locked,

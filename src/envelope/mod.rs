@@ -32,12 +32,12 @@ mod secrets;
 mod unlock;
 
 use std::fmt;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 pub use error::{Damaged, Error, Locked, SecretError, Verdict};
-pub use prompt::signals_are_handled;
+pub use prompt::{can_ask, signals_are_handled};
 pub use seal::{Lock, Sealed, recipient, recipients_of_file, seal};
-pub use secrets::{Given, Identity, PASSPHRASE_MAX, Passphrase, Secrets};
+pub use secrets::{Given, Identity, PASSPHRASE_MAX, Passphrase, Secrets, is_stdin};
 pub use unlock::{SCRYPT_WORK_FACTOR, SCRYPT_WORK_FACTOR_MAX};
 
 use layer::{Layer, Source};
@@ -178,10 +178,34 @@ pub fn open(input: Box<dyn Read + Send>, secrets: &mut dyn Secrets) -> Result<Op
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(Error::Read)?;
                 Box::new(Layer::new(format, decoder))
             }
-            Format::Age => Box::new(Layer::new(format, unlock::open(whole, secrets)?)),
-            Format::Armored => Box::new(Layer::new(format, unlock::open(unlock::armored(whole), secrets)?)),
+            Format::Age | Format::Armored => sealed(format, whole, secrets)?,
         };
     }
+}
+
+/// Takes off one layer of age and nothing else: undoes [`seal()`].
+///
+/// # Errors
+/// As [`open`], and [`Error::NotSealed`].
+pub fn unseal(input: Box<dyn Read + Send>, secrets: &mut dyn Secrets) -> Result<Opened, Error> {
+    let mut input = Source(input);
+    let head = head(&mut input).map_err(Error::reading)?;
+    let Some(format @ (Format::Age | Format::Armored)) = Format::of(&head) else {
+        return Err(Error::NotSealed);
+    };
+    let whole = BufReader::with_capacity(BUFFER, Cursor::new(head).chain(input));
+    Ok(Opened { input: sealed(format, whole, secrets)?, layers: vec![format] })
+}
+
+fn sealed(
+    format: Format,
+    input: impl BufRead + Send + 'static,
+    secrets: &mut dyn Secrets,
+) -> Result<Box<dyn Read + Send>, Error> {
+    Ok(match format {
+        Format::Armored => Box::new(Layer::new(format, unlock::open(unlock::armored(input), secrets)?)),
+        _ => Box::new(Layer::new(format, unlock::open(input, secrets)?)),
+    })
 }
 
 /// The first [`HEAD`] bytes, or all there are.

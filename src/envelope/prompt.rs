@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -23,17 +23,52 @@ use super::secrets::{PASSPHRASE_MAX, Passphrase, TYPED, checked};
 
 const SIGNALS: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP];
 
-/// Whether a signal outside a prompt does what it does by default.
-static DEFAULTS: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-static HANDLED: AtomicBool = AtomicBool::new(false);
+/// For each of [`SIGNALS`], whether it does now what it does by default.
+static DEFAULTS: OnceLock<[Arc<AtomicBool>; SIGNALS.len()]> = OnceLock::new();
 
-/// Says that the program handles SIGINT and its like itself. A handler that was ever registered cannot be
-/// taken back, so without this word a prompt leaves the default behaviour behind: the signal ends the program.
-pub fn signals_are_handled() {
-    HANDLED.store(true, Ordering::SeqCst);
-    if let Some(defaults) = DEFAULTS.get() {
-        defaults.store(false, Ordering::SeqCst);
+/// Those that the program handles itself, as bits by their numbers, which are below 64.
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+
+/// Says that the program handles these signals itself, and ends soon after one. At a prompt, they then do
+/// nothing but bring the terminal back. Without this word a prompt ends the program at once, and leaves the
+/// default behaviour behind: a handler that was ever registered cannot be taken back.
+pub fn signals_are_handled(signals: &[i32]) {
+    let bits = signals.iter().fold(0, |bits, signal| bits | bit(*signal));
+    HANDLED.fetch_or(bits, Ordering::SeqCst);
+    if DEFAULTS.get().is_some() {
+        let _ = defaults(true);
     }
+}
+
+fn bit(signal: i32) -> u64 {
+    u32::try_from(signal).ok().and_then(|signal| 1u64.checked_shl(signal)).unwrap_or(0)
+}
+
+fn is_handled(signal: i32) -> bool {
+    HANDLED.load(Ordering::SeqCst) & bit(signal) != 0
+}
+
+/// Turns the default behaviour of the [`SIGNALS`] on, but for those that are handled, or off.
+fn defaults(on: bool) -> std::io::Result<()> {
+    let defaults = match DEFAULTS.get() {
+        Some(defaults) => defaults,
+        None => {
+            let defaults = DEFAULTS.get_or_init(Default::default);
+            for (signal, default) in SIGNALS.iter().zip(defaults) {
+                register_conditional_default(*signal, Arc::clone(default))?;
+            }
+            defaults
+        }
+    };
+    for (signal, default) in SIGNALS.iter().zip(defaults) {
+        default.store(on && !is_handled(*signal), Ordering::SeqCst);
+    }
+    Ok(())
+}
+
+/// Whether there is a terminal to ask at.
+pub fn can_ask() -> bool {
+    Terminal::open().is_ok()
 }
 
 /// Asks for a passphrase, once.
@@ -99,7 +134,6 @@ struct Hidden {
     before: Termios,
     signals: Handle,
     watcher: JoinHandle<()>,
-    defaults: Arc<AtomicBool>,
 }
 
 impl Hidden {
@@ -109,10 +143,9 @@ impl Hidden {
         hidden.local_modes.remove(LocalModes::ECHO);
         hidden.local_modes.insert(LocalModes::ECHONL);
 
-        let defaults = defaults()?;
         let mut signals = Signals::new(SIGNALS)?;
         let handle = signals.handle();
-        defaults.store(false, Ordering::SeqCst);
+        defaults(false)?;
         let watcher = std::thread::spawn({
             let (terminal, before, hidden) = (Arc::clone(terminal), before.clone(), hidden.clone());
             let prompt = prompt.to_string();
@@ -121,6 +154,9 @@ impl Hidden {
                     // Nothing can be done here about a terminal that is gone.
                     let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
                     let _ = writeln!(&*terminal);
+                    if is_handled(signal) {
+                        continue;
+                    }
                     let _ = emulate_default_handler(signal);
                     // Only a stopped program comes here, once it goes on.
                     let _ = tcsetattr(&terminal, OptionalActions::Now, &hidden);
@@ -128,7 +164,7 @@ impl Hidden {
                 }
             }
         });
-        let this = Hidden { terminal: Arc::clone(terminal), before, signals: handle, watcher, defaults };
+        let this = Hidden { terminal: Arc::clone(terminal), before, signals: handle, watcher };
         let shown = tcsetattr(terminal, OptionalActions::Now, &hidden)
             .map_err(std::io::Error::from)
             .and_then(|()| (&**terminal).write_all(prompt.as_bytes()));
@@ -143,21 +179,10 @@ impl Hidden {
 
     fn restore(self) {
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
-        self.defaults.store(!HANDLED.load(Ordering::SeqCst), Ordering::SeqCst);
+        // It registers nothing any more, and so cannot fail.
+        let _ = defaults(true);
         self.signals.close();
         // The watcher cannot panic, and there is nobody to tell.
         let _ = self.watcher.join();
     }
-}
-
-/// Registers the default behaviour of [`SIGNALS`], for the time between and after prompts.
-fn defaults() -> std::io::Result<Arc<AtomicBool>> {
-    if let Some(defaults) = DEFAULTS.get() {
-        return Ok(Arc::clone(defaults));
-    }
-    let defaults = Arc::clone(DEFAULTS.get_or_init(|| Arc::new(AtomicBool::new(false))));
-    for signal in SIGNALS {
-        register_conditional_default(signal, Arc::clone(&defaults))?;
-    }
-    Ok(defaults)
 }

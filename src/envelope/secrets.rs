@@ -62,8 +62,11 @@ impl Given {
         passphrase_file: Option<PathBuf>,
         passphrase: Option<Passphrase>,
         identities: Vec<PathBuf>,
-        warn: impl FnMut(&str) + Send + 'static,
+        mut warn: impl FnMut(&str) + Send + 'static,
     ) -> Self {
+        if passphrase.is_some() {
+            warn("other users can see --passphrase in the list of processes: use --passphrase-file");
+        }
         let passphrase = match (passphrase_file, passphrase) {
             (Some(file), _) => Origin::File(file),
             (None, Some(text)) => Origin::Text(text),
@@ -72,13 +75,13 @@ impl Given {
         Given { passphrase, identities, warn: Box::new(warn) }
     }
 
-    /// Whether a secret is to come from stdin, which then cannot be the archive too.
-    pub fn read_stdin(&self) -> bool {
+    /// How many of the secrets are to come from stdin, which can be one thing only.
+    pub fn stdin_uses(&self) -> usize {
         let file = match &self.passphrase {
             Origin::File(file) => Some(file),
             _ => None,
         };
-        file.into_iter().chain(&self.identities).any(|file| is_stdin(file))
+        file.into_iter().chain(&self.identities).filter(|file| is_stdin(file)).count()
     }
 
     /// A passphrase to seal with: the terminal is asked twice, and what no prompt could take back is refused.
@@ -152,7 +155,8 @@ pub(super) fn checked(line: &[u8], origin: &str) -> Result<Passphrase, SecretErr
     }
 }
 
-fn is_stdin(file: &Path) -> bool {
+/// Whether `file` is one of the names of stdin.
+pub fn is_stdin(file: &Path) -> bool {
     ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| file == Path::new(name))
 }
 
@@ -198,7 +202,6 @@ fn passphrase_of_file(file: &Path, warn: &mut dyn FnMut(&str)) -> Result<Passphr
 fn identities_of_file(file: &Path) -> Result<Vec<Identity>, SecretError> {
     let content = read_secret(file, "the identity file", IDENTITY_FILE_MAX)?;
     let wrapped = |error: Error| SecretError::Identity(printable(file), Box::new(error));
-    // A copy for the reader that must own it; wiped too.
     let opened =
         super::open(Box::new(Wiped(io::Cursor::new(content))), &mut ForFile(file)).map_err(wrapped)?;
     let content = read_at_most(opened, IDENTITY_FILE_MAX).map_err(|e| wrapped(Error::reading(e)))?;

@@ -6,6 +6,7 @@
 //! server sent: each server version knows fields that a typed struct would lose.
 
 mod api;
+mod bucket;
 mod capture;
 mod connect;
 mod error;
@@ -15,9 +16,10 @@ pub mod private_server;
 mod restore;
 
 pub use api::StreamReply;
+pub use bucket::{Bucket, Entry};
 pub use capture::{Capture, CaptureError, Snapshotting};
 pub use connect::{Server, Version, connect};
 pub use error::Error;
 pub use hold::Hold;
 pub use list::{Listed, Listing, Unavailable};
-pub use restore::{KEEP_ALIVE, Restore, RestoreError};
+pub use restore::{Restore, RestoreError};

@@ -9,8 +9,8 @@
 //! with `INFO`. (The server can write its ports to a file instead, but not in one step, and later.)
 //!
 //! What becomes of it when we die: it stays in our process group, so a signal from the terminal
-//! reaches it too, and where util-linux's `setpriv` is at hand (on every Debian) the kernel stops it even when
-//! we are killed. The directory is then left behind in the temporary directory.
+//! reaches it too, and where util-linux's `setpriv` is at hand (on every Debian) the kernel stops it
+//! even when we are killed. Its directory then stays behind, in the temporary directory.
 
 mod binary;
 mod log;

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::api::{StreamReply, checked, parsed};
 use super::connect::LossWatch;
@@ -34,8 +34,8 @@ const CHUNK: usize = 512 << 10;
 /// How many chunks are under way at once.
 const WINDOW: u64 = 16;
 
-/// How often a restore must hear from us; a server gives up after 5 s.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// How often a server must hear from us; it gives up after 5 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// How long a server may take to make a stream of what it was sent.
 const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
@@ -51,6 +51,7 @@ pub struct Restore {
     sent: u64,
     acked: u64,
     chunk: usize,
+    last_sent: Instant,
 }
 
 /// Why a restore failed.
@@ -97,7 +98,13 @@ impl Restore {
             sent: 0,
             acked: 0,
             chunk: CHUNK.min(server.max_payload()).max(1),
+            last_sent: Instant::now(),
         })
+    }
+
+    /// Until when the server may hear nothing: then it needs padding, or it drops the restore.
+    pub fn silent_until(&self) -> Instant {
+        self.last_sent + KEEP_ALIVE
     }
 
     /// The largest chunk that is sent, in bytes.
@@ -148,6 +155,7 @@ impl Restore {
 
     async fn publish(&mut self, chunk: Bytes) -> Result<(), RestoreError> {
         self.sent += 1;
+        self.last_sent = Instant::now();
         let reply = format!("{}.{}", self.inbox, self.sent);
         let sent = self.server.client.publish_with_reply(self.to.clone(), reply, chunk).await;
         Ok(sent.map_err(|_| Error::Disconnected)?)

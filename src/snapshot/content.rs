@@ -15,7 +15,6 @@ use minlz::s2;
 
 use super::fault::{Fault, Place};
 use super::frames::{COMPRESSED, HEADER_LEN, IDENTIFIER, PAD, STORED, payload_len};
-use super::progress::Progress;
 use crate::names::Printable;
 
 /// The most that one frame may decompress to: the largest block that S2 writers make.
@@ -29,9 +28,8 @@ const MAGIC: &[u8; 6] = b"S2sTwO";
 
 /// Reads decoded bytes. Holds one frame and one decoded block, each at most [`MAX_BLOCK`] and a few
 /// bytes.
-pub struct Content<'a, R> {
+pub struct Content<R> {
     input: BufReader<R>,
-    progress: &'a Progress,
     compressed: u64,
     offset: u64,
     identified: bool,
@@ -51,12 +49,11 @@ enum Held {
     Block,
 }
 
-impl<'a, R: Read> Content<'a, R> {
+impl<R: Read> Content<R> {
     /// Nothing is read yet.
-    pub fn new(input: R, progress: &'a Progress) -> Self {
+    pub fn new(input: R) -> Self {
         Content {
             input: BufReader::with_capacity(INPUT_BUFFER, input),
-            progress,
             compressed: 0,
             offset: 0,
             identified: false,
@@ -115,7 +112,6 @@ impl<'a, R: Read> Content<'a, R> {
 
     /// The logical end has been read: nothing but `padding` bytes may follow.
     pub fn finish(&mut self, padding: Option<u8>) -> Result<(), Fault> {
-        self.progress.end();
         self.within(None);
         loop {
             let bytes = self.fill()?;
@@ -180,7 +176,6 @@ impl<'a, R: Read> Content<'a, R> {
 
     /// Reads one frame. Called only when everything before it has been consumed.
     fn next_frame(&mut self) -> Result<(), Fault> {
-        self.progress.settle(self.compressed);
         let mut header = [0; HEADER_LEN];
         match self.read_input(&mut header)? {
             HEADER_LEN => {}

@@ -132,15 +132,15 @@ fn missing_message<R: Read>(content: &mut Content<R>, sequence: u64) -> Fault {
 }
 
 /// Reads numbers and hashes what it reads.
-struct Fields<'c, 'a, R> {
-    content: &'c mut Content<'a, R>,
+struct Fields<'c, R> {
+    content: &'c mut Content<R>,
     left: u64,
     /// Bytes at hand that are hashed already: whole pieces are, numbers are read one by one.
     fresh: u64,
     hash: HighwayHasher,
 }
 
-impl<R: Read> Fields<'_, '_, R> {
+impl<R: Read> Fields<'_, R> {
     fn index(&mut self, tally: &mut Tally) -> Result<Index, Fault> {
         let (magic, version) = (self.byte()?, self.byte()?);
         if magic != INDEX_MAGIC || !INDEX_VERSIONS.contains(&version) {
@@ -163,6 +163,8 @@ impl<R: Read> Fields<'_, '_, R> {
             }
         }
 
+        // Blocks ascend; should they overlap, nothing is counted twice.
+        let mut next = 1;
         for _ in 0..self.unsigned()? {
             let (_number, _bytes) = (self.unsigned()?, self.unsigned()?);
             let (first, _) = (self.unsigned()?, self.unsigned()?);
@@ -175,9 +177,10 @@ impl<R: Read> Fields<'_, '_, R> {
                 self.unsigned()?;
             }
             let deleted = if deletes > 0 { self.deleted(deletes)? } else { RoaringTreemap::new() };
-            let live = tally.hold(first..=last, &deleted);
+            let live = tally.hold(first.max(next)..=last, &deleted);
             let live = live.map_err(|missing| missing_message(self.content, missing))?;
             index.present = index.present.saturating_add(live);
+            next = next.max(last.saturating_add(1));
         }
         let _last_block = self.unsigned()?;
         self.skip(SUM_LEN as u64)?;

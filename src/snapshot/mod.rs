@@ -25,7 +25,6 @@ mod leb128;
 #[cfg(test)]
 mod made;
 mod natsarc;
-mod progress;
 mod promise;
 mod sums;
 mod tally;
@@ -39,7 +38,6 @@ use std::io::Read;
 pub use content::MAX_BLOCK;
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
-pub use progress::Progress;
 pub use promise::{BadPromise, Promise, Shortfall};
 pub use tally::MAX_SETS;
 
@@ -97,20 +95,7 @@ impl fmt::Display for Format {
 /// # Errors
 /// The first [`Fault`] met; the rest of `bytes` is then unread.
 pub fn inspect(stream: &StreamName, promise: &Promise, bytes: impl Read) -> Result<Contents, Fault> {
-    inspect_with(stream, promise, bytes, &Progress::new())
-}
-
-/// As [`inspect`], and says in `progress` how far it is.
-///
-/// # Errors
-/// As [`inspect`].
-pub fn inspect_with(
-    stream: &StreamName,
-    promise: &Promise,
-    bytes: impl Read,
-    progress: &Progress,
-) -> Result<Contents, Fault> {
-    let mut content = Content::new(bytes, progress);
+    let mut content = Content::new(bytes);
     // The first byte tells: a tar begins with the name of its first file, and that is `meta.inf`, or
     // `PaxHeaders.0/meta.inf` before it.
     let natsarc = content.fill()?.first() == natsarc::MAGIC.first();

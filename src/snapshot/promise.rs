@@ -33,7 +33,10 @@ pub struct BadPromise(#[from] serde_json::Error);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Shortfall {
     /// Messages are missing.
-    #[error("the snapshot holds {held} messages, and the server promised {promised}")]
+    #[error(
+        "the snapshot holds {held} messages, and the server promised {promised} (a server of 2.15 leaves out \
+         what is replaced or removed while it sends: try again when less is written)"
+    )]
     Messages {
         /// Messages in the snapshot.
         held: u64,
@@ -81,6 +84,10 @@ pub(super) struct State {
 
 impl Contents {
     /// Whether the content keeps the promise. A stream that grew meanwhile may hold more, never less.
+    ///
+    /// Less is not always damage: a server of 2.15 or later leaves out what was overwritten or trimmed while it
+    /// sent the snapshot, without the newer message in its place. A key-value bucket in use loses keys that way,
+    /// so the answer is another attempt all the same.
     ///
     /// Consumers are not compared: a promise counts those that live in memory, and those that nobody
     /// asked for. That none is missing follows from the snapshot's end having been read.

@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(tally.hold(4..=8, &deleted(&[1, 3, 5, 7, 100])), Ok(3));
         assert_eq!(tally.hold(8..=u64::MAX, &deleted(&[9])), Ok(1));
         assert_eq!(tally.hold(10..=20, &deleted(&[])), Ok(0));
-        assert_eq!(tally.hold(7..=6, &deleted(&[])), Ok(0));
+        assert_eq!(tally.hold(RangeInclusive::new(7, 6), &deleted(&[])), Ok(0), "an emptied block");
         assert_eq!(tally.hold(3..=8, &deleted(&[5])), Err(7));
         assert_eq!(tally.hold(0..=4, &deleted(&[])), Err(1));
     }

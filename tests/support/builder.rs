@@ -116,7 +116,8 @@ impl<'a> Builder<'a> {
             self.publisher.send(&format!("$O.{store}.C.{nuid}"), &[], piece).await?;
         }
         let about = json!({
-            "name": name, "options": { "max_chunk_size": chunk }, "bucket": store, "nuid": nuid, "size": data.len(),
+            "name": name, "options": { "max_chunk_size": chunk }, "bucket": store, "nuid": nuid,
+            "size": data.len(),
             "mtime": "0001-01-01T00:00:00Z", "chunks": data.len().div_ceil(chunk),
             "digest": format!("SHA-256={}", base64url(&Sha256::digest(data))),
             "headers": { "Content-Type": ["image/webp"] },

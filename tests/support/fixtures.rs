@@ -11,7 +11,8 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::api::{call, stream_info};
-use super::builder::{Builder, Built, DAY, HOUR, SECOND};
+pub use super::builder::Built;
+use super::builder::{Builder, DAY, HOUR, SECOND};
 use super::publish::atomic_batch;
 
 /// The streams that the fixtures hold and that a backup leaves out on purpose.
@@ -221,7 +222,8 @@ async fn consume_events(b: &mut Builder<'_>, events: usize) -> Result<()> {
         audit["pause_until"] = json!("2099-01-01T00:00:00Z");
     }
     b.consumer("EVT", "audit", audit).await?;
-    let late = json!({ "deliver_policy": "by_start_sequence", "opt_start_seq": events + 1000, "ack_policy": "none" });
+    let start = events + 1000;
+    let late = json!({ "deliver_policy": "by_start_sequence", "opt_start_seq": start, "ack_policy": "none" });
     b.consumer("EVT", "late", late).await
 }
 
@@ -294,7 +296,9 @@ async fn expire_key(b: &mut Builder<'_>, bucket: &str, key: &str) -> Result<Opti
     let (subject, stream, inbox) =
         (format!("$KV.{bucket}.{key}"), format!("KV_{bucket}"), b.client.new_inbox());
     let markers = b.client.subscribe(inbox.clone()).await?;
-    let config = json!({ "deliver_subject": inbox, "filter_subject": subject, "deliver_policy": "all", "ack_policy": "none" });
+    let config = json!({
+        "deliver_subject": inbox, "filter_subject": subject, "deliver_policy": "all", "ack_policy": "none",
+    });
     let body = json!({ "stream_name": stream, "config": config });
     let info = call(b.client, &format!("CONSUMER.CREATE.{stream}"), body).await?;
     let consumer = info["name"].as_str().context("a consumer's name")?.to_owned();

@@ -18,7 +18,7 @@ use super::plan::failed_entry;
 use crate::archive::{Kind, ManifestStream, PART_SIZE};
 use crate::command::report::text_of;
 use crate::jetstream::{self, CaptureError, Listed, Server};
-use crate::names::{Size, StreamName};
+use crate::names::{Size, StreamName, counted};
 use crate::terminal::Messages;
 
 /// The pause before the first retry; each further one is twice as long.
@@ -210,9 +210,9 @@ impl<'a> Dumping<'a> {
         let Taken { proven, captured_at, duration_ms, .. } = taken;
         let contents = &proven.contents;
         self.messages.detail(&format!(
-            "stream {stream}: {} messages, {} consumers, {}",
-            contents.messages,
-            contents.consumers,
+            "stream {stream}: {}, {}, {}",
+            counted(contents.messages, "message"),
+            counted(contents.consumers, "consumer"),
             Size(proven.bytes)
         ));
         ManifestStream {

@@ -3,17 +3,13 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::super::report::shown;
 use crate::archive::{Ended, Entry, Index, Manifest, Reader};
 use crate::envelope::{self, Given};
 use crate::names::StreamName;
-use crate::terminal;
 
 /// How much is read at once, in bytes: what a pipe holds.
 const PIECE: usize = 64 << 10;
@@ -51,11 +47,11 @@ pub(super) enum Event {
     Failed(anyhow::Error),
 }
 
-/// Begins to read `file`, or stdin.
-pub(super) fn events(file: Option<PathBuf>, mut secrets: Given) -> Receiver<Event> {
+/// Begins to read `archive`.
+pub(super) fn events(archive: File, mut secrets: Given) -> Receiver<Event> {
     let (to, events) = channel(WAITING);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = read(file.as_deref(), &mut secrets, &to) {
+        if let Err(error) = read(archive, &mut secrets, &to) {
             // Nobody listens any more when the restore has failed on its own.
             let _ = to.blocking_send(Event::Failed(error));
         }
@@ -63,12 +59,8 @@ pub(super) fn events(file: Option<PathBuf>, mut secrets: Given) -> Receiver<Even
     events
 }
 
-fn read(file: Option<&Path>, secrets: &mut Given, to: &Sender<Event>) -> anyhow::Result<()> {
-    let input: Box<dyn Read + Send> = match file {
-        Some(path) => Box::new(File::open(path).with_context(|| format!("cannot open {}", shown(path)))?),
-        None => Box::new(terminal::stdin().context("cannot use stdin")?),
-    };
-    let mut archive = Reader::new(envelope::open(input, secrets)?);
+fn read(archive: File, secrets: &mut Given, to: &Sender<Event>) -> anyhow::Result<()> {
+    let mut archive = Reader::new(envelope::open(Box::new(archive), secrets)?);
     loop {
         let events = match archive.next()? {
             None => break,

@@ -89,8 +89,9 @@ impl Rescue {
             rescue: None,
         };
         let no_secrets = Given::new(None, None, Vec::new(), |_| {});
-        let events = input::events(Some(path.clone()), no_secrets);
-        let mut loading = Loading::new(server.clone(), BTreeMap::new(), wishes, messages);
+        let archive = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let events = input::events(archive, no_secrets);
+        let mut loading = Loading::new(server.clone(), BTreeMap::new(), wishes, messages.errors_only());
         match Box::pin(loading.run(events)).await {
             Ok(Exit::Done) => {}
             _ => return Err(failed().into()),
@@ -116,7 +117,7 @@ impl Rescue {
 async fn write(server: &Server, old: Listed, path: &Path, messages: Messages) -> anyhow::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let on_disk = file.try_clone()?;
-    dump::rescue(server, old, file, messages).await?;
+    dump::rescue(server, old, file, messages.errors_only()).await?;
     tokio::task::spawn_blocking(move || on_disk.sync_all()).await??;
     if let Some(dir) = path.parent() {
         File::open(dir)?.sync_all()?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::super::proof::{NotProven, Proof};
 use crate::jetstream::{Hold, Restore, RestoreError, Server, StreamReply};
@@ -117,6 +118,11 @@ impl Restoring {
             self.hold.falls().await;
         }
         Ok(())
+    }
+
+    /// Until when the server may hear nothing from us; none when it waits for nothing.
+    pub fn silent_until(&self) -> Option<Instant> {
+        self.restore.as_ref().map(Restore::silent_until)
     }
 
     /// Lets the server hear from us although there is nothing to send.

@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::super::Failure;
 use super::super::proof::{NotProven, Proven};
 use super::super::report::{exit_of, say, text_of};
+use super::announced::Announced;
 use super::input::Event;
 use super::judge::{difference, parse};
 use super::rescue::Rescue;
 use super::restoring::{Restoring, RestoringError};
 use super::target::{self, Traits};
-use crate::archive::{Ended, Index, Kind, Layout, Manifest};
+use crate::archive::{Ended, Index, Layout, Manifest};
 use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
-use crate::jetstream::{KEEP_ALIVE, Listed, Server, StreamReply, Version};
-use crate::names::{Printable, Size, StreamName};
+use crate::jetstream::{Listed, Server, StreamReply, Version};
+use crate::names::{Printable, Size, StreamName, counted};
 use crate::snapshot::Format;
 use crate::terminal::Messages;
 
@@ -56,9 +57,7 @@ pub(super) struct Loading {
     existing: BTreeMap<StreamName, Option<Listed>>,
     /// A stream whose old one has been deleted, and whose new one does not stand yet.
     emptied: Option<StreamName>,
-    /// Streams that the archive says it holds, and whether they have been seen.
-    listed: Option<BTreeMap<StreamName, bool>>,
-    manifest: Option<Manifest>,
+    announced: Announced,
     /// Descriptions that came and whose snapshots have not.
     described: BTreeMap<StreamName, Vec<u8>>,
     /// Snapshots whose descriptions have not come.
@@ -85,11 +84,10 @@ struct Early {
 struct Current {
     restoring: Restoring,
     traits: Traits,
-    /// The attempt, of a snapshot in parts.
-    attempt: Option<u32>,
+    /// Nothing says where a snapshot in parts ends but what follows it.
+    in_parts: bool,
     /// Set when the stream has failed: the rest of its snapshot is passed over.
     over: bool,
-    last_sign: Instant,
 }
 
 impl Loading {
@@ -105,8 +103,7 @@ impl Loading {
             messages,
             existing,
             emptied: None,
-            listed: None,
-            manifest: None,
+            announced: Announced::default(),
             described: BTreeMap::new(),
             early: Early::default(),
             current: None,
@@ -140,13 +137,10 @@ impl Loading {
 
     async fn follow(&mut self, events: &mut Receiver<Event>) -> anyhow::Result<Ended> {
         loop {
-            let due = self.current.as_ref().map(|current| current.last_sign + KEEP_ALIVE);
+            let due = self.current.as_ref().and_then(|current| current.restoring.silent_until());
             let event = tokio::select! {
                 event = events.recv() => event,
-                () = async { match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }} => {
+                () = until(due) => {
                     self.keep_alive().await;
                     continue;
                 }
@@ -154,6 +148,7 @@ impl Loading {
             match event {
                 Some(Event::End(ended)) => {
                     self.end_of_attempt().await?;
+                    self.put_back().await;
                     return Ok(ended);
                 }
                 Some(Event::Failed(error)) => return Err(error),
@@ -168,19 +163,20 @@ impl Loading {
             Event::Index(index) => self.index(&index)?,
             Event::Manifest(manifest) => {
                 self.end_of_attempt().await?;
+                self.put_back().await;
                 self.manifest(manifest)?;
             }
             Event::Backup { stream, attempt, json } => {
                 self.end_of_attempt().await?;
                 match attempt {
-                    Some(_) => self.begin(stream, attempt, &json).await?,
+                    Some(_) => self.begin(stream, true, &json).await?,
                     None => self.described(stream, json).await?,
                 }
             }
             Event::Snapshot(stream) => {
                 self.end_of_attempt().await?;
                 match self.described.remove(&stream) {
-                    Some(json) => self.begin(stream, None, &json).await?,
+                    Some(json) => self.begin(stream, false, &json).await?,
                     None => self.early.coming = Some(stream),
                 }
             }
@@ -205,8 +201,8 @@ impl Loading {
 
     /// What is coming: everything that is in the way is said before anything changes.
     fn index(&mut self, index: &Index) -> anyhow::Result<()> {
-        let coming = index.streams.iter().filter(|s| s.kind != Kind::Skipped).map(|s| s.name.clone());
-        self.expect(coming.collect())?;
+        let coming = self.announced.index(index, &self.wishes.select);
+        self.refuse_conflicts(&coming)?;
         if let Some(version) = index.server.as_ref().and_then(|s| s.version.parse::<Version>().ok()) {
             let format = if version >= READS_NATSARC1 { Format::NatsArc1 } else { Format::Tar };
             self.can_take(format)?;
@@ -215,37 +211,20 @@ impl Loading {
     }
 
     fn manifest(&mut self, manifest: Manifest) -> anyhow::Result<()> {
-        let held = manifest.streams.iter().filter(|s| s.kind != Kind::Skipped && s.error.is_none());
-        let held: BTreeSet<StreamName> = held.map(|s| s.name.clone()).collect();
-        if self.listed.is_none() {
-            self.expect(held)?;
+        let (coming, failed) = self.announced.manifest(manifest, &self.wishes.select);
+        self.refuse_conflicts(&coming)?;
+        for (stream, error) in failed {
+            self.fail(&stream, Exit::Partial, &format!("not in the archive: {}", Printable::new(&error)));
         }
-        for stream in &manifest.streams {
-            let chosen = self.wishes.select.selects(&stream.name);
-            if let (Some(error), true, true) = (&stream.error, chosen, stream.kind != Kind::Skipped) {
-                let error = Printable::new(error);
-                self.messages.error(&format!("stream {}: not in the archive: {error}", stream.name));
-                self.failed.insert(stream.name.clone(), Exit::Partial);
-            }
-        }
-        self.manifest = Some(manifest);
         Ok(())
     }
 
-    fn expect(&mut self, coming: BTreeSet<StreamName>) -> anyhow::Result<()> {
-        let chosen = coming.into_iter().filter(|name| self.wishes.select.selects(name));
-        // A list that comes last is of streams that have been seen.
-        let seen = |name: &StreamName| {
-            self.done.contains_key(name) || self.failed.contains_key(name) || self.skipped.contains(name)
-        };
-        let chosen: BTreeMap<StreamName, bool> = chosen.map(|name| (name.clone(), seen(&name))).collect();
-        let conflicts: Vec<&StreamName> =
-            chosen.keys().filter(|name| self.existing.contains_key(name)).collect();
-        if self.wishes.conflict == Conflict::Error && !conflicts.is_empty() {
-            return Err(conflict(&conflicts));
+    fn refuse_conflicts(&self, coming: &BTreeSet<StreamName>) -> anyhow::Result<()> {
+        let conflicts: Vec<_> = coming.iter().filter(|name| self.existing.contains_key(name)).collect();
+        match self.wishes.conflict {
+            Conflict::Error if !conflicts.is_empty() => Err(conflict(&conflicts)),
+            _ => Ok(()),
         }
-        self.listed = Some(chosen);
-        Ok(())
     }
 
     fn can_take(&self, format: Format) -> Result<(), Failure> {
@@ -266,7 +245,7 @@ impl Loading {
             self.described.insert(stream, json);
             return Ok(());
         };
-        self.begin(stream, None, &json).await?;
+        self.begin(stream, false, &json).await?;
         for piece in pieces {
             self.early.size = self.early.size.saturating_sub(piece.len());
             self.bytes(piece).await?;
@@ -274,10 +253,8 @@ impl Loading {
         self.finish().await
     }
 
-    async fn begin(&mut self, stream: StreamName, attempt: Option<u32>, json: &[u8]) -> anyhow::Result<()> {
-        if let Some(seen) = self.listed.as_mut().and_then(|listed| listed.get_mut(&stream)) {
-            *seen = true;
-        }
+    async fn begin(&mut self, stream: StreamName, in_parts: bool, json: &[u8]) -> anyhow::Result<()> {
+        self.announced.came(&stream);
         if self.emptied.as_ref().is_some_and(|emptied| *emptied != stream) {
             self.put_back().await;
         }
@@ -303,7 +280,7 @@ impl Loading {
         };
         let server = (!self.wishes.dry_run).then(|| self.server.clone());
         let restoring = Restoring::new(stream, request, server);
-        self.current = Some(Current { restoring, traits, attempt, over: false, last_sign: Instant::now() });
+        self.current = Some(Current { restoring, traits, in_parts, over: false });
         Ok(())
     }
 
@@ -322,7 +299,6 @@ impl Loading {
             return Ok(());
         }
         let Some(current) = self.current.as_mut().filter(|current| !current.over) else { return Ok(()) };
-        current.last_sign = Instant::now();
         if current.restoring.is_large() && !current.restoring.begun && !self.make_room().await {
             return Ok(());
         }
@@ -341,10 +317,6 @@ impl Loading {
 
     async fn keep_alive(&mut self) {
         let Some(current) = &mut self.current else { return };
-        current.last_sign = Instant::now();
-        if current.over {
-            return;
-        }
         if let Err(error) = current.restoring.keep_alive().await {
             self.current_failed(error).await;
         }
@@ -352,7 +324,7 @@ impl Loading {
 
     /// An attempt has no end of its own: it is over when something else follows.
     async fn end_of_attempt(&mut self) -> anyhow::Result<()> {
-        if self.current.as_ref().is_some_and(|current| current.attempt.is_some()) {
+        if self.current.as_ref().is_some_and(|current| current.in_parts) {
             self.finish().await?;
         }
         Ok(())
@@ -410,7 +382,7 @@ impl Loading {
         loop {
             tokio::select! {
                 verdict = &mut verdict => return Ok(verdict?),
-                () = tokio::time::sleep(KEEP_ALIVE) => current.restoring.keep_alive().await?,
+                () = until(current.restoring.silent_until()) => current.restoring.keep_alive().await?,
             }
         }
     }
@@ -445,8 +417,11 @@ impl Loading {
                 .await;
             return false;
         }
-        self.emptied = Some(stream.clone());
-        if let Err(e) = self.server.delete(&stream).await {
+        let deleted = self.server.delete(&stream).await;
+        // An error may mean that only the answer was lost.
+        let stands = deleted.is_err() && matches!(self.server.stream(&stream).await, Ok(Some(_)));
+        self.emptied = (!stands).then(|| stream.clone());
+        if let Err(e) = deleted {
             self.current_failed_as(Exit::Partial, &format!("cannot delete the old one: {e}")).await;
             return false;
         }
@@ -488,7 +463,8 @@ impl Loading {
         let expired = proven.contents.messages.saturating_sub(state.messages);
         if expired > 0 {
             self.messages.notice(&format!(
-                "stream {stream}: {expired} messages were past their time (max_age or TTL) and are not restored"
+                "stream {stream}: {} past their time (max_age or TTL) and not restored",
+                counted(expired, "message")
             ));
         }
         Ok(())
@@ -501,9 +477,9 @@ impl Loading {
             *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
         }
         self.messages.detail(&format!(
-            "stream {stream}: {} messages, {} consumers, {}",
-            proven.contents.messages,
-            proven.contents.consumers,
+            "stream {stream}: {}, {}, {}",
+            counted(proven.contents.messages, "message"),
+            counted(proven.contents.consumers, "consumer"),
             Size(proven.bytes)
         ));
         self.emptied = None;
@@ -546,6 +522,7 @@ impl Loading {
             return;
         }
         current.restoring.abort().await;
+        self.server.reconnected().await;
         let stream = current.restoring.stream.clone();
         if let Err(e) = self.server.delete(&stream).await {
             self.messages.error(&format!("stream {stream}: cannot remove what is there of it: {e}"));
@@ -561,22 +538,35 @@ impl Loading {
             .hint("chatto-keys import reads it")
             .into());
         }
-        self.manifest_agrees();
+        let belied: Vec<_> = self.announced.belied(&self.done).into_iter().cloned().collect();
+        for stream in belied {
+            self.fail(&stream, Exit::Damaged, "the manifest does not agree with its snapshot");
+        }
         for stream in std::mem::take(&mut self.early.pieces).into_keys() {
             self.fail(&stream, Exit::Damaged, "the archive holds its snapshot and not its backup.json");
         }
-        for stream in self.unseen() {
-            self.fail(&stream, Exit::Damaged, "the archive lists it and does not hold it");
+        for stream in self.announced.missing() {
+            if !self.failed.contains_key(&stream) {
+                self.fail(&stream, Exit::Damaged, "the archive lists it and does not hold it");
+            }
+        }
+        let nothing = self.done.is_empty() && self.failed.is_empty() && self.skipped.is_empty();
+        if nothing && self.wishes.select.is_choosy() {
+            return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream of the archive")
+                .hint("tar tf shows what is in it")
+                .into());
         }
         for ((before, after), streams) in &self.replica_changes {
-            self.messages
-                .notice(&format!("{streams} streams: replicas {before} in the archive, {after} here"));
+            self.messages.notice(&format!(
+                "{}: replicas {before} in the archive, {after} here",
+                counted(*streams, "stream")
+            ));
         }
         let restored = if self.wishes.dry_run { "would be restored" } else { "restored" };
         let bytes = self.done.values().map(|proven| proven.bytes).sum();
         self.messages.closing(&format!(
-            "{} streams {restored}, {}; {} left alone, {} failed{}",
-            self.done.len(),
+            "{} {restored}, {}; {} left alone, {} failed{}",
+            counted(self.done.len() as u64, "stream"),
             Size(bytes),
             self.skipped.len(),
             self.failed.len(),
@@ -595,36 +585,6 @@ impl Loading {
         }
     }
 
-    /// Compares the manifest with what was read: one that lies is a damaged archive.
-    fn manifest_agrees(&mut self) {
-        let Some(manifest) = self.manifest.take() else { return };
-        for entry in &manifest.streams {
-            let Some(proven) = self.done.get(&entry.name) else { continue };
-            // The numbers of `chatto backup` are the server's promise; ours were counted.
-            let counted = entry.sha256.is_some();
-            let differs = entry.error.is_some()
-                || entry.kind == Kind::Skipped
-                || entry.bytes != proven.bytes
-                || entry.sha256.is_some_and(|sum| sum != proven.sha256)
-                || (counted && entry.messages != proven.contents.messages);
-            if differs {
-                self.fail(
-                    &entry.name.clone(),
-                    Exit::Damaged,
-                    "the manifest does not agree with its snapshot",
-                );
-            }
-        }
-    }
-
-    fn unseen(&self) -> Vec<StreamName> {
-        let listed = self.listed.iter().flatten();
-        listed
-            .filter(|(name, seen)| !**seen && !self.failed.contains_key(name))
-            .map(|(name, _)| name.clone())
-            .collect()
-    }
-
     fn say_what_stands(&mut self) {
         if let Some(rescue) = self.wishes.rescue.take() {
             rescue.conclude(false, &self.messages);
@@ -637,6 +597,13 @@ impl Loading {
             true => "nothing was restored".to_string(),
             false => format!("restored before that, and kept: {}", names.join(", ")),
         });
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

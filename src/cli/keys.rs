@@ -1,0 +1,146 @@
+//! `chatto-keys`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use secrecy::SecretString;
+
+use super::{Connect, Say, Secrets};
+
+/// Export and import a Chatto server's encryption keys; encrypt and decrypt backups
+#[derive(Debug, Parser)]
+#[command(name = "chatto-keys", version, after_help = EXAMPLES)]
+pub struct Keys {
+    /// What to do
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Write the keys to stdout as JSON, encrypted unless it goes into a pipe
+    Export(Export),
+    /// Bring exported keys back; keys that exist are never overwritten
+    Import(Import),
+    /// List key refs and kinds, never key material
+    List(List),
+    /// Encrypt stdin or FILE to stdout, with a passphrase that need not be typed
+    Seal(Seal),
+    /// Decrypt stdin or FILE to stdout
+    Open(Open),
+}
+
+/// `chatto-keys export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Write the export as backup/keys.json in a tar
+    #[arg(long)]
+    pub tar: bool,
+    /// Write the keys unencrypted wherever stdout leads
+    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase", "recipient", "recipients_file"])]
+    pub plaintext: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)] // a text here would replace the group's own
+    pub lock: Lock,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub say: Say,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connect: Connect,
+}
+
+/// `chatto-keys import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The export, wrapped or not; stdin when absent or -
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)] // a text here would replace the group's own
+    pub secrets: Secrets,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub say: Say,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connect: Connect,
+}
+
+/// `chatto-keys list`.
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub say: Say,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub connect: Connect,
+}
+
+/// `chatto-keys seal`.
+#[derive(Debug, Args)]
+pub struct Seal {
+    /// What to encrypt; stdin when absent or -
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)] // a text here would replace the group's own
+    pub lock: Lock,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub say: Say,
+}
+
+/// `chatto-keys open`.
+#[derive(Debug, Args)]
+pub struct Open {
+    /// What to decrypt; stdin when absent or -
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)] // a text here would replace the group's own
+    pub secrets: Secrets,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub say: Say,
+}
+
+/// What an output is encrypted with: a passphrase or recipients, never both.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Encryption")]
+pub struct Lock {
+    /// File that holds the passphrase; - and /dev/fd/N work
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["passphrase", "recipient", "recipients_file"])]
+    pub passphrase_file: Option<PathBuf>,
+    /// The passphrase itself; other users of this machine can see it
+    #[arg(long, value_name = "TEXT", value_parser = super::secret, conflicts_with_all = ["recipient", "recipients_file"])]
+    pub passphrase: Option<SecretString>,
+    /// age or SSH public key; may be repeated
+    #[arg(short = 'r', long, value_name = "RECIPIENT")]
+    pub recipient: Vec<String>,
+    /// File of such keys, one a line; may be repeated
+    #[arg(short = 'R', long, value_name = "FILE")]
+    pub recipients_file: Vec<PathBuf>,
+}
+
+impl Lock {
+    /// Whether none of the options was given.
+    pub fn is_empty(&self) -> bool {
+        self.passphrase_file.is_none()
+            && self.passphrase.is_none()
+            && self.recipient.is_empty()
+            && self.recipients_file.is_empty()
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  chatto-keys export > keys.age
+  chatto-keys import keys.age
+  chatto-dump | gzip | chatto-keys seal --passphrase-file pass > backup.tar.gz.age
+
+Exit status: 0 done, 3 some keys failed (named), 4 damaged input, 6 cannot decrypt, 7 no server;
+chatto-keys(1) has all.";

@@ -1,0 +1,82 @@
+//! `chatto-keys`: export, import and list a Chatto server's encryption keys; seal and open files.
+//!
+//! Keys and data belong into two files in two places, since either alone is worthless to a thief. An
+//! export is encrypted unless it goes into a pipe, where another program may encrypt it. An import
+//! validates its whole input before it writes anything, and never overwrites a key, also not one that
+//! appears while it runs: the server itself refuses that.
+
+mod bucket;
+mod crypt;
+mod export;
+mod import;
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+
+use self::bucket::Found;
+use super::{Failure, session};
+use crate::chatto::keys::BUCKET;
+use crate::cli;
+use crate::exit::Exit;
+
+const PROGRAM: &str = "chatto-keys";
+
+/// Runs the program.
+pub fn run(options: cli::Keys) -> anyhow::Result<Exit> {
+    match options.action {
+        cli::KeysAction::Export(options) => export::run(options),
+        cli::KeysAction::Import(options) => import::run(options),
+        cli::KeysAction::List(options) => list(&options),
+        cli::KeysAction::Seal(options) => crypt::seal(options),
+        cli::KeysAction::Open(options) => crypt::open(options),
+    }
+}
+
+/// One line a key: its ref, its kind, and for an invalid one what is wrong with it.
+fn list(options: &cli::List) -> anyhow::Result<Exit> {
+    let found = fetch(&options.connect)?;
+    let mut lines = String::new();
+    for record in &found {
+        lines += &match record.validate() {
+            Ok(()) => format!("{}\t{}\n", record.key_ref, record.key_ref.kind()),
+            Err(reason) => format!("{}\tinvalid\t{reason}\n", record.key_ref),
+        };
+    }
+    let mut out = io::stdout().lock();
+    match out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
+        // The list was read as far as somebody cared to.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        written => written.context("cannot write to stdout").map(|()| Exit::Done),
+    }
+}
+
+/// Every key of the server that is not deleted, sorted by ref.
+fn fetch(options: &cli::Connect) -> anyhow::Result<Found> {
+    let connection = session::configuration(options)?;
+    session::block_on(async {
+        let server = session::connect(&connection, options, PROGRAM).await?;
+        let found = bucket::fetch(&server.bucket(BUCKET)?).await.context("cannot read the keys")?;
+        found.ok_or_else(|| {
+            Failure::new(Exit::Failed, format!("there is no bucket {BUCKET}"))
+                .hint("is this the right server and account? Chatto makes the bucket when it starts")
+                .into()
+        })
+    })
+}
+
+/// Writes what is wrong with a write of the result.
+fn write_failure(error: &io::Error) -> Failure {
+    let failure = Failure::new(Exit::Failed, format!("cannot write to stdout: {error}"));
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => {
+            failure.hint("the program that reads it ended early: look for its own message")
+        }
+        _ => failure,
+    }
+}
+
+/// `1 key`, `2 keys`.
+fn count(n: usize) -> String {
+    if n == 1 { "1 key".into() } else { format!("{n} keys") }
+}

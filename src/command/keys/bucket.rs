@@ -1,0 +1,75 @@
+//! The key bucket on a server: read all of it, add what is not there.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::chatto::keys::{KeyRef, Record};
+use crate::jetstream::{Bucket, Error};
+
+/// Requests under way at once: a server far away answers them all in the time of one.
+const AT_ONCE: usize = 32;
+
+/// How often a key is looked at that others create and delete at the same time.
+const TRIES: u32 = 5;
+
+/// The keys of a server.
+pub(super) type Found = Vec<Record>;
+
+/// Every key that is not deleted, sorted by ref; `None` when there is no bucket.
+pub(super) async fn fetch(bucket: &Bucket<'_>) -> Result<Option<Found>, Error> {
+    let Some(keys) = bucket.keys().await? else { return Ok(None) };
+    let entries = stream::iter(keys).map(|key| async {
+        let value = bucket.get(&key).await?.and_then(|entry| entry.value);
+        Ok(value.map(|value| Record { key_ref: KeyRef::new(key), value }))
+    });
+    let found: Vec<Option<Record>> = entries.buffered(AT_ONCE).try_collect().await?;
+    Ok(Some(found.into_iter().flatten().collect()))
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was not there and is now.
+    Imported,
+    /// It was there, with this value.
+    There,
+    /// It was there with another value, which it kept.
+    Different,
+}
+
+/// Adds what is not there, and tells `done` of every record what became of it.
+///
+/// # Errors
+/// The first request that failed; some records are in by then, and another run finds them there.
+pub(super) async fn add(
+    bucket: &Bucket<'_>,
+    records: &[Record],
+    mut done: impl FnMut(&Record, Outcome),
+) -> Result<(), Error> {
+    let mut outcomes = stream::iter(records)
+        .map(|record| async move { Ok((record, create(bucket, record).await?)) })
+        .buffered(AT_ONCE);
+    while let Some((record, outcome)) = outcomes.try_next().await? {
+        done(record, outcome);
+    }
+    Ok(())
+}
+
+async fn create(bucket: &Bucket<'_>, record: &Record) -> Result<Outcome, Error> {
+    let key = record.key_ref.as_str();
+    let mut after = 0;
+    for _ in 0..TRIES {
+        if bucket.create(key, &record.value, after).await? {
+            return Ok(Outcome::Imported);
+        }
+        after = match bucket.get(key).await? {
+            Some(entry) => match entry.value {
+                Some(value) if *value == *record.value => return Ok(Outcome::There),
+                Some(_) => return Ok(Outcome::Different),
+                None => entry.sequence,
+            },
+            None => 0,
+        };
+    }
+    // It never stood still: whoever writes it has the word.
+    Ok(Outcome::Different)
+}

@@ -1,0 +1,147 @@
+//! `chatto-keys export`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileTypeExt;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use super::{PROGRAM, count, fetch, write_failure};
+use crate::chatto::keys::{self, Record};
+use crate::cli;
+use crate::command::Failure;
+use crate::command::secrets::{Sealing, sealing};
+use crate::envelope;
+use crate::exit::Exit;
+use crate::terminal::{self, Messages};
+
+/// Where the export is in a tar.
+const DIRECTORY: &str = "backup/";
+const MEMBER: &str = "backup/keys.json";
+
+/// Runs `chatto-keys export`.
+pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.say.verbosity());
+    let stdout = terminal::stdout().context("cannot use stdout")?;
+    let sealing = protection(&options, &stdout)?.map(|lock| sealing(lock, None, messages)).transpose()?;
+
+    let now = Timestamp::now();
+    let found = fetch(&options.connect)?;
+    let (kept, left_out): (Vec<Record>, Vec<Record>) =
+        found.into_iter().partition(|record| record.key_ref.kind().is_kept());
+    let mut valid = Vec::new();
+    let mut invalid: usize = 0;
+    for record in kept {
+        match record.validate() {
+            Ok(()) => valid.push(record),
+            Err(reason) => {
+                messages.error(&format!("key {}: {reason}", record.key_ref));
+                invalid = invalid.saturating_add(1);
+            }
+        }
+    }
+    if valid.is_empty() {
+        let text = match (invalid, left_out.len()) {
+            (0, 0) => "the server has no keys".to_string(),
+            (0, calls) => {
+                format!("the server has no keys but those of {calls} calls, which are never exported")
+            }
+            (invalid, _) => format!("no valid key among the {invalid} of the server"),
+        };
+        return Err(Failure::new(Exit::Failed, text).into());
+    }
+
+    let json = keys::export(&valid, now).context("cannot write the export")?;
+    let bytes = if options.tar { tar_of(&json, now).context("cannot write the tar")? } else { json };
+    write(stdout, &bytes, sealing)?;
+
+    let calls = match left_out.len() {
+        0 => String::new(),
+        n => format!("; {n} of calls left out, which die with the call"),
+    };
+    messages.closing(&format!("{} exported{calls}", count(valid.len())));
+    if invalid > 0 {
+        messages.error(&format!("{} not exported", count(invalid)));
+        return Ok(Exit::Partial);
+    }
+    Ok(Exit::Done)
+}
+
+/// What to encrypt with, or `None` for an export that may be plaintext: into a pipe, or by `--plaintext`.
+fn protection(options: &cli::Export, stdout: &File) -> anyhow::Result<Option<cli::Lock>> {
+    let readable = options.plaintext && !options.tar;
+    if terminal::stdout_is_terminal() && !readable {
+        return Err(Failure::new(Exit::Usage, "stdout is a terminal")
+            .hint("chatto-keys export > keys.age asks for a passphrase; chatto-keys list shows which keys there are")
+            .into());
+    }
+    if !options.lock.is_empty() {
+        return Ok(Some(options.lock.clone()));
+    }
+    let kind = stdout.metadata().context("cannot use stdout")?.file_type();
+    if options.plaintext || kind.is_fifo() || kind.is_socket() {
+        return Ok(None);
+    }
+    if envelope::can_ask() {
+        return Ok(Some(options.lock.clone()));
+    }
+    Err(Failure::new(Exit::Usage, "the keys would be written to a file unencrypted")
+        .hint("give --passphrase-file FILE or -r RECIPIENT; or --plaintext if that is what you want")
+        .into())
+}
+
+fn write(stdout: File, bytes: &[u8], sealing: Option<Sealing>) -> anyhow::Result<()> {
+    let Some(sealing) = sealing else {
+        return Ok((&stdout).write_all(bytes).map_err(|error| write_failure(&error))?);
+    };
+    let lock = sealing.lock()?;
+    let mut seal = envelope::seal(BufWriter::new(stdout), &lock).map_err(|error| match error {
+        envelope::Error::Write(error) => write_failure(&error).into(),
+        error => anyhow::Error::from(error),
+    })?;
+    let written = seal.write_all(bytes).and_then(|()| seal.finish()?.flush());
+    Ok(written.map_err(|error| write_failure(&error))?)
+}
+
+/// A tar with the export as its only file; made in memory that is wiped, and large enough from the start.
+fn tar_of(json: &[u8], now: Timestamp) -> io::Result<Zeroizing<Vec<u8>>> {
+    const BLOCK: usize = 512;
+    let len = json.len().next_multiple_of(BLOCK).saturating_add(4 * BLOCK);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(len));
+    let mut tar = tar::Builder::new(&mut *bytes);
+    let mut header = |kind, mode, size, name, data: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(size);
+        header.set_mtime(u64::try_from(now.as_second()).unwrap_or_default());
+        tar.append_data(&mut header, name, data)
+    };
+    header(tar::EntryType::Directory, 0o700, 0, DIRECTORY, &[])?;
+    header(tar::EntryType::Regular, 0o600, json.len() as u64, MEMBER, json)?;
+    tar.into_inner()?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tar_is_made_without_growing() {
+        for len in [0, 1, 511, 512, 513] {
+            let json = vec![b'x'; len];
+            let tar = tar_of(&json, Timestamp::UNIX_EPOCH).unwrap();
+            assert_eq!(tar.len(), tar.capacity(), "{len}");
+            let mut archive = tar::Archive::new(&tar[..]);
+            let names: Vec<_> = archive
+                .entries()
+                .unwrap()
+                .map(|e| e.unwrap().path().unwrap().display().to_string())
+                .collect();
+            assert_eq!(names, [DIRECTORY, MEMBER]);
+        }
+    }
+}

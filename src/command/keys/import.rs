@@ -1,0 +1,166 @@
+//! `chatto-keys import`.
+
+use std::io::{self, Cursor, Read};
+
+use anyhow::Context;
+use zeroize::Zeroizing;
+
+use super::bucket::{Outcome, add};
+use super::{PROGRAM, count};
+use crate::chatto::keys::{self, BUCKET, BUCKET_DESCRIPTION, EXPORT_MAX, KeyRef, Kind};
+use crate::cli;
+use crate::command::secrets::{input, read_failure, unlock};
+use crate::command::{Failure, session};
+use crate::envelope;
+use crate::exit::Exit;
+use crate::terminal::Messages;
+
+/// The length of a tar header, and where in it a POSIX tar names its format.
+const HEADER: usize = 512;
+const MAGIC: std::ops::Range<usize> = 257..262;
+
+/// The last part of the export's name in a tar.
+const MEMBER: &[u8] = b"keys.json";
+
+/// Runs `chatto-keys import`.
+pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.say.verbosity());
+    let file = options.file.as_deref();
+    let mut secrets = unlock(options.secrets, file, messages)?;
+    let connection = session::configuration(&options.connect)?;
+    let opened = envelope::open(Box::new(input(file)?), &mut secrets)?;
+    let json = export_in(opened)?;
+    let import = keys::import(&json)
+        .map_err(|error| Failure::new(Exit::Damaged, error.to_string()).hint("nothing was imported"))?;
+    drop(json);
+
+    for (what, kind) in
+        [("of calls, which are over", Kind::Call), ("data keys, which belong elsewhere", Kind::Dek)]
+    {
+        let refs: Vec<&KeyRef> = import.skipped.iter().filter(|key| key.kind() == kind).collect();
+        for key in &refs {
+            messages.detail(&format!("key {key}: skipped"));
+        }
+        if !refs.is_empty() {
+            messages.closing(&format!("{} skipped: {what}", count(refs.len())));
+        }
+    }
+
+    let (mut imported, mut there, mut different) = (0usize, 0usize, 0usize);
+    let records = &import.records;
+    let added = session::block_on(async {
+        let server = session::connect(&connection, &options.connect, PROGRAM).await?;
+        let bucket = server.bucket(BUCKET)?;
+        if server.stream(bucket.stream()).await?.is_none() {
+            let made = bucket.make(BUCKET_DESCRIPTION, connection.replicas.unwrap_or(1)).await;
+            made.with_context(|| format!("cannot make the bucket {BUCKET}"))?;
+        }
+        let added = add(&bucket, records, |record, outcome| {
+            let tally = match outcome {
+                Outcome::Imported => &mut imported,
+                Outcome::There => &mut there,
+                Outcome::Different => &mut different,
+            };
+            *tally = tally.saturating_add(1);
+            let key = &record.key_ref;
+            match outcome {
+                Outcome::Imported => messages.detail(&format!("key {key}: imported")),
+                Outcome::There => messages.detail(&format!("key {key}: already there")),
+                Outcome::Different => {
+                    messages.error(&format!("key {key}: the server has another value for it, which stays"))
+                }
+            }
+        });
+        Ok(added.await?)
+    });
+    added.with_context(|| {
+        format!("{imported} of {} imported; it is safe to run it again", count(records.len()))
+    })?;
+    messages.closing(&format!("{} imported, {there} already there, {different} different", count(imported)));
+    if different > 0 {
+        messages.error(&format!("{} not imported", count(different)));
+        messages
+            .hint("messages written with them stay unreadable on this server; is it the one they come from?");
+        return Ok(Exit::Partial);
+    }
+    Ok(Exit::Done)
+}
+
+/// The export that `content` is, or holds as a tar. All of it is read: only then is it known that none of it
+/// was changed.
+fn export_in(mut content: impl Read) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let failed = read_failure;
+    let mut head = Zeroizing::new(Vec::with_capacity(HEADER));
+    content.by_ref().take(HEADER as u64).read_to_end(&mut head).map_err(failed)?;
+    let is_tar = head.get(MAGIC) == Some(b"ustar");
+    let mut whole = Cursor::new(&**head).chain(content);
+    if is_tar {
+        in_tar(&mut whole)
+    } else {
+        Ok(read_export(&mut whole).map_err(failed)?.ok_or_else(too_long)?)
+    }
+}
+
+fn in_tar(content: &mut impl Read) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let failed = |error| match envelope::Damaged::find(&error) {
+        Some(_) => read_failure(error),
+        None => Failure::new(Exit::Damaged, format!("the tar is damaged: {error}")).into(),
+    };
+    let mut found = None;
+    let mut archive = tar::Archive::new(content);
+    // Raw: the crate would read a PAX header of any length into memory, and ours has none.
+    for entry in archive.entries().map_err(failed)?.raw(true) {
+        let mut entry = entry.map_err(failed)?;
+        let name = entry.path_bytes();
+        let last = name.rsplit(|&byte| byte == b'/').next();
+        if last != Some(MEMBER) || entry.header().entry_type() != tar::EntryType::Regular {
+            continue;
+        }
+        if found.is_some() {
+            return Err(Failure::new(Exit::Damaged, "the tar holds two keys.json").into());
+        }
+        let size = entry.size();
+        let json = read_export(&mut entry).map_err(failed)?.ok_or_else(too_long)?;
+        if json.len() as u64 != size {
+            return Err(Failure::new(Exit::Damaged, "the tar is cut off").into());
+        }
+        found = Some(json);
+    }
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(failed)?;
+    found.ok_or_else(|| {
+        Failure::new(Exit::Damaged, "the tar holds no keys.json")
+            .hint(
+                "an archive of chatto-dump is restored by chatto-load, and its keys with it if it holds them",
+            )
+            .into()
+    })
+}
+
+/// All of `content`; `None` if it is longer than [`EXPORT_MAX`]. In pieces, so that a vector that grows
+/// leaves no unwiped copies of itself behind.
+fn read_export(content: &mut impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    const PIECE: usize = 1 << 20;
+    let mut pieces: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+    let mut len = 0usize;
+    loop {
+        let mut piece = Zeroizing::new(Vec::with_capacity(PIECE));
+        let n = content.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+        len = len.saturating_add(n);
+        if len as u64 > EXPORT_MAX {
+            return Ok(None);
+        }
+        if n == 0 {
+            break;
+        }
+        pieces.push(piece);
+    }
+    let mut whole = Zeroizing::new(Vec::with_capacity(len));
+    for piece in pieces {
+        whole.extend_from_slice(&piece);
+    }
+    Ok(Some(whole))
+}
+
+fn too_long() -> Failure {
+    Failure::new(Exit::Damaged, format!("longer than {}: not a key export", crate::names::Size(EXPORT_MAX)))
+}

@@ -1,0 +1,98 @@
+//! The disaster recovery of the operator's guide: from two files, data and keys, to an equal server.
+
+mod support;
+
+use std::fs::{self, File};
+use std::process::Command;
+
+use anyhow::Result;
+use support::programs::{finish, path, pipeline, program, program_for, run, spawn};
+use support::server::{LATEST, Server};
+use support::{equality, fixtures};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_files_bring_the_whole_server_back() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = |name: &str| dir.path().join(name);
+    fs::write(file("pass"), "correct horse battery staple\n")?;
+    let mut keygen = Command::new("age-keygen");
+    run_in(keygen.arg("-o").arg(file("identity")));
+    let mut keygen = Command::new("age-keygen");
+    fs::write(file("recipients"), run_in(keygen.arg("-y").arg(file("identity"))))?;
+
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    let built = fixtures::v0_4(&client, source.version(), 11, 500).await?;
+
+    // chatto-dump | gzip | chatto-keys seal --passphrase-file pass > data
+    let mut seal = program("chatto-keys");
+    seal.args(["seal", "--passphrase-file"]).arg(file("pass"));
+    let stages = pipeline([program_for("chatto-dump", &source), Command::new("gzip"), seal]);
+    let data = stages.into_iter().map(|stage| stage.expect_code(0).stdout).next_back().unwrap();
+    fs::write(file("data"), &data)?;
+
+    // chatto-keys export -R recipients > keys
+    let mut export = program_for("chatto-keys", &source);
+    export.args(["export", "-R"]).arg(file("recipients")).stdout(File::create(file("keys"))?);
+    finish(spawn(&mut export)).expect_code(0);
+
+    let destination = Server::start(LATEST);
+    let mut load = program_for("chatto-load", &destination);
+    load.arg("--passphrase-file").arg(file("pass")).stdin(File::open(file("data"))?);
+    let load = run(load).expect_code(0);
+    let mut import = program_for("chatto-keys", &destination);
+    import.arg("import").arg("-i").arg(file("identity")).arg(file("keys"));
+    run(import).expect_code(0);
+
+    let ought = |stream: &str| built.is_kept(stream) || stream == "KV_ENCRYPTION_KEYS";
+    let mut differences = equality::differences(&client, &destination.client().await?, ought).await?;
+    // Keys are put anew: their values are the same, their times are not.
+    differences.retain(|text| !text.starts_with("KV_ENCRYPTION_KEYS: "));
+    assert_eq!(differences, Vec::<String>::new(), "{}", load.stderr);
+    let exported = |server: &Server| {
+        let mut export = program_for("chatto-keys", server);
+        export.args(["export"]);
+        let json = run(export).expect_code(0).stdout;
+        serde_json::from_slice::<serde_json::Value>(&json).map(|mut json| json["keys"].take())
+    };
+    let keys = exported(&source)?;
+    assert_eq!(keys.as_array().map(Vec::len), Some(10));
+    assert_eq!(keys, exported(&destination)?);
+    Ok(())
+}
+
+fn run_in(command: &mut Command) -> Vec<u8> {
+    finish(spawn(command.stdout(std::process::Stdio::piped()))).expect_code(0).stdout
+}
+
+/// What is damaged or locked is found out before the first stream is restored, or ends with its status.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_passphrase_and_a_cut_file_restore_nothing_that_is_not_proven() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let script = format!(
+        "set -e; cd {}; echo right > pass; echo wrong > wrong; chmod 600 pass wrong
+         {dump} | gzip | {keys} seal --passphrase-file pass > data; head -c $(($(wc -c < data) / 2)) data > cut",
+        dir.path().display(),
+        dump = path("chatto-dump").display(),
+        keys = path("chatto-keys").display(),
+    );
+    let source = Server::start(LATEST);
+    fixtures::v0_4(&source.client().await?, source.version(), 12, 200).await?;
+    let configured = program_for("chatto-dump", &source);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]);
+    shell.envs(configured.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    run(shell).expect_code(0);
+
+    let destination = Server::start(LATEST);
+    let load = |passphrase: &str, data: &str| {
+        let mut load = program_for("chatto-load", &destination);
+        load.arg("--passphrase-file").arg(dir.path().join(passphrase)).arg(dir.path().join(data));
+        run(load)
+    };
+    load("wrong", "data").expect_code(6);
+    assert_eq!(support::api::stream_names(&destination.client().await?).await?, Vec::<String>::new());
+    let cut = load("pass", "cut").expect_code(4);
+    assert!(cut.stderr.contains("age layer is"), "{}", cut.stderr);
+    Ok(())
+}
