@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::{Value as Json, json};
 use support::archive::{Entry, dump, entries, file, load, pack};
-use support::builder::Built;
+use support::fixtures::Built;
 use support::programs::run_with;
 use support::server::{LATEST, Server};
 use support::{api, equality, fixtures};

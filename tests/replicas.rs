@@ -7,7 +7,7 @@ use anyhow::Result;
 use async_nats::Client;
 use serde_json::json;
 use support::archive::{dump, load};
-use support::builder::Built;
+use support::fixtures::Built;
 use support::cluster::Cluster;
 use support::programs::{program_for, run_with};
 use support::server::{LATEST, Server};

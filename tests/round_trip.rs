@@ -6,7 +6,7 @@ mod support;
 use std::process::Command;
 
 use anyhow::Result;
-use support::builder::Built;
+use support::fixtures::Built;
 use support::programs::{Finished, pipeline, program_for};
 use support::server::{LATEST, RELEASES, Server};
 use support::{archive, equality, fixtures};
