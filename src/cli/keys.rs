@@ -43,10 +43,10 @@ pub struct Export {
     pub plaintext: bool,
     #[command(flatten)]
     #[allow(missing_docs)] // a text here would replace the group's own
-    pub lock: Lock,
+    pub say: Say,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub say: Say,
+    pub lock: Lock,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connect: Connect,
@@ -59,11 +59,11 @@ pub struct Import {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)] // a text here would replace the group's own
-    pub secrets: Secrets,
-    #[command(flatten)]
     #[allow(missing_docs)]
     pub say: Say,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub secrets: Secrets,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connect: Connect,
@@ -87,11 +87,11 @@ pub struct Seal {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)] // a text here would replace the group's own
-    pub lock: Lock,
-    #[command(flatten)]
     #[allow(missing_docs)]
     pub say: Say,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub lock: Lock,
 }
 
 /// `chatto-keys open`.
@@ -101,11 +101,11 @@ pub struct Open {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)] // a text here would replace the group's own
-    pub secrets: Secrets,
-    #[command(flatten)]
     #[allow(missing_docs)]
     pub say: Say,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub secrets: Secrets,
 }
 
 /// What an output is encrypted with: a passphrase or recipients, never both.
