@@ -120,10 +120,16 @@ impl ApiError {
         self.err_code == SNAPSHOT_FAILED && self.description.contains("in progress")
     }
 
+    /// The number that tells what happened: a failed restore has one of its own and gives the cause's
+    /// at the end of its text.
+    fn cause(&self) -> u32 {
+        let in_text = || self.description.rsplit_once('(')?.1.strip_suffix(')')?.parse().ok();
+        if self.err_code == RESTORE_FAILED { in_text().unwrap_or(RESTORE_FAILED) } else { self.err_code }
+    }
+
     fn hint(&self) -> Option<String> {
-        match self.err_code {
-            // A restore on a single server wraps the error with the number of its own.
-            10074 | RESTORE_FAILED if self.description.contains("replicas") => Some("this server or cluster cannot keep so many replicas: give --replicas N".into()),
+        match self.cause() {
+            10074 => Some("this server or cluster cannot keep so many replicas: give --replicas N".into()),
             10025 => Some(
                 "this server does not know a field of the stream's configuration: restore into the version that the dump came from, or a newer one"
                     .into(),
@@ -134,5 +140,22 @@ impl ApiError {
             10005 => Some("the cluster has no server that fits the stream's placement".into()),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_of_a_failed_restore_is_found_in_its_text() {
+        let cause = |err_code, description: &str| {
+            ApiError { code: 500, err_code, description: description.into() }.cause()
+        };
+        let text =
+            "restore failed: error adding stream: replicas > 1 not supported in non-clustered mode (10074)";
+        assert_eq!(cause(RESTORE_FAILED, text), 10074);
+        assert_eq!(cause(RESTORE_FAILED, "restore failed: invalid tar header"), RESTORE_FAILED);
+        assert_eq!(cause(10025, "something (7)"), 10025);
     }
 }

@@ -8,6 +8,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod api;
+pub mod archive;
 pub mod builder;
 pub mod cluster;
 pub mod equality;

@@ -61,6 +61,16 @@ pub(super) enum RestoringError {
     Restore(#[from] RestoreError),
 }
 
+impl RestoringError {
+    /// What to do about it, where a person can.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            RestoringError::Restore(RestoreError::Request(error)) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
 impl Restoring {
     /// Begins to take in a snapshot; `server` is none in a dry run.
     pub fn new(stream: StreamName, request: Request, server: Option<Server>) -> Self {

@@ -67,6 +67,8 @@ pub(super) struct Loading {
     /// Streams that did not make it, with the worst exit code they call for.
     failed: BTreeMap<StreamName, Exit>,
     skipped: BTreeSet<StreamName>,
+    /// What was said already.
+    hints: BTreeSet<String>,
     replica_changes: BTreeMap<(u32, u32), u64>,
     has_keys: bool,
 }
@@ -109,6 +111,7 @@ impl Loading {
             current: None,
             done: BTreeMap::new(),
             failed: BTreeMap::new(),
+            hints: BTreeSet::new(),
             skipped: BTreeSet::new(),
             replica_changes: BTreeMap::new(),
             has_keys: false,
@@ -356,12 +359,16 @@ impl Loading {
             return Ok(());
         }
         let Some(current) = &mut self.current else { return Ok(()) };
-        let outcome = match current.restoring.commit().await {
+        let compared = match current.restoring.commit().await {
             Ok(None) => Ok(()),
             Ok(Some(reply)) => self.compare(&reply, &proven).await,
-            Err(error) => Err(error.to_string()),
+            Err(error) => {
+                self.current_failed(error).await;
+                self.current = None;
+                return Ok(());
+            }
         };
-        match outcome {
+        match compared {
             Ok(()) => self.stands(proven),
             Err(text) => self.current_failed_as(Exit::Partial, &text).await,
         }
@@ -491,7 +498,14 @@ impl Loading {
             RestoringError::NotProven(_) => Exit::Damaged,
             RestoringError::Restore(_) => Exit::Partial,
         };
+        let hint = error.hint();
         self.current_failed_as(exit, &text_of(&anyhow::Error::new(error))).await;
+        // What ails one stream may ail all of them.
+        if let Some(hint) = hint
+            && self.hints.insert(hint.clone())
+        {
+            self.messages.hint(&hint);
+        }
     }
 
     async fn current_failed_as(&mut self, exit: Exit, text: &str) {
