@@ -8,9 +8,11 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod api;
+pub mod archives;
 pub mod builder;
 pub mod cluster;
 pub mod equality;
+pub mod faults;
 pub mod fixtures;
 pub mod programs;
 pub mod publish;
