@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use support::archives::Archive;
 use support::faults::{self, Fed, News, UNDER_WAY};
 use support::programs::{Finished, program_for, run, run_with};
+use support::proxy::{Fate, Proxy};
 use support::server::{LATEST, Server};
 use support::{api, equality};
 use tempfile::TempDir;
@@ -170,12 +171,15 @@ async fn sigterm_and_sigint_leave_the_old_one() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_while_the_old_one_comes_back_leaves_the_old_one() -> Result<()> {
     for release in FORMATS {
-        let scene = Scene::set(release).await?;
-        let mut back = News::of(&scene.client, "RESTORE_CREATE.LARGE").await?;
-        let load = scene.load_half(&[]).await?;
-        back.happened().await?;
-        faults::signal(&load.0, Signal::TERM);
-        back.happened().await?;
+        let mut scene = Scene::set(release).await?;
+        let at = scene.in_the_middle();
+        scene.archive[at] ^= 1;
+        let mut restoring = News::of(&scene.client, "RESTORE_CREATE.LARGE").await?;
+        let mut load = scene.load_half(&[]).await?;
+        restoring.happened().await?;
+        // The wrong byte, and the rest of its frame.
+        load.feed(&scene.archive[at..at + (3 << 19)]);
+        restoring.happened().await?;
         faults::signal(&load.0, Signal::TERM);
         let load = load.finish(&[]);
         assert_eq!(load.signal, Some(Signal::TERM.as_raw()), "{}", load.stderr);
@@ -187,16 +191,25 @@ async fn sigterm_while_the_old_one_comes_back_leaves_the_old_one() -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_while_the_old_one_is_kept_leaves_no_half_archive() -> Result<()> {
     let scene = Scene::set(LATEST).await?;
-    let mut taken = News::of(&scene.client, "SNAPSHOT_CREATE.LARGE").await?;
-    let mut load = Fed::spawn(scene.load(&[]));
-    load.feed(&scene.archive[..scene.in_the_middle()]);
-    taken.happened().await?;
+    let mut proxy = Proxy::start(&scene.destination, |message| match message.before > 4 << 20 {
+        true => Fate::Stall,
+        false => Fate::Pass,
+    })
+    .await?;
+    let mut load = scene.load(&[]);
+    load.env("CHATTO_NATS_CLIENT_URL", proxy.url());
+    let mut load = Fed::spawn(load);
+    // Enough to make it a large stream, and no more than the load takes in before it looks back.
+    load.feed(&scene.archive[..scene.in_the_middle() - (3 << 19)]);
+    proxy.struck().await?;
+    let kept = kept_in(scene.rescue.path());
+    assert_eq!(kept.len(), 2, "{kept:?}");
     faults::signal(&load.0, Signal::TERM);
     let load = load.finish(&[]);
     assert_eq!(load.signal, Some(Signal::TERM.as_raw()), "{}", load.stderr);
     scene.assert_stream("LARGE", &scene.old).await?;
     let kept = kept_in(scene.rescue.path());
-    assert!(kept.iter().all(|name| name.contains("KV_SMALL")), "{kept:?}\n{}", load.stderr);
+    assert!(kept.len() == 1 && kept[0].contains("KV_SMALL"), "{kept:?}\n{}", load.stderr);
     Ok(())
 }
 
@@ -232,8 +245,7 @@ async fn no_rescue_replaces_without_a_copy_and_says_what_it_lost() -> Result<()>
     run_with(load, &scene.archive).expect_code(0);
     scene.assert_stream("LARGE", &scene.source).await?;
 
-    let load =
-        run_with(scene.load(&["--no-rescue"]), &scene.archive[..scene.in_the_middle()]).expect_code(4);
+    let load = run_with(scene.load(&["--no-rescue"]), &scene.archive[..scene.in_the_middle()]).expect_code(4);
     assert!(load.stderr.contains("stream LARGE: the old one is gone (--no-rescue)"), "{}", load.stderr);
     assert_eq!(api::stream_names(&scene.client).await?, ["KV_SMALL"]);
     Ok(())

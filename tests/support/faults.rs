@@ -21,7 +21,13 @@ pub const UNDER_WAY: usize = 11 << 20;
 
 /// A stream `name` of `mib` MiB that do not compress, with a few gaps and a consumer in use. Two seeds
 /// make two streams that have only their names and subjects in common.
-pub async fn large_stream(client: &Client, version: Version, name: &str, mib: usize, seed: u64) -> Result<()> {
+pub async fn large_stream(
+    client: &Client,
+    version: Version,
+    name: &str,
+    mib: usize,
+    seed: u64,
+) -> Result<()> {
     const MESSAGE: usize = 64 << 10;
     let mut b = Builder::new(client, version, seed).await?;
     b.stream(name, json!([format!("{name}.>")]), json!({ "description": format!("seed {seed}") })).await?;

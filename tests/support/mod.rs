@@ -15,6 +15,7 @@ pub mod equality;
 pub mod faults;
 pub mod fixtures;
 pub mod programs;
+pub mod proxy;
 pub mod publish;
 pub mod random;
 pub mod server;
