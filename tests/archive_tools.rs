@@ -184,6 +184,7 @@ async fn the_rules_of_chatto_restore_can_be_broken() -> Result<()> {
 
 /// `entries` without what two dumps of an unchanged server may differ in: times, and what follows from
 /// a snapshot's bytes, which the server writes anew each time.
+#[allow(clippy::type_complexity)] // a name for it would say no more
 fn without_times(entries: &[Entry]) -> Result<Vec<(String, u8, u32, (u64, u64), Json)>> {
     let mut same = Vec::new();
     for Entry { path, kind, mode, owner, data, .. } in entries {

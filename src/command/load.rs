@@ -10,10 +10,12 @@ mod input;
 mod judge;
 mod rescue;
 mod restoring;
+mod steps;
 mod streams;
 mod target;
 
 use std::path::Path;
+use std::pin::pin;
 
 use anyhow::Context;
 use secrecy::SecretString;
@@ -64,10 +66,22 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         };
         let mut loading = Loading::new(server, existing, wishes, messages);
         let events = input::events(archive, secrets);
-        let signal = tokio::select! {
-            exit = loading.run(events) => return exit.map(Ok),
-            _ = interrupt.recv() => SignalKind::interrupt(),
-            _ = terminate.recv() => SignalKind::terminate(),
+        let steps = loading.steps();
+        let signal = {
+            let mut run = pin!(loading.run(events));
+            let signal = tokio::select! {
+                exit = &mut run => return exit.map(Ok),
+                _ = interrupt.recv() => SignalKind::interrupt(),
+                _ = terminate.recv() => SignalKind::terminate(),
+            };
+            // A second signal is for whoever cannot wait.
+            tokio::select! {
+                _ = &mut run => {}
+                () = steps.done() => {}
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            signal
         };
         loading.interrupted().await;
         Ok(Err(signal))

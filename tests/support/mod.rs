@@ -9,11 +9,14 @@
 
 pub mod api;
 pub mod archive;
+pub mod archives;
 pub mod builder;
 pub mod cluster;
 pub mod equality;
+pub mod faults;
 pub mod fixtures;
 pub mod programs;
+pub mod proxy;
 pub mod publish;
 pub mod random;
 pub mod server;

@@ -162,14 +162,7 @@ impl Restoring {
         self.begin().await?;
         self.send_until(self.came).await?;
         let Some(restore) = &mut self.restore else { return Ok(None) };
-        let committed = restore.commit().await;
-        if let Err(RestoreError::Request(error)) = &committed
-            && error.is_taken()
-        {
-            // Somebody made a stream of this name meanwhile: what is there is theirs.
-            self.begun = false;
-        }
-        Ok(Some(committed?))
+        Ok(Some(restore.commit().await?))
     }
 
     /// Tells the server to forget what it was sent.
