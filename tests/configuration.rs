@@ -4,7 +4,6 @@
 mod support;
 
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use chatto_pipes::jetstream::private_server::{Access, Options};
@@ -203,12 +202,11 @@ async fn an_address_without_a_scheme() -> Result<()> {
     Ok(())
 }
 
-/// What the user types last is what counts: a wrong option is not mended by a right file.
 #[test]
 fn help_needs_no_server() {
     for name in ["chatto-dump", "chatto-load"] {
         for (flag, words) in [("--help", "Examples:"), ("--version", name)] {
-            let mut command: Command = program(name);
+            let mut command = program(name);
             command.arg(flag);
             let finished = run(command).expect_code(0);
             assert!(String::from_utf8_lossy(&finished.stdout).contains(words));

@@ -99,7 +99,9 @@ async fn a_gigabyte(release: &str) -> Result<()> {
         let said = finished.expect_code(0).stderr;
         let mut lines = said.lines().rev();
         let numbers = lines.next().context("no measurement")?.split(' ').map(str::parse);
-        let [memory, written] = numbers.collect::<Result<Vec<u64>, _>>()?[..] else { panic!("{said}") };
+        let [memory, written] = numbers.collect::<Result<Vec<u64>, _>>()?[..] else {
+            anyhow::bail!("{said}")
+        };
         assert_eq!(lines.next(), None, "{said}");
         assert!(memory < MEMORY, "{name} took {} MiB of memory", memory >> 10);
         assert_eq!(written, 0, "{name} wrote to a file system");

@@ -1,6 +1,8 @@
 //! `chatto-load --conflict overwrite`: whatever happens, every stream is the old one or the new one,
 //! never neither.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs;

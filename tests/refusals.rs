@@ -233,11 +233,11 @@ async fn a_truncated_archive() -> Result<()> {
         (manifest.next_multiple_of(512), 6),
         (sums - 1, 6),
         (sums.next_multiple_of(512), 6),
+        (last_block, 6),
     ] {
         let destination = Server::start(LATEST);
         let finished = load(&destination, &[], &backup[..length]);
-        let place = if length < 512 { "not an archive" } else { "cut short" };
-        refused(&finished, 4, &[if length == 100 { "" } else { place }]);
+        refused(&finished, 4, &[if length < 512 { "it has only 100 bytes" } else { "cut short" }]);
         let client = destination.client().await?;
         let names = api::stream_names(&client).await?;
         // A stream may wait for its end to be seen; it must not be half there.
@@ -249,14 +249,10 @@ async fn a_truncated_archive() -> Result<()> {
         for name in &names {
             assert!(finished.stderr.contains(name.as_str()), "{name} stands, unsaid:\n{}", finished.stderr);
         }
-        if names.is_empty() && length >= 512 {
+        if names.is_empty() {
             assert!(finished.stderr.contains("nothing was restored"), "{}", finished.stderr);
         }
     }
-    // The very last block is zeros that say nothing more; everything was read by then.
-    let destination = Server::start(LATEST);
-    let finished = load(&destination, &[], &backup[..last_block]);
-    assert!(matches!(finished.code, Some(0 | 4)), "{}", finished.stderr);
     Ok(())
 }
 

@@ -22,19 +22,29 @@ async fn replicas(client: &Client) -> Result<Vec<u64>> {
     Ok(replicas)
 }
 
-async fn source() -> Result<(Server, Built)> {
-    let server = Server::start(LATEST);
-    let client = server.client().await?;
-    let built = fixtures::v0_4(&client, server.version(), 12, 100).await?;
-    // A consumer that waits for a sequence far ahead: a cluster of 2.15.1 that restores its stream sets
-    // it back to the stream's end.
-    api::call(&client, "CONSUMER.DELETE.EVT.late", json!(null)).await?;
+async fn source(release: &str) -> Result<(Server, Built)> {
+    let server = Server::start(release);
+    let built = fixtures::v0_4(&server.client().await?, server.version(), 12, 100).await?;
     Ok((server, built))
 }
 
+/// Asserts that nothing differs but for what a server of 2.15.1 does to consumers in a cluster, which no
+/// client can mend: its snapshot of a replicated stream has no messages that await their
+/// acknowledgement (they will be delivered again), and one that it restores sets a consumer that waits
+/// for a sequence far ahead back to the stream's end.
 async fn equal(source: &Server, destination: &Server, built: &Built) -> Result<()> {
-    let (source, destination) = (source.client().await?, destination.client().await?);
-    let found = equality::differences(&source, &destination, |name| built.is_kept(name)).await?;
+    let (a, b) = (source.client().await?, destination.client().await?);
+    let mut found = equality::differences(&a, &b, |name| built.is_kept(name)).await?;
+    if source.version().to_string() == LATEST {
+        let of_servers = ["delivered.", "num_ack_pending:", "num_pending:", "num_redelivered:"];
+        found.retain(|text| {
+            let field = text.split_once(": consumer ").and_then(|(_, rest)| rest.split_once('.'));
+            !field.is_some_and(|(consumer, field)| {
+                of_servers.iter().any(|of_server| field.starts_with(of_server))
+                    || (consumer == "late" && field.starts_with("ack_floor."))
+            })
+        });
+    }
     assert_eq!(found, Vec::<String>::new());
     Ok(())
 }
@@ -48,10 +58,19 @@ async fn clear(client: &Client) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_a_single_server_to_a_cluster_and_back() -> Result<()> {
-    let (source, built) = source().await?;
-    let cluster = Cluster::start(LATEST).await?;
-    let [one, two, three] = &cluster.nodes[..] else { panic!("three nodes") };
+async fn from_a_single_server_to_a_cluster_and_back_on_2_14() -> Result<()> {
+    to_a_cluster_and_back("2.14.5").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_single_server_to_a_cluster_and_back_on_2_15() -> Result<()> {
+    to_a_cluster_and_back(LATEST).await
+}
+
+async fn to_a_cluster_and_back(release: &str) -> Result<()> {
+    let (source, built) = source(release).await?;
+    let cluster = Cluster::start(release).await?;
+    let [one, two, three] = &cluster.nodes[..] else { anyhow::bail!("three nodes") };
     let client = one.client().await?;
     let backup = dump(&source, &[]);
 
@@ -63,7 +82,7 @@ async fn from_a_single_server_to_a_cluster_and_back() -> Result<()> {
 
     // A cluster's archive, onto a single server: 1, as there can be no more.
     let from_cluster = dump(three, &[]);
-    let single = Server::start(LATEST);
+    let single = Server::start(release);
     let said = load(&single, &[], &from_cluster).expect_code(0).stderr;
     assert_eq!(said, "chatto-load: 5 streams: replicas 3 in the archive, 1 here\n");
     assert_eq!(replicas(&single.client().await?).await?, [1]);
@@ -95,7 +114,7 @@ async fn from_a_single_server_to_a_cluster_and_back() -> Result<()> {
 /// A single server cannot hold three replicas: the hint says what to do, and nothing is left behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_for_a_single_server() -> Result<()> {
-    let backup = dump(&source().await?.0, &[]);
+    let backup = dump(&source(LATEST).await?.0, &[]);
     let single = Server::start(LATEST);
     let finished = load(&single, &["--replicas", "3"], &backup).expect_code(1);
     for words in ["stream EVT: ", "replicas", "hint: ", "--replicas"] {

@@ -126,12 +126,12 @@ fn state(state: &Json, other: &Json) -> Json {
         if let Some(fields) = out.as_object_mut() {
             fields.retain(|field, _| !["first_seq", "deleted", "num_deleted"].contains(&field.as_str()));
         }
-        return out;
-    }
-    let emptied = state["messages"] == 0 && (state["last_ts"] == NEVER || other["last_ts"] == NEVER);
-    let last_is_gone = state["deleted"].as_array().is_some_and(|gone| gone.contains(&state["last_seq"]));
-    if emptied || last_is_gone {
-        out["last_ts"] = Json::Null;
+    } else {
+        let forgotten = state["messages"] == 0 && (state["last_ts"] == NEVER || other["last_ts"] == NEVER);
+        let deleted = state["deleted"].as_array().is_some_and(|all| all.contains(&state["last_seq"]));
+        if forgotten || deleted {
+            out["last_ts"] = Json::Null;
+        }
     }
     out
 }
