@@ -56,13 +56,13 @@ async fn source() -> Result<(Server, Vec<u8>)> {
 
 /// Both programs with these arguments and nothing else to find a server by. The loader gets a sound
 /// archive.
-fn both(arguments: &[&str], backup: &[u8]) -> [Finished; 2] {
-    let directory = tempfile::tempdir().unwrap();
-    ["chatto-dump", "chatto-load"].map(|name| {
+fn both(arguments: &[&str], backup: &[u8]) -> Result<[Finished; 2]> {
+    let directory = tempfile::tempdir()?;
+    Ok(["chatto-dump", "chatto-load"].map(|name| {
         let mut command = program(name);
         command.current_dir(directory.path()).args(arguments);
         run_with(command, backup)
-    })
+    }))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,14 +71,14 @@ async fn a_server_that_is_not_there() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("nats://{}", listener.local_addr()?);
     drop(listener);
-    for finished in both(&["-s", &url], &backup) {
+    for finished in both(&["-s", &url], &backup)? {
         refused(&finished, 7, &[&format!("cannot reach {url}"), "refused", "hint: is the server running"]);
         assert_eq!(finished.stdout, b"");
     }
-    for finished in both(&["-s", "nats://no.such.host.invalid:4222"], &backup) {
+    for finished in both(&["-s", "nats://no.such.host.invalid:4222"], &backup)? {
         refused(&finished, 7, &["cannot reach nats://no.such.host.invalid:4222", "hint: "]);
     }
-    for finished in both(&[], &backup) {
+    for finished in both(&[], &backup)? {
         refused(
             &finished,
             2,
@@ -94,7 +94,7 @@ async fn a_server_of_another_kind() -> Result<()> {
     let backup = source().await?.1;
     let mute = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("nats://{}", mute.local_addr()?);
-    for finished in both(&["-s", &url, "--timeout", "0.5"], &backup) {
+    for finished in both(&["-s", &url, "--timeout", "0.5"], &backup)? {
         refused(&finished, 7, &[&format!("cannot reach {url}"), "hint: "]);
     }
     Ok(())
@@ -117,7 +117,7 @@ async fn a_wrong_token_and_a_wrong_password() -> Result<()> {
         &["-v", "-s", &in_url],
         &["-v", "-s", &url],
     ] {
-        for finished in both(arguments, &backup) {
+        for finished in both(arguments, &backup)? {
             refused(&finished, 7, &[&format!("{url} refuses us"), "hint: check the token"]);
             assert!(!finished.stderr.contains(SECRET), "{}", finished.stderr);
         }
@@ -149,7 +149,7 @@ async fn an_account_without_jetstream() -> Result<()> {
     let options = Options { access: Access::Open, extra: extra.into(), ..Options::default() };
     let server = Server::start_with(LATEST, options);
     let url = server.url().replace("nats://", "nats://without:pw@");
-    for finished in both(&["-s", &url], &backup) {
+    for finished in both(&["-s", &url], &backup)? {
         refused(&finished, 7, &["has no JetStream", "hint: ", "JetStream"]);
     }
     Ok(())
@@ -162,14 +162,12 @@ async fn a_server_without_jetstream() -> Result<()> {
         let mut command = Command::new(binary(release));
         let mut server = spawn(command.args(["-a", "127.0.0.1", "-p", "-1"]).stdin(Stdio::null()));
         // Held to the end: a server whose log nobody reads dies of it.
-        let mut log = BufReader::new(server.stderr.take().context("a log")?).lines().map_while(Result::ok);
-        let address = log
-            .find_map(|line| line.split("client connections on ").nth(1).map(str::to_owned))
-            .context("it does not listen")?;
-        let finished = both(&["-s", &format!("nats://{address}")], &backup);
-        server.kill()?;
-        server.wait()?;
-        for finished in finished {
+        let mut log = BufReader::new(server.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let address = log.find_map(|line| line.split("client connections on ").nth(1).map(str::to_owned));
+        let finished = address.map(|address| both(&["-s", &format!("nats://{address}")], &backup));
+        let _ = server.kill();
+        let _ = server.wait();
+        for finished in finished.context("it does not listen")?? {
             refused(&finished, 7, &["has no JetStream", "hint: start nats-server with JetStream (-js)"]);
         }
     }

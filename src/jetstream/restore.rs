@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::api::{StreamReply, checked, parsed};
 use super::connect::LossWatch;
@@ -36,6 +36,9 @@ const WINDOW: u64 = 16;
 
 /// How often a server must hear from us; it gives up after 5 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// How long the servers of a cluster may take to hear of where one of them listens for chunks.
+const HEARD_OF: Duration = Duration::from_secs(2);
 
 /// How long a server may take to make a stream of what it was sent.
 const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
@@ -116,6 +119,10 @@ impl Restore {
     pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), RestoreError> {
         while !bytes.is_empty() {
             let chunk = bytes.split_to(bytes.len().min(self.chunk));
+            if self.sent == 0 {
+                self.first(chunk).await?;
+                continue;
+            }
             while self.sent - self.acked >= WINDOW {
                 self.wait_for_ack().await?;
             }
@@ -150,6 +157,23 @@ impl Restore {
         // Whatever comes of it, the caller looks at what the server holds.
         if self.publish(Bytes::from_static(RESERVED_FRAME)).await.is_ok() {
             while self.sent > self.acked && self.wait_for_ack().await.is_ok() {}
+        }
+    }
+
+    /// Sends the first chunk, alone: in a cluster, the server's answer may come before the word of where
+    /// it listens has reached the server that we talk to. Nobody has received the chunk then, and it can
+    /// be sent again.
+    async fn first(&mut self, chunk: Bytes) -> Result<(), RestoreError> {
+        let deadline = Instant::now() + HEARD_OF;
+        loop {
+            self.publish(chunk.clone()).await?;
+            match self.wait_for_ack().await {
+                Err(RestoreError::Dropped) if Instant::now() < deadline => {
+                    self.sent = 0;
+                    sleep(HEARD_OF / 100).await;
+                }
+                arrived => return arrived,
+            }
         }
     }
 
