@@ -205,7 +205,7 @@ async fn an_address_without_a_scheme() -> Result<()> {
 #[test]
 fn help_needs_no_server() {
     for name in ["chatto-dump", "chatto-load"] {
-        for (flag, words) in [("--help", "Examples:"), ("--version", name)] {
+        for (flag, words) in [("--help", "Exit status:"), ("--version", name)] {
             let mut command = program(name);
             command.arg(flag);
             let finished = run(command).expect_code(0);
