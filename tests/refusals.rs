@@ -1,6 +1,8 @@
 //! What cannot be done is refused: with its exit code, in words that a person understands, with a hint
 //! where there is one, and without touching the destination.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::fs;
@@ -156,6 +158,7 @@ async fn an_account_without_jetstream() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::zombie_processes)] // a test that fails before its end may leave one
 async fn a_server_without_jetstream() -> Result<()> {
     let backup = source().await?.1;
     for release in ["2.11.11", LATEST] {
