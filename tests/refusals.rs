@@ -1,8 +1,6 @@
 //! What cannot be done is refused: with its exit code, in words that a person understands, with a hint
 //! where there is one, and without touching the destination.
 
-#![allow(clippy::unwrap_used)]
-
 mod support;
 
 use std::fs;
