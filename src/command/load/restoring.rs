@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::super::proof::{NotProven, Proof};
-use crate::jetstream::{Hold, Restore, RestoreError, Server, StreamReply};
+use crate::jetstream::{self, Hold, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
 use crate::snapshot::{Frames, PADDING, Promise};
 
@@ -101,8 +101,14 @@ impl Restoring {
     pub async fn begin(&mut self) -> Result<(), RestoringError> {
         if let (Some(server), None) = (&self.server, &self.restore) {
             let Request { config, state, .. } = &self.request;
-            self.restore = Some(Restore::begin(server, &self.stream, config, state).await?);
-            self.begun = true;
+            let restore = Restore::begin(server, &self.stream, config, state).await;
+            // An answer that leads nowhere may come from a server that has made the stream all the same.
+            self.begun = match &restore {
+                Ok(_) => true,
+                Err(RestoreError::Request(error)) => matches!(error, jetstream::Error::Answer { .. }),
+                Err(_) => false,
+            };
+            self.restore = Some(restore?);
         }
         Ok(())
     }
