@@ -16,7 +16,7 @@ use super::rescue::Rescue;
 use super::restoring::{Restoring, RestoringError};
 use super::steps::Steps;
 use super::target::{self, Traits};
-use crate::archive::{Ended, Index, Kind, Layout, Manifest};
+use crate::archive::{Ended, Index, Kind, Layout, Manifest, ManifestStream};
 use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
 use crate::jetstream::{KEEP_ALIVE, Listed, RestoreError, Server, StreamReply, Version};
@@ -36,6 +36,8 @@ const DESCRIBED_LATER_MAX: usize = 32 << 20;
 
 /// How long a restored stream may take to show what was restored; a cluster's answer can be early.
 const SETTLE: Duration = Duration::from_secs(5);
+
+const NOT_HELD: &str = "the archive lists it and does not hold it";
 
 /// What a load is asked to do.
 pub(super) struct Wishes {
@@ -59,6 +61,8 @@ pub(super) struct Loading {
     emptied: Option<StreamName>,
     /// Streams that the archive says it holds, and whether they have been seen.
     listed: Option<BTreeMap<StreamName, bool>>,
+    /// Whether that is known from an index, which lists everything that comes.
+    indexed: bool,
     manifest: Option<Manifest>,
     /// Descriptions that came and whose snapshots have not.
     described: BTreeMap<StreamName, Vec<u8>>,
@@ -108,6 +112,7 @@ impl Loading {
             existing,
             emptied: None,
             listed: None,
+            indexed: false,
             manifest: None,
             described: BTreeMap::new(),
             early: Early::default(),
@@ -217,6 +222,7 @@ impl Loading {
     fn index(&mut self, index: &Index) -> anyhow::Result<()> {
         let coming = index.streams.iter().filter(|s| s.kind != Kind::Skipped).map(|s| s.name.clone());
         self.expect(coming.collect())?;
+        self.indexed = true;
         if let Some(version) = index.server.as_ref().and_then(|s| s.version.parse::<Version>().ok()) {
             let format = if version >= READS_NATSARC1 { Format::NatsArc1 } else { Format::Tar };
             self.can_take(format)?;
@@ -281,13 +287,19 @@ impl Loading {
     }
 
     async fn begin(&mut self, stream: StreamName, attempt: Option<u32>, json: &[u8]) -> anyhow::Result<()> {
-        if let Some(seen) = self.listed.as_mut().and_then(|listed| listed.get_mut(&stream)) {
+        let seen = self.listed.as_mut().and_then(|listed| listed.get_mut(&stream));
+        let announced = seen.is_some() || !self.indexed;
+        if let Some(seen) = seen {
             *seen = true;
         }
         if self.emptied.as_ref().is_some_and(|emptied| *emptied != stream) {
             self.put_back().await;
         }
         if !self.wishes.select.selects(&stream) {
+            return Ok(());
+        }
+        if !announced {
+            self.fail(&stream, Exit::Damaged, "the archive holds it and its index does not list it");
             return Ok(());
         }
         let exists = self.existing.contains_key(&stream);
@@ -584,7 +596,7 @@ impl Loading {
             self.fail(&stream, Exit::Damaged, "the archive holds its snapshot and not its backup.json");
         }
         for stream in self.unseen() {
-            self.fail(&stream, Exit::Damaged, "the archive lists it and does not hold it");
+            self.fail(&stream, Exit::Damaged, NOT_HELD);
         }
         for ((before, after), streams) in &self.replica_changes {
             self.messages.notice(&format!(
@@ -618,8 +630,13 @@ impl Loading {
     /// Compares the manifest with what was read: one that lies is a damaged archive.
     fn manifest_agrees(&mut self) {
         let Some(manifest) = self.manifest.take() else { return };
+        let mut unlisted: BTreeSet<StreamName> = self.done.keys().cloned().collect();
         for entry in &manifest.streams {
-            let Some(proven) = self.done.get(&entry.name) else { continue };
+            unlisted.remove(&entry.name);
+            let Some(proven) = self.done.get(&entry.name) else {
+                self.must_have_come(entry);
+                continue;
+            };
             // The numbers of `chatto backup` are the server's promise; ours were counted.
             let counted = entry.sha256.is_some();
             let differs = entry.error.is_some()
@@ -634,6 +651,18 @@ impl Loading {
                     "the manifest does not agree with its snapshot",
                 );
             }
+        }
+        for stream in unlisted {
+            self.fail(&stream, Exit::Damaged, "the archive holds it and its manifest does not list it");
+        }
+    }
+
+    /// A stream that the manifest lists and that is not restored: there is a reason, or it did not come.
+    fn must_have_come(&mut self, entry: &ManifestStream) {
+        let name = &entry.name;
+        let comes = entry.kind != Kind::Skipped && entry.error.is_none() && self.wishes.select.selects(name);
+        if comes && !self.failed.contains_key(name) && !self.skipped.contains(name) {
+            self.fail(name, Exit::Damaged, NOT_HELD);
         }
     }
 
