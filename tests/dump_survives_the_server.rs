@@ -226,7 +226,7 @@ async fn a_cluster_that_loses_the_streams_leader() -> Result<()> {
             b.publisher.send("large", &[], bytes).await?;
         }
         b.publisher.settle().await?;
-        b.consumer("LARGE", "reader", json!({ "num_replicas": 3 })).await?;
+        b.consumer("LARGE", "reader", json!({})).await?;
         // Until the consumer's leader is known everywhere, nobody answers.
         while let Err(error) = b.consume("LARGE", "reader", 20, |n| (n % 3 != 1).then_some("+ACK")).await {
             ensure!(error.to_string().contains("503) instead of message 0"), error);
