@@ -255,7 +255,13 @@ async fn a_cluster_that_loses_the_streams_leader() -> Result<()> {
         // Back into a single server; there its replicas differ, and nothing else.
         let destination = Server::start(release);
         run_with(program_for("chatto-load", &destination), &dump.stdout).expect_code(0);
-        let differences = equality::differences(&elsewhere, &destination.client().await?, |_| true).await?;
+        let mut differences =
+            equality::differences(&elsewhere, &destination.client().await?, |_| true).await?;
+        if release == LATEST {
+            // In a cluster, 2.15.1 sends its consumers as of their acknowledgement floor: what was delivered
+            // after it is delivered again.
+            differences.retain(|text| !text.starts_with("LARGE: consumer reader."));
+        }
         assert_eq!(differences, [""; 0], "{release}");
     }
     Ok(())

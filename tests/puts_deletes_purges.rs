@@ -7,7 +7,7 @@ use anyhow::Result;
 use async_nats::Client;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use support::builder::Builder;
 use support::programs::{pipeline, program_for};
 use support::server::{LATEST, Server};
@@ -74,6 +74,11 @@ async fn act(b: &mut Builder<'_>, step: &Step) -> Result<()> {
 }
 
 /// One round trip; what differs, in words.
+///
+/// Two faults of servers are not held against it, both seen from 2.11 to 2.14. A purge that ends at a
+/// deleted message can leave a first sequence that is itself deleted; a restore puts that right. And a
+/// snapshot can bring a purged message back in the stream that it is taken of; then what counts is
+/// how the stream was before.
 async fn differences(
     source: (&Server, &Client),
     destination: (&Server, &Client),
@@ -90,6 +95,7 @@ async fn differences(
         act(&mut b, step).await?;
     }
     b.finish().await?;
+    let before = state(source.1).await?;
     let mut found = Vec::new();
     let (dump, load) = (program_for("chatto-dump", source.0), program_for("chatto-load", destination.0));
     for finished in pipeline([dump, load]) {
@@ -97,8 +103,28 @@ async fn differences(
             found.push(format!("{:?}: {}", finished.code, finished.stderr));
         }
     }
-    found.extend(equality::differences(source.1, destination.1, |_| true).await?);
+    let first = before["first_seq"].as_u64();
+    let mut deleted = before["deleted"].as_array().into_iter().flatten();
+    let sound = before["messages"] == 0 || deleted.all(|deleted| deleted.as_u64() > first);
+    if sound && state(source.1).await? == before {
+        found.extend(equality::differences(source.1, destination.1, |_| true).await?);
+        // NATSARC1 holds no time of a last message that was deleted.
+        let last_is_gone =
+            before["deleted"].as_array().is_some_and(|deleted| deleted.last() == Some(&before["last_seq"]));
+        found.retain(|text| !(last_is_gone && text.starts_with("S: state.last_ts:")));
+    } else {
+        let after = state(destination.1).await?;
+        for field in ["messages", "bytes", "last_seq", "last_ts", "num_subjects"] {
+            if before[field] != after[field] {
+                found.push(format!("{field}: {} became {}", before[field], after[field]));
+            }
+        }
+    }
     Ok(found)
+}
+
+async fn state(client: &Client) -> Result<Json> {
+    Ok(api::answer(client, "STREAM.INFO.S", json!({ "deleted_details": true })).await?["state"].take())
 }
 
 #[test]
