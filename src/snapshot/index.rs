@@ -163,8 +163,9 @@ impl<R: Read> Fields<'_, R> {
             }
         }
 
-        // Blocks ascend; should they overlap, nothing is counted twice.
-        let mut next = 1;
+        // Before the first sequence nothing is live, even where a block's own range begins there: a purge
+        // may leave that so. Blocks ascend; should they overlap, nothing is counted twice.
+        let mut next = index.first.max(1);
         for _ in 0..self.unsigned()? {
             let (_number, _bytes) = (self.unsigned()?, self.unsigned()?);
             let (first, _) = (self.unsigned()?, self.unsigned()?);

@@ -231,6 +231,16 @@ fn blocks_that_overlap_in_an_index_are_not_counted_twice() {
     assert!(held.agrees_with(&promise).is_err());
 }
 
+/// As 2.12.8 leaves it: message 2 deleted, the rest purged up to it, messages 3 and 4 stored.
+#[test]
+fn a_block_that_begins_before_the_stream_does_adds_no_messages() {
+    let index = index([2, 3, 4], &[(2, 4, &[])]);
+    let snapshot = tarball(&[("msgs/1.blk", messages(1, 1..=4)), ("msgs/index.db", index)]);
+    let promise = Promise { messages: 2, first_seq: 3, last_seq: 4, ..Promise::default() };
+    let held = inspect(&s(), &promise, s2(&snapshot, 100).as_slice()).unwrap();
+    assert_eq!((held.messages, held.first_seq, held.last_seq, held.deleted), (2, 3, 4, 0));
+}
+
 #[test]
 fn what_the_index_lists_and_the_blocks_lack_is_damage() {
     let index = index([5, 1, 5], &[(1, 5, &[])]);

@@ -10,8 +10,10 @@ use crate::names::StreamName;
 /// The announcements so far.
 #[derive(Default)]
 pub(super) struct Announced {
-    /// The selected streams that the index, or else the manifest, lists.
-    listed: Option<BTreeSet<StreamName>>,
+    /// The selected streams that the index and the manifest list.
+    listed: BTreeSet<StreamName>,
+    /// Whether an index has come, which lists all that follows.
+    indexed: bool,
     /// The streams that came, perhaps before anything had listed them.
     came: BTreeSet<StreamName>,
     manifest: Option<Manifest>,
@@ -21,25 +23,28 @@ impl Announced {
     /// Takes the index; gives the streams that are coming.
     pub fn index(&mut self, index: &Index, select: &Select) -> BTreeSet<StreamName> {
         let listed = index.streams.iter().filter(|stream| stream.kind != Kind::Skipped);
+        self.indexed = true;
         self.list(listed.map(|stream| &stream.name), select)
     }
 
-    /// Takes the manifest; gives the streams that are coming, where nothing had listed them before, and
-    /// the selected ones that it records as failed, with the reason.
+    /// Takes the manifest; gives the streams that it says to be held, and the selected ones that it
+    /// records as failed, with the reason.
     pub fn manifest(
         &mut self,
         manifest: Manifest,
         select: &Select,
     ) -> (BTreeSet<StreamName>, Vec<(StreamName, String)>) {
         let held = manifest.streams.iter().filter(|s| s.kind != Kind::Skipped && s.error.is_none());
-        let coming = match self.listed {
-            Some(_) => BTreeSet::new(),
-            None => self.list(held.map(|stream| &stream.name), select),
-        };
+        let coming = self.list(held.map(|stream| &stream.name), select);
         let chosen = manifest.streams.iter().filter(|s| s.kind != Kind::Skipped && select.selects(&s.name));
         let failed = chosen.filter_map(|s| Some((s.name.clone(), s.error.clone()?))).collect();
         self.manifest = Some(manifest);
         (coming, failed)
+    }
+
+    /// Whether the stream may come: an index, where there was one, lists it.
+    pub fn expects(&self, stream: &StreamName) -> bool {
+        !self.indexed || self.listed.contains(stream)
     }
 
     /// A stream came.
@@ -49,7 +54,7 @@ impl Announced {
 
     /// The streams that were listed and did not come.
     pub fn missing(&self) -> Vec<StreamName> {
-        self.listed.iter().flatten().filter(|name| !self.came.contains(name)).cloned().collect()
+        self.listed.difference(&self.came).cloned().collect()
     }
 
     /// The streams that the manifest describes otherwise than they were proven to be.
@@ -69,13 +74,20 @@ impl Announced {
         belied.map(|entry| &entry.name).collect()
     }
 
+    /// The proven streams that the manifest, where there was one, does not list.
+    pub fn unlisted(&self, proven: &BTreeMap<StreamName, Proven>) -> Vec<StreamName> {
+        let Some(manifest) = &self.manifest else { return Vec::new() };
+        let listed: BTreeSet<_> = manifest.streams.iter().map(|entry| &entry.name).collect();
+        proven.keys().filter(|name| !listed.contains(name)).cloned().collect()
+    }
+
     fn list<'a>(
         &mut self,
         names: impl Iterator<Item = &'a StreamName>,
         select: &Select,
     ) -> BTreeSet<StreamName> {
         let coming: BTreeSet<_> = names.filter(|name| select.selects(name)).cloned().collect();
-        self.listed = Some(coming.clone());
+        self.listed.extend(coming.iter().cloned());
         coming
     }
 }

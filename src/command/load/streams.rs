@@ -273,6 +273,10 @@ impl Loading {
         if !self.wishes.select.selects(&stream) {
             return Ok(());
         }
+        if !self.announced.expects(&stream) {
+            self.fail(&stream, Exit::Damaged, "the archive holds it and its index does not list it");
+            return Ok(());
+        }
         let exists = self.existing.contains_key(&stream);
         match self.wishes.conflict {
             Conflict::Error if exists => return Err(conflict(&[&stream])),
@@ -572,6 +576,9 @@ impl Loading {
         let belied: Vec<_> = self.announced.belied(&self.done).into_iter().cloned().collect();
         for stream in belied {
             self.fail(&stream, Exit::Damaged, "the manifest does not agree with its snapshot");
+        }
+        for stream in self.announced.unlisted(&self.done) {
+            self.fail(&stream, Exit::Damaged, "the archive holds it and its manifest does not list it");
         }
         for stream in std::mem::take(&mut self.early.pieces).into_keys() {
             self.fail(&stream, Exit::Damaged, "the archive holds its snapshot and not its backup.json");

@@ -1,0 +1,177 @@
+//! `chatto-load` that is stopped in the middle, by whatever: what it created and could not finish is
+//! gone, what was there before it is untouched, and what stands is named.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use anyhow::Result;
+use async_nats::Client;
+use rustix::process::Signal;
+use serde_json::json;
+use support::archives::Archive;
+use support::faults::{self, Fed, News, UNDER_WAY};
+use support::programs::{program_for, run_with};
+use support::server::{LATEST, Server};
+use support::{api, equality};
+
+/// One release of each snapshot format.
+const FORMATS: [&str; 2] = ["2.14.5", LATEST];
+
+/// An archive of a small stream `KV_SMALL` and a large one `LARGE`, where in it the large one is well
+/// under way, and an empty destination.
+struct Scene {
+    source: Server,
+    archive: Vec<u8>,
+    middle: usize,
+    destination: Server,
+    client: Client,
+}
+
+impl Scene {
+    async fn set(release: &str) -> Result<Scene> {
+        let (source, destination) = (Server::start(release), Server::start(release));
+        let client = source.client().await?;
+        faults::small_bucket(&client, source.version(), "SMALL", 2).await?;
+        faults::large_stream(&client, source.version(), "LARGE", 14, 2).await?;
+        let archive = faults::archive_of(&source);
+        let middle =
+            Archive::read(&archive).entry("streams/LARGE/attempt-1/backup.json").header_at + UNDER_WAY;
+        let client = destination.client().await?;
+        Ok(Scene { source, archive, middle, destination, client })
+    }
+
+    /// Feeds a load until `LARGE` is being restored.
+    async fn load_half(&self) -> Result<Fed> {
+        let mut begun = News::of(&self.client, "RESTORE_CREATE.LARGE").await?;
+        let mut load = program_for("chatto-load", &self.destination);
+        load.args(["--timeout", "20"]);
+        let mut load = Fed::spawn(load);
+        load.feed(&self.archive[..self.middle]);
+        begun.happened().await?;
+        Ok(load)
+    }
+
+    /// The small stream came first and stands; of the large one nothing is there.
+    async fn assert_only_the_small_one_stands(&self) -> Result<()> {
+        let client = self.destination.client().await?;
+        let source = self.source.client().await?;
+        let differences = equality::differences(&source, &client, |name| name == "KV_SMALL").await?;
+        assert_eq!(differences, [""; 0]);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_falls_and_comes_back() -> Result<()> {
+    for release in FORMATS {
+        let mut scene = Scene::set(release).await?;
+        let load = scene.load_half().await?;
+        scene.destination.kill();
+        scene.destination.start_again();
+        let load = load.finish(&scene.archive[scene.middle..]).expect_code(3);
+        // Whether the connection was missed or the new server knew of no restore is a matter of time.
+        assert!(load.stderr.contains("error: stream LARGE: the "), "{}", load.stderr);
+        scene.assert_only_the_small_one_stands().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_falls_for_good() -> Result<()> {
+    let mut scene = Scene::set(LATEST).await?;
+    let mut begun = News::of(&scene.client, "RESTORE_CREATE.LARGE").await?;
+    let mut load = program_for("chatto-load", &scene.destination);
+    load.args(["--timeout", "3"]);
+    let mut load = Fed::spawn(load);
+    load.feed(&scene.archive[..scene.middle]);
+    begun.happened().await?;
+    scene.destination.kill();
+    let load = load.finish(&scene.archive[scene.middle..]).expect_code(3);
+    assert!(load.stderr.contains("stream LARGE: the connection to the server was lost"), "{}", load.stderr);
+    assert!(load.stderr.contains("stream LARGE: cannot remove what is there of it"), "{}", load.stderr);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigint_and_sigterm() -> Result<()> {
+    for (release, signal) in [(LATEST, Signal::INT), (LATEST, Signal::TERM), ("2.14.5", Signal::TERM)] {
+        let scene = Scene::set(release).await?;
+        let load = scene.load_half().await?;
+        faults::signal(&load.0, signal);
+        let load = load.finish(&[]);
+        assert_eq!(load.signal, Some(signal.as_raw()), "{}", load.stderr);
+        assert!(load.stderr.contains("restored before that, and kept: KV_SMALL"), "{}", load.stderr);
+        scene.assert_only_the_small_one_stands().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_dies() -> Result<()> {
+    for release in FORMATS {
+        let scene = Scene::set(release).await?;
+        let load = scene.load_half().await?;
+        let load = load.finish(&[]).expect_code(4);
+        assert!(load.stderr.contains("the archive is cut short inside"), "{}", load.stderr);
+        assert!(load.stderr.contains("restored before that, and kept: KV_SMALL"), "{}", load.stderr);
+        scene.assert_only_the_small_one_stands().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_dies_before_the_end_record() -> Result<()> {
+    let scene = Scene::set(LATEST).await?;
+    let sums = Archive::read(&scene.archive).entry("SHA256SUMS").header_at;
+    let load = program_for("chatto-load", &scene.destination);
+    let load = run_with(load, &scene.archive[..sums]).expect_code(4);
+    assert!(load.stderr.contains("cut short"), "{}", load.stderr);
+    assert!(load.stderr.contains("restored before that, and kept: KV_SMALL, LARGE"), "{}", load.stderr);
+    let differences = equality::differences(&scene.source.client().await?, &scene.client, |_| true).await?;
+    assert_eq!(differences, [""; 0]);
+    Ok(())
+}
+
+/// Somebody makes a stream of the same name while it is being restored: it is theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_somebody_else_made_meanwhile_is_not_removed() -> Result<()> {
+    for release in FORMATS {
+        let scene = Scene::set(release).await?;
+        let mut load = program_for("chatto-load", &scene.destination);
+        load.args(["--timeout", "20"]);
+        let mut listed = News::of(&scene.client, "RESTORE_CREATE.KV_SMALL").await?;
+        let mut load = Fed::spawn(load);
+        let large = Archive::read(&scene.archive).entry("streams/LARGE/attempt-1/backup.json").header_at;
+        load.feed(&scene.archive[..large]);
+        listed.happened().await?;
+        let theirs = json!({ "name": "LARGE", "subjects": ["theirs"] });
+        api::call(&scene.client, "STREAM.CREATE.LARGE", theirs).await?;
+        let load = load.finish(&scene.archive[large..]).expect_code(3);
+        assert!(load.stderr.contains("stream LARGE: the server answers: "), "{}", load.stderr);
+        let info = api::stream_info(&scene.client, "LARGE").await?;
+        assert_eq!(info["config"]["subjects"], json!(["theirs"]), "{release}: {}", load.stderr);
+    }
+    Ok(())
+}
+
+/// The same, later: when the restore has begun. A server that restores a tar holds the name free until
+/// the commit; one that restores NATSARC1 has taken it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_somebody_else_makes_during_the_restore_is_not_removed() -> Result<()> {
+    let theirs = json!({ "name": "LARGE", "subjects": ["theirs"] });
+    let scene = Scene::set("2.14.5").await?;
+    let load = scene.load_half().await?;
+    api::call(&scene.client, "STREAM.CREATE.LARGE", theirs.clone()).await?;
+    let load = load.finish(&scene.archive[scene.middle..]).expect_code(3);
+    assert!(load.stderr.contains("already in use, cannot restore (10130)"), "{}", load.stderr);
+    let info = api::stream_info(&scene.client, "LARGE").await?;
+    assert_eq!(info["config"]["subjects"], json!(["theirs"]), "{}", load.stderr);
+
+    let scene = Scene::set(LATEST).await?;
+    let load = scene.load_half().await?;
+    let refused = api::answer(&scene.client, "STREAM.CREATE.LARGE", theirs).await?;
+    assert_eq!(refused["error"]["err_code"], 10058, "{refused}");
+    load.finish(&scene.archive[scene.middle..]).expect_code(0);
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! A minute without a byte, at either end of the pipe, in mid-stream: a backup waits for a slow
+//! archive, and a restore for a slow source, although a server waits for neither of them.
+//!
+//! A minute is a real minute here; so all of them pass at once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use chatto_pipes::jetstream::Version;
+use futures_util::future::try_join_all;
+use support::archives::Archive;
+use support::equality;
+use support::faults::{self, Fed, News, UNDER_WAY};
+use support::programs::{program_for, run_with, spawn};
+use support::server::{RELEASES, Server};
+
+/// Much longer than any server waits for us (2 s, 5 s).
+const STALL: Duration = Duration::from_secs(60);
+
+async fn source(release: &str, mib: usize) -> Result<Server> {
+    let server = Server::start(release);
+    faults::large_stream(&server.client().await?, server.version(), "LARGE", mib, 3).await?;
+    Ok(server)
+}
+
+async fn assert_equal(source: &Server, destination: &Server) -> Result<()> {
+    let (source, destination) = (source.client().await?, destination.client().await?);
+    let differences = equality::differences(&source, &destination, |_| true).await?;
+    assert_eq!(differences, [""; 0], "{}", source.server_info().version);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_stalls_for_a_minute() -> Result<()> {
+    let stalled = RELEASES.map(async |release| {
+        // More than the pipe, the dump (32 MiB) and the server's window hold together.
+        let source = source(release, 60).await?;
+        let mut dump = spawn(program_for("chatto-dump", &source).stdout(std::process::Stdio::piped()));
+        let begin = faults::take(&mut dump, 3 << 20);
+        tokio::time::sleep(STALL).await;
+        let dump = faults::finish(dump, begin).expect_code(0);
+        // Where a server waits for 2 s only, a busy machine may need another attempt.
+        if source.version() >= Version(2, 12, 5) {
+            let attempts = &Archive::read(&dump.stdout).in_manifest("LARGE")["attempts"];
+            assert_eq!(*attempts, 1, "{release}: bridged, not tried again");
+        }
+        let destination = Server::start(release);
+        run_with(program_for("chatto-load", &destination), &dump.stdout).expect_code(0);
+        assert_equal(&source, &destination).await
+    });
+    try_join_all(stalled).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_stalls_for_a_minute() -> Result<()> {
+    let stalled = RELEASES.map(async |release| {
+        let source = source(release, 16).await?;
+        let archive = faults::archive_of(&source);
+        let destination = Server::start(release);
+        let mut begun = News::of(&destination.client().await?, "RESTORE_CREATE.LARGE").await?;
+        let mut load = Fed::spawn(program_for("chatto-load", &destination));
+        load.feed(&archive[..UNDER_WAY]);
+        begun.happened().await?;
+        tokio::time::sleep(STALL).await;
+        load.finish(&archive[UNDER_WAY..]).expect_code(0);
+        assert_equal(&source, &destination).await
+    });
+    try_join_all(stalled).await.map(drop)
+}
