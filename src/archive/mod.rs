@@ -11,6 +11,7 @@
 //! sum agreed with it.
 
 mod digest;
+mod directories;
 mod error;
 mod header;
 mod index;
@@ -26,6 +27,7 @@ mod writer;
 mod tests;
 
 pub use digest::Digest;
+pub use directories::{Content, Directories, Found};
 pub use error::Error;
 pub use index::{Index, IndexedStream, Server};
 pub use manifest::{Kind, Manifest, ManifestStream, Stats};

@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod builder;
+pub mod captures;
 pub mod cluster;
 pub mod equality;
 pub mod fixtures;
