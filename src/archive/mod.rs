@@ -12,6 +12,7 @@
 
 mod digest;
 mod directories;
+mod entry;
 mod error;
 mod header;
 mod index;
@@ -28,10 +29,11 @@ mod tests;
 
 pub use digest::Digest;
 pub use directories::{Content, Directories, Found};
+pub use entry::{Ended, Entry, Layout};
 pub use error::Error;
 pub use index::{Index, IndexedStream, Server};
 pub use manifest::{Kind, Manifest, ManifestStream, Stats};
-pub use reader::{Body, Ended, Entry, Joined, Layout, Reader};
+pub use reader::{Body, Joined, Reader};
 pub use writer::{Writer, write_keys};
 
 /// The bytes of one part of a snapshot that flows through without its size being known: 8 MiB. Only

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::entry::{Ended, Entry, Layout};
 use super::ledger::Ledger;
 use super::member::{Member, Members};
 use super::name::Name;
@@ -19,94 +20,6 @@ use crate::names::{Printable, StreamName};
 
 /// How much is read at a time of a body that the caller does not want.
 const DRAIN: usize = 64 << 10;
-
-/// Whose archive it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// Ours: the index first, the sums last.
-    Ours,
-    /// That of `chatto backup`, or ours as another tar packed it again.
-    Chatto,
-    /// An export of encryption keys: `keys.json` and no streams.
-    Keys,
-}
-
-/// One entry of an archive. Directories are not among them.
-#[derive(Debug)]
-pub enum Entry<'a, R: Read> {
-    /// What is coming.
-    Index(Index),
-    /// What came. In an archive of `chatto backup` it may come before the streams.
-    Manifest(Manifest),
-    /// The server's `{"config","state"}` of a stream, raw.
-    Backup {
-        /// Whose it is.
-        stream: StreamName,
-        /// Which attempt's, if the snapshot is in parts.
-        attempt: Option<u32>,
-        /// The bytes; at most [`MAX_BACKUP_JSON`].
-        json: Vec<u8>,
-    },
-    /// A snapshot in one piece. In an archive that is not ours it may come before its [`Entry::Backup`].
-    Snapshot {
-        /// Whose it is.
-        stream: StreamName,
-        /// How many bytes `body` has.
-        size: u64,
-        /// The snapshot.
-        body: Body<'a, R>,
-    },
-    /// A part of a snapshot. Parts come in order, without gaps and with nothing of another stream between
-    /// them, after their attempt's [`Entry::Backup`].
-    Part {
-        /// Whose it is.
-        stream: StreamName,
-        /// Which attempt's.
-        attempt: u32,
-        /// Which part, from 1.
-        number: u32,
-        /// How many bytes `body` has.
-        size: u64,
-        /// The part.
-        body: Body<'a, R>,
-    },
-    /// The attempt whose parts came last does not count.
-    Abandoned {
-        /// Whose it is.
-        stream: StreamName,
-        /// Which attempt.
-        attempt: u32,
-        /// Why; from outside, so print it through [`Printable`].
-        reason: String,
-    },
-    /// A file that is not part of the format, to be ignored.
-    Other {
-        /// Its path below the top-level directory; from outside, so print it through [`Printable`].
-        path: String,
-        /// How many bytes `body` has.
-        size: u64,
-        /// Its content.
-        body: Body<'a, R>,
-    },
-    /// The sums, which were compared with all that came before.
-    Sums {
-        /// How many files they list.
-        files: u64,
-    },
-}
-
-/// What stood at the end of an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Whose archive it is.
-    pub layout: Layout,
-    /// Whether it had `SHA256SUMS`, every file agreed with it, and no file that it lists was missing.
-    pub sums: bool,
-    /// Files and directories.
-    pub entries: u64,
-    /// The bytes of all files together.
-    pub bytes: u64,
-}
 
 /// Reads an archive.
 pub struct Reader<R: Read> {
@@ -364,10 +277,10 @@ impl<R: Read> Reader<R> {
         if self.members.left() > 0 {
             return Ok(got);
         }
-        if let Some((name, hasher)) = self.body.take().filter(|(name, _)| *name != Name::Sums) {
-            if let Err(fault) = self.ledger.came(&name, Digest::finish(hasher)) {
-                self.fault(Error::damaged(&name, fault))?;
-            }
+        if let Some((name, hasher)) = self.body.take().filter(|(name, _)| *name != Name::Sums)
+            && let Err(fault) = self.ledger.came(&name, Digest::finish(hasher))
+        {
+            self.fault(Error::damaged(&name, fault))?;
         }
         Ok(got)
     }

@@ -19,10 +19,11 @@ use std::io::{self, BufWriter, Write};
 use anyhow::Context;
 
 use super::{Failure, secrets};
-use crate::archive::{self, Ended, Layout};
+use crate::archive::{self, Ended, Layout, Stats};
 use crate::cli;
 use crate::envelope::{self, Opened};
 use crate::exit::Exit;
+use crate::names::{Size, counted};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-manifest";
@@ -95,6 +96,12 @@ fn binary_output(action: &str) -> anyhow::Result<BufWriter<File>> {
             .into());
     }
     Ok(BufWriter::with_capacity(GATHER, terminal::stdout().context("cannot use stdout")?))
+}
+
+/// What an archive holds that was written.
+fn closing(messages: Messages, stats: &Stats) {
+    let streams = counted(stats.total_streams, "stream");
+    messages.closing(&format!("{streams}, {}", Size(stats.total_bytes)));
 }
 
 /// An error of copying from one archive to another: the reader's own, or that of the output.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::twice::Twice;
 use super::verify::Summed;
-use super::{PROGRAM, binary_output, copy_failure};
+use super::{PROGRAM, binary_output, closing, copy_failure};
 use crate::archive::{
     self, Directories, Found, Index, IndexedStream, Kind, Manifest, ManifestStream, Stats, Writer,
 };
@@ -48,7 +48,8 @@ pub(super) fn run(options: cli::ImportTar) -> anyhow::Result<Exit> {
     let mut input = Twice::new("import", options.reading, options.spool_dir.as_deref())?;
     let mut streams = describe(&mut Directories::new(input.open()?))?;
     prove(&mut Directories::new(input.open()?), &mut streams)?;
-    write(&mut Directories::new(input.open()?), &streams, output)?;
+    let stats = write(&mut Directories::new(input.open()?), &streams, output)?;
+    closing(messages, &stats);
     let failed = || streams.values().filter_map(|s| Some((&s.name, s.entry.error.as_ref()?)));
     for (name, error) in failed() {
         messages.error(&format!("stream {name}: {error}"));
@@ -143,7 +144,11 @@ fn prove<R: Read>(input: &mut Directories<R>, streams: &mut Streams) -> anyhow::
     Ok(())
 }
 
-fn write<R: Read>(input: &mut Directories<R>, streams: &Streams, output: impl Write) -> anyhow::Result<()> {
+fn write<R: Read>(
+    input: &mut Directories<R>,
+    streams: &Streams,
+    output: impl Write,
+) -> anyhow::Result<Stats> {
     let now = Timestamp::now();
     let created_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let mut in_order: Vec<_> = streams.values().collect();
@@ -187,5 +192,5 @@ fn write<R: Read>(input: &mut Directories<R>, streams: &Streams, output: impl Wr
         }
     }
     writer.finish(&manifest).map_err(copy_failure)?;
-    Ok(())
+    Ok(manifest.stats)
 }

@@ -8,18 +8,21 @@ use std::io::Read;
 
 use super::select::{self, Joined};
 use super::twice::Twice;
-use super::{binary_output, of_streams, unread};
+use super::{PROGRAM, binary_output, closing, of_streams, unread};
 use crate::archive::{Entry, MAX_ENTRY, Reader};
 use crate::cli::{self, Select};
 use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::Size;
+use crate::terminal::Messages;
 
 pub(super) fn run(options: cli::Join) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
     let output = binary_output("join")?;
     let mut input = Twice::new("join", options.reading, options.spool_dir.as_deref())?;
     let joined = sizes(Reader::new(input.open()?))?;
-    select::copy(&mut Reader::new(input.open()?), output, &Select::default(), Some(&joined))?;
+    let stats = select::copy(&mut Reader::new(input.open()?), output, &Select::default(), Some(&joined))?;
+    closing(messages, &stats);
     Ok(Exit::Done)
 }
 

@@ -9,18 +9,21 @@ use std::io::{Read, Write};
 
 use anyhow::Context;
 
-use super::{binary_output, copy_failure, open, unread};
-use crate::archive::{Entry, Index, IndexedStream, Kind, Manifest, ManifestStream, Reader, Writer};
+use super::{PROGRAM, binary_output, closing, copy_failure, open, unread};
+use crate::archive::{Entry, Index, IndexedStream, Kind, Manifest, ManifestStream, Reader, Stats, Writer};
 use crate::chatto::policy::{KEY_BUCKET, Skip};
 use crate::cli::{self, Select};
 use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::StreamName;
+use crate::terminal::Messages;
 
 pub(super) fn run(options: cli::SelectStreams) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
     let output = binary_output("select")?;
     let mut archive = Reader::new(open(options.reading)?);
-    copy(&mut archive, output, &options.select, None)?;
+    let stats = copy(&mut archive, output, &options.select, None)?;
+    closing(messages, &stats);
     Ok(Exit::Done)
 }
 
@@ -33,7 +36,7 @@ pub(super) fn copy<R: Read>(
     output: impl Write,
     select: &Select,
     joined: Option<&Joined>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Stats> {
     let mut output = Some(output);
     let mut begin = |index: &Index, json: Option<Vec<u8>>| -> anyhow::Result<Writer<_>> {
         let coming = |stream: &&IndexedStream| stream.kind != Kind::Skipped;
@@ -104,12 +107,12 @@ pub(super) fn copy<R: Read>(
         let parts = joined.is_some() && manifest.streams.iter().any(|stream| stream.attempt.is_some());
         let writer = writer.take().context("the archive has no index")?;
         if select.is_choosy() || parts {
-            writer.finish(&selected_manifest(manifest, select, joined.is_some()))
-        } else {
-            writer.finish_json(&json)
+            let manifest = selected_manifest(manifest, select, joined.is_some());
+            writer.finish(&manifest).map_err(copy_failure)?;
+            return Ok(manifest.stats);
         }
-        .map_err(copy_failure)?;
-        return Ok(());
+        writer.finish_json(&json).map_err(copy_failure)?;
+        return Ok(manifest.stats);
     }
     Err(Failure::new(Exit::Damaged, "the input is an export of encryption keys, and no archive of streams")
         .hint("chatto-keys import reads it")

@@ -200,7 +200,7 @@ impl Verifying {
         };
         let promise = match Promise::from_backup_json(json) {
             Ok(promise) => promise,
-            Err(error) => return self.fault(place, text_of(&error.into())),
+            Err(error) => return self.fault(place, Printable::new(&text_of(&error.into())).to_string()),
         };
         let name = serde_json::from_slice(json).ok().and_then(|described: Described| described.config.name);
         if let Some(name) = name.filter(|name| name != stream.as_str()) {
