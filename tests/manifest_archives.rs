@@ -1,6 +1,9 @@
 //! `chatto-manifest select`, `join` and `import` make archives: the same, smaller ones, and ones without
 //! parts, from everything of the kind.
 
+// A failed expectation in a helper is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,8 @@
 //! Every example of chatto-manifest(1) writes what the page shows.
 
+// A failed expectation in a helper is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::fs;

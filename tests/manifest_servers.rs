@@ -1,6 +1,9 @@
 //! `chatto-manifest` over archives of real servers of every release: they verify, what is selected of them
 //! loads, and what changed between two of them is told.
 
+// A failed expectation in a helper is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,8 @@
 //! `chatto-manifest show`, `list` and `diff`: what they write for jq, awk and people, and how they end.
 
+// A failed expectation in a helper is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::fs::{self, File};

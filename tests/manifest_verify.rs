@@ -1,5 +1,8 @@
 //! `chatto-manifest verify` finds every flipped bit and every cut, and says where.
 
+// A failed expectation in a helper is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::fs;
