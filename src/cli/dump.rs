@@ -14,7 +14,7 @@ const BUFFER_MIN: Size = Size(8 << 20);
 #[derive(Debug, Parser)]
 #[command(name = "chatto-dump", version, after_help = EXAMPLES)]
 pub struct Dump {
-    /// Dump the encryption keys as well; whoever reads the archive can then read every message
+    /// Dump the encryption keys too: who reads the archive can then read all
     #[arg(long)]
     pub include_keys: bool,
     #[command(flatten)]
@@ -23,7 +23,7 @@ pub struct Dump {
     /// Leave the streams' consumers out
     #[arg(long)]
     pub no_consumers: bool,
-    /// Let the server check every message before it sends a stream
+    /// Let the server check each stream before it sends it
     #[arg(long)]
     pub check: bool,
     /// How many small streams to capture at once
@@ -32,7 +32,7 @@ pub struct Dump {
     /// Memory for data under way
     #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = buffer)]
     pub buffer: Size,
-    /// Spool streams that do not fit the buffer in DIR, so that each is one entry
+    /// Gather large streams in a file in DIR, so that each is one entry
     #[arg(long, value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
     /// How often to try a stream again
@@ -50,11 +50,8 @@ pub struct Dump {
 }
 
 const EXAMPLES: &str = "\
-Examples:
-  chatto-dump | gzip | age -p > backup.tar.gz.age
-  ssh host chatto-dump | chatto-load
-
-Exit status: 0 done, 3 some streams failed (named), 7 no server; chatto-dump(1) has all.";
+Example: chatto-dump | gzip | age -p > chatto.tar.gz.age
+Exit status: 0 done, 3 some streams failed, 7 no server; see chatto-dump(1)";
 
 fn buffer(text: &str) -> Result<Size, String> {
     match text.parse::<Size>() {

@@ -13,36 +13,38 @@ pub struct Load {
     /// The archive; stdin when absent or -
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// What to do about streams that exist already
-    #[arg(long, value_name = "MODE", value_enum, default_value = "error")]
+    /// If a stream exists: error, skip or overwrite
+    // A list of possible values with texts of their own would turn --help into several screens.
+    #[arg(long, value_name = "MODE", value_enum, default_value = "error", hide_possible_values = true)]
     pub conflict: Conflict,
     #[command(flatten)]
     #[allow(missing_docs)] // a text here would replace the group's own
     pub select: Select,
-    /// Replicas of every restored stream [default: nats.replicas, else the archive's on a cluster, else 1]
+    /// Replicas of every stream [default: nats.replicas, else as archived]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5))]
     pub replicas: Option<u32>,
-    /// Do not keep the streams that are overwritten until all is well
+    /// Do not keep the old streams until all is well
     #[arg(long)]
     pub no_rescue: bool,
-    /// Where to keep them [default: $TMPDIR, else /var/tmp]
+    /// Where to keep the old streams [default: $TMPDIR, else /var/tmp]
     #[arg(long, value_name = "DIR", conflicts_with = "no_rescue")]
     pub rescue_dir: Option<PathBuf>,
     /// Read and check everything, change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Restore into a private, throwaway nats-server, compare, and throw it away
+    /// Restore into a private nats-server, compare, and throw it away
     #[arg(long, conflicts_with_all = ["dry_run", "config", "server", "conflict"])]
     pub rehearse: bool,
-    /// The nats-server to rehearse with [default: $NATS_SERVER, else nats-server on $PATH]
+    /// Rehearse with this one [default: $NATS_SERVER, else on $PATH]
     #[arg(long, value_name = "PATH", requires = "rehearse")]
     pub nats_server: Option<PathBuf>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub secrets: Secrets,
+    // Before the groups, whose headings also cover what follows them.
     #[command(flatten)]
     #[allow(missing_docs)]
     pub say: Say,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub secrets: Secrets,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connect: Connect,
@@ -60,9 +62,5 @@ pub enum Conflict {
 }
 
 const EXAMPLES: &str = "\
-Examples:
-  age -d backup.tar.gz.age | chatto-load
-  chatto-load --conflict skip backup.tar.gz
-
-Exit status: 0 done, 3 some streams failed (named), 4 damaged archive, 5 streams exist;
-chatto-load(1) has all.";
+Example: chatto-load -i key.txt chatto.tar.gz.age
+Exit status: 0 done, 3 some streams failed, 4 archive damaged, 5 streams exist; see chatto-load(1)";

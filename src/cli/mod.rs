@@ -30,7 +30,7 @@ pub struct Connect {
     /// Chatto's configuration file [default: chatto.toml, if it is there]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// NATS server, or a comma-separated list of a cluster's
+    /// NATS server, or a cluster's, separated by commas
     #[arg(short = 's', long = "server", value_name = "URL")]
     pub server: Option<String>,
     /// User name
@@ -42,7 +42,7 @@ pub struct Connect {
     /// File that holds a token
     #[arg(long, value_name = "FILE", conflicts_with = "user")]
     pub token_file: Option<PathBuf>,
-    /// How long to wait for the server's next sign
+    /// How long to wait for the server's next answer
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,
 }

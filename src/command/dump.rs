@@ -92,11 +92,7 @@ async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Resul
     if failed > 0 {
         say(
             &messages,
-            &Failure::new(
-                Exit::Partial,
-                format!("{} failed and are not in the archive", counted(failed, "stream")),
-            )
-            .into(),
+            &Failure::new(Exit::Partial, format!("{} not in the archive", counted(failed, "stream"))).into(),
         );
         return Ok(Exit::Partial);
     }

@@ -75,8 +75,3 @@ fn write_failure(error: &io::Error) -> Failure {
         _ => failure,
     }
 }
-
-/// `1 key`, `2 keys`.
-fn count(n: usize) -> String {
-    if n == 1 { "1 key".into() } else { format!("{n} keys") }
-}

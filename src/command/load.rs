@@ -10,22 +10,22 @@ mod input;
 mod judge;
 mod rescue;
 mod restoring;
+mod steps;
 mod streams;
 mod target;
 
 use std::path::Path;
+use std::pin::pin;
 
 use anyhow::Context;
 use secrecy::SecretString;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::rescue::Rescue;
 use self::streams::{Loading, Wishes};
+use super::session::Endings;
 use super::{Failure, secrets, session};
 use crate::chatto::config::{Auth, Connection};
 use crate::cli::{self, Conflict};
-use crate::envelope;
 use crate::exit::Exit;
 use crate::jetstream::private_server::{self, PrivateServer};
 use crate::names::StreamName;
@@ -46,9 +46,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
     };
     let interrupted = session::block_on(async {
         let server = session::connect(&connection, &options.connect, PROGRAM).await?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
-        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
-        envelope::signals_are_handled(&[SIGINT, SIGTERM]);
+        let mut endings = Endings::watch()?;
         let listing = server.streams().await.context("cannot list the streams")?;
         let described = listing.streams.into_iter().map(|stream| (stream.name.clone(), Some(stream)));
         let others = listing.unavailable.into_iter().filter_map(|stream| StreamName::new(stream.name).ok());
@@ -64,10 +62,20 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         };
         let mut loading = Loading::new(server, existing, wishes, messages);
         let events = input::events(archive, secrets);
-        let signal = tokio::select! {
-            exit = loading.run(events) => return exit.map(Ok),
-            _ = interrupt.recv() => SignalKind::interrupt(),
-            _ = terminate.recv() => SignalKind::terminate(),
+        let steps = loading.steps();
+        let signal = {
+            let mut run = pin!(loading.run(events));
+            let signal = tokio::select! {
+                exit = &mut run => return exit.map(Ok),
+                signal = endings.next() => signal,
+            };
+            // A second signal is for whoever cannot wait.
+            tokio::select! {
+                _ = &mut run => {}
+                () = steps.done() => {}
+                _ = endings.next() => {}
+            }
+            signal
         };
         loading.interrupted().await;
         Ok(Err(signal))

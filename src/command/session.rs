@@ -7,13 +7,17 @@ use std::path::Path;
 
 use anyhow::Context;
 use secrecy::SecretString;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::report::shown;
 use crate::chatto::config::{Connection, Overrides, resolve};
 use crate::cli;
+use crate::envelope;
 use crate::exit::Exit;
 use crate::jetstream::{self, Server};
+use crate::terminal;
 
 use super::Failure;
 
@@ -51,6 +55,41 @@ pub(super) async fn connect(
     program: &str,
 ) -> anyhow::Result<Server> {
     Ok(jetstream::connect(connection, options.timeout, program).await?)
+}
+
+/// The signals that ask a program to end, for one that has to leave a server clean first.
+pub(super) struct Endings {
+    interrupt: Signal,
+    terminate: Signal,
+    /// None where `nohup` or its like has the program ignore it.
+    hangup: Option<Signal>,
+}
+
+impl Endings {
+    /// Begins to watch. From here on the signals do nothing by themselves.
+    pub fn watch() -> anyhow::Result<Self> {
+        let watch = |kind| signal(kind).context("cannot watch for signals");
+        let hangup = if terminal::ignores_hangup() { None } else { Some(watch(SignalKind::hangup())?) };
+        let handled = [Some(SIGINT), Some(SIGTERM), hangup.as_ref().map(|_| SIGHUP)];
+        envelope::signals_are_handled(&handled.into_iter().flatten().collect::<Vec<_>>());
+        let (interrupt, terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
+        Ok(Endings { interrupt, terminate, hangup })
+    }
+
+    /// Waits for the next of them.
+    pub async fn next(&mut self) -> SignalKind {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = hangup => SignalKind::hangup(),
+        }
+    }
 }
 
 /// The content of a secret's file, without one trailing newline.

@@ -12,7 +12,7 @@ use super::{Error, Server};
 use crate::names::StreamName;
 
 /// Where every request of the JetStream API begins.
-const PREFIX: &str = "$JS.API";
+pub(super) const PREFIX: &str = "$JS.API";
 
 /// A stream as the server describes it in the answer to an info, create or restore request. Both
 /// parts are the server's own text.
@@ -54,10 +54,7 @@ impl Server {
         let message = async_nats::Request::new().payload(body).timeout(Some(limit));
         let answer = self.client.send_request(format!("{PREFIX}.{request}"), message).await.map_err(|e| {
             match e.kind() {
-                RequestErrorKind::NoResponders => Error::NoJetStream {
-                    servers: self.servers.to_string(),
-                    cause: "nobody answers its API".into(),
-                },
+                RequestErrorKind::NoResponders => self.no_jetstream(),
                 RequestErrorKind::TimedOut => Error::TimedOut { request: request.into(), limit },
                 _ => Error::Answer { request: request.into(), what: e.to_string() },
             }
@@ -68,6 +65,10 @@ impl Server {
             }
             other => other.map(|()| answer.payload),
         }
+    }
+
+    pub(super) fn no_jetstream(&self) -> Error {
+        Error::NoJetStream { servers: self.servers.to_string(), cause: "nobody answers its API".into() }
     }
 
     pub(super) async fn require_jetstream(&self) -> Result<(), Error> {

@@ -111,7 +111,9 @@ pub struct Capture {
     connection: LossWatch,
     reply: StreamReply,
     chunks: Subscriber,
-    owed: VecDeque<Subject>,
+    /// Acks not given yet, each with the size of its chunk: old servers send shorter ones in between.
+    owed: VecDeque<(Subject, usize)>,
+    owed_bytes: usize,
     next_index: u64,
     partial_came: bool,
     hold: Arc<Hold>,
@@ -180,6 +182,7 @@ impl Capture {
             reply,
             chunks,
             owed: VecDeque::new(),
+            owed_bytes: 0,
             next_index: 1,
             partial_came: false,
             hold: how.hold,
@@ -218,7 +221,7 @@ impl Capture {
                 () = hold.falls(), if !self.owed.is_empty() => {}
                 () = sleep_until(self.last_sign + self.pace.interval), if !self.owed.is_empty() => {
                     self.acknowledge().await?;
-                    while self.pace.fixed_window.is_some_and(|window| self.owed_bytes() >= window) {
+                    while self.pace.fixed_window.is_some_and(|window| self.owed_bytes >= window) {
                         self.acknowledge().await?;
                     }
                 }
@@ -243,7 +246,8 @@ impl Capture {
                     return Err(CaptureError::Gap { expected: self.next_index, came });
                 }
                 self.next_index += 1;
-                self.owed.push_back(reply.clone());
+                self.owed.push_back((reply.clone(), message.payload.len()));
+                self.owed_bytes += message.payload.len();
             }
         }
         if self.hold.held() + message.payload.len() > self.pace.limit {
@@ -252,16 +256,12 @@ impl Capture {
         Ok(Some(self.hold.count(message.payload)))
     }
 
-    /// What the server has sent and does not know to have arrived; every numbered chunk is a full one.
-    fn owed_bytes(&self) -> usize {
-        self.owed.len().saturating_mul(self.pace.chunk)
-    }
-
     async fn acknowledge(&mut self) -> Result<(), CaptureError> {
         // Taken off only once it is on its way, so that a dropped future owes it still.
-        if let Some(subject) = self.owed.front() {
+        if let Some((subject, size)) = self.owed.front() {
             let sent = self.server.client.publish(subject.clone(), Bytes::new()).await;
             sent.map_err(|_| Error::Disconnected)?;
+            self.owed_bytes -= size;
             self.owed.pop_front();
             self.last_sign = Instant::now();
         }

@@ -79,7 +79,7 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match self {
             Error::Disconnected | Error::TimedOut { .. } | Error::Unreachable { .. } => true,
-            Error::Api(api) => api.code == 503,
+            Error::Api(api) => api.code == 503 || api.is_snapshot_in_progress(),
             _ => false,
         }
     }
@@ -103,6 +103,10 @@ pub struct ApiError {
 pub const STREAM_NOT_FOUND: u32 = 10059;
 /// `JSStreamNameExistRestoreFailedErr`.
 pub const STREAM_EXISTS: u32 = 10130;
+/// `JSStreamSnapshotErrF`, whatever the reason.
+const SNAPSHOT_FAILED: u32 = 10064;
+/// `JSStreamRestoreErrF`, whatever the reason.
+const RESTORE_FAILED: u32 = 10062;
 /// `JSNotEnabledErr` and `JSNotEnabledForAccountErr`.
 pub const NOT_ENABLED: [u32; 2] = [10076, 10039];
 
@@ -111,9 +115,21 @@ impl ApiError {
         format!("the server answers: {} ({})", Printable::new(&self.description), self.err_code)
     }
 
+    /// The server makes one snapshot of a stream at a time; an attempt that was let go may still count.
+    fn is_snapshot_in_progress(&self) -> bool {
+        self.err_code == SNAPSHOT_FAILED && self.description.contains("in progress")
+    }
+
+    /// The number that tells what happened: a failed restore has one of its own and gives the cause's
+    /// at the end of its text.
+    fn cause(&self) -> u32 {
+        let in_text = || self.description.rsplit_once('(')?.1.strip_suffix(')')?.parse().ok();
+        if self.err_code == RESTORE_FAILED { in_text().unwrap_or(RESTORE_FAILED) } else { self.err_code }
+    }
+
     fn hint(&self) -> Option<String> {
-        match self.err_code {
-            10074 => Some("the cluster has too few servers for these replicas: give --replicas N".into()),
+        match self.cause() {
+            10074 => Some("this server or cluster cannot keep so many replicas: give --replicas N".into()),
             10025 => Some(
                 "this server does not know a field of the stream's configuration: restore into the version that the dump came from, or a newer one"
                     .into(),
@@ -124,5 +140,22 @@ impl ApiError {
             10005 => Some("the cluster has no server that fits the stream's placement".into()),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_of_a_failed_restore_is_found_in_its_text() {
+        let cause = |err_code, description: &str| {
+            ApiError { code: 500, err_code, description: description.into() }.cause()
+        };
+        let text =
+            "restore failed: error adding stream: replicas > 1 not supported in non-clustered mode (10074)";
+        assert_eq!(cause(RESTORE_FAILED, text), 10074);
+        assert_eq!(cause(RESTORE_FAILED, "restore failed: invalid tar header"), RESTORE_FAILED);
+        assert_eq!(cause(10025, "something (7)"), 10025);
     }
 }

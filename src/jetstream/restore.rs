@@ -21,9 +21,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::api::{StreamReply, checked, parsed};
+use super::api::{PREFIX, StreamReply, checked, parsed};
 use super::connect::LossWatch;
 use super::{Error, Server};
 use crate::names::StreamName;
@@ -36,6 +36,9 @@ const WINDOW: u64 = 16;
 
 /// How often a server must hear from us; it gives up after 5 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// How long the servers of a cluster may take to hear of where one of them listens for chunks.
+const HEARD_OF: Duration = Duration::from_secs(2);
 
 /// How long a server may take to make a stream of what it was sent.
 const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
@@ -67,7 +70,34 @@ pub enum RestoreError {
 
 #[derive(Deserialize)]
 struct Begun {
-    deliver_subject: String,
+    deliver_subject: Option<String>,
+}
+
+/// Asks for a restore and gives the subject that takes its chunks. In a cluster the new stream's leader
+/// may say on the same reply subject that it has created the stream, before the answer that is waited for.
+async fn answer(server: &Server, request: &str, body: String) -> Result<Subject, Error> {
+    let inbox = server.client.new_inbox();
+    let failed = |what: String| Error::Answer { request: request.into(), what };
+    let mut replies = server.client.subscribe(inbox.clone()).await.map_err(|e| failed(e.to_string()))?;
+    let subject = format!("{PREFIX}.{request}");
+    let sent = server.client.publish_with_reply(subject, inbox, Bytes::from(body)).await;
+    sent.map_err(|_| Error::Disconnected)?;
+    let deadline = Instant::now() + server.timeout;
+    let mut created = false;
+    loop {
+        match timeout_at(deadline, replies.next()).await {
+            Ok(Some(reply)) if reply.status == Some(StatusCode::NO_RESPONDERS) => {
+                return Err(server.no_jetstream());
+            }
+            Ok(Some(reply)) => match parsed::<Begun>(request, &reply.payload)?.deliver_subject {
+                Some(subject) => return Ok(subject.into()),
+                None => created = true,
+            },
+            Ok(None) => return Err(Error::Disconnected),
+            Err(_) if created => return Err(failed("it names no subject for the chunks".into())),
+            Err(_) => return Err(Error::TimedOut { request: request.into(), limit: server.timeout }),
+        }
+    }
 }
 
 impl Restore {
@@ -81,8 +111,7 @@ impl Restore {
         let connection = server.watch_for_loss();
         let request = format!("STREAM.RESTORE.{}", stream.as_str());
         let body = format!("{{\"config\":{},\"state\":{}}}", config.get(), state.get());
-        let answer = server.api(&request, Bytes::from(body)).await?;
-        let begun: Begun = parsed(&request, &answer)?;
+        let to = answer(server, &request, body).await?;
         let inbox = server.client.new_inbox();
         let replies = server
             .client
@@ -92,7 +121,7 @@ impl Restore {
         Ok(Restore {
             server: server.clone(),
             connection,
-            to: begun.deliver_subject.into(),
+            to,
             inbox,
             replies,
             sent: 0,
@@ -116,6 +145,10 @@ impl Restore {
     pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), RestoreError> {
         while !bytes.is_empty() {
             let chunk = bytes.split_to(bytes.len().min(self.chunk));
+            if self.sent == 0 {
+                self.first(chunk).await?;
+                continue;
+            }
             while self.sent - self.acked >= WINDOW {
                 self.wait_for_ack().await?;
             }
@@ -150,6 +183,23 @@ impl Restore {
         // Whatever comes of it, the caller looks at what the server holds.
         if self.publish(Bytes::from_static(RESERVED_FRAME)).await.is_ok() {
             while self.sent > self.acked && self.wait_for_ack().await.is_ok() {}
+        }
+    }
+
+    /// Sends the first chunk, alone: in a cluster, the server's answer may come before the word of where
+    /// it listens has reached the server that we talk to. Nobody has received the chunk then, and it can
+    /// be sent again.
+    async fn first(&mut self, chunk: Bytes) -> Result<(), RestoreError> {
+        let deadline = Instant::now() + HEARD_OF;
+        loop {
+            self.publish(chunk.clone()).await?;
+            match self.wait_for_ack().await {
+                Err(RestoreError::Dropped) if Instant::now() < deadline => {
+                    self.sent = 0;
+                    sleep(HEARD_OF / 100).await;
+                }
+                arrived => return arrived,
+            }
         }
     }
 

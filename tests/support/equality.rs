@@ -10,9 +10,9 @@
 //!
 //! Not compared, because no restore could keep them: when a stream or consumer was created, who is
 //! connected, who leads, and `_nats.ver` and `_nats.level`, which the answering server adds to
-//! `metadata`. Nor two things that 2.15.1 changes about a stream without messages: one that never
-//! had any says that it begins at 0 and lacks message 0, and after a restore at 1; and when the last
-//! message of an emptied one was written is forgotten in a restore.
+//! `metadata`. Nor what 2.15.1 changes about a stream in a restore: one that never had messages says
+//! that it begins at 0 and lacks message 0, and afterwards at 1; and when the last message was written
+//! is forgotten where that message was deleted since.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,8 +126,12 @@ fn state(state: &Json, other: &Json) -> Json {
         if let Some(fields) = out.as_object_mut() {
             fields.retain(|field, _| !["first_seq", "deleted", "num_deleted"].contains(&field.as_str()));
         }
-    } else if state["messages"] == 0 && (state["last_ts"] == NEVER || other["last_ts"] == NEVER) {
-        out["last_ts"] = Json::Null;
+    } else {
+        let forgotten = state["messages"] == 0 && (state["last_ts"] == NEVER || other["last_ts"] == NEVER);
+        let deleted = state["deleted"].as_array().is_some_and(|all| all.contains(&state["last_seq"]));
+        if forgotten || deleted {
+            out["last_ts"] = Json::Null;
+        }
     }
     out
 }

@@ -8,12 +8,16 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod api;
+pub mod archive;
+pub mod archives;
 pub mod builder;
 pub mod captures;
 pub mod cluster;
 pub mod equality;
+pub mod faults;
 pub mod fixtures;
 pub mod programs;
+pub mod proxy;
 pub mod publish;
 pub mod random;
 pub mod server;

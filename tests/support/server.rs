@@ -54,6 +54,15 @@ impl Server {
         Server::start_on(release, Options::default(), store)
     }
 
+    /// A twin of this server as it is now, stopped and started again meanwhile. What happens to either
+    /// does not happen to the other.
+    pub fn twin(&mut self, release: &str) -> Server {
+        self.stop();
+        let twin = Server::start_twin(release, self);
+        self.start_again();
+        twin
+    }
+
     fn start_on(release: &str, mut options: Options, store: TempDir) -> Server {
         let binary = binary(release);
         options.store_dir = Some(store.path().to_path_buf());

@@ -8,18 +8,16 @@ use anyhow::Context;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{PROGRAM, count, fetch, write_failure};
+use super::{PROGRAM, fetch, write_failure};
+use crate::archive;
 use crate::chatto::keys::{self, Record};
 use crate::cli;
 use crate::command::Failure;
 use crate::command::secrets::{Sealing, sealing};
 use crate::envelope;
 use crate::exit::Exit;
+use crate::names::counted;
 use crate::terminal::{self, Messages};
-
-/// Where the export is in a tar.
-const DIRECTORY: &str = "backup/";
-const MEMBER: &str = "backup/keys.json";
 
 /// Runs `chatto-keys export`.
 pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
@@ -32,7 +30,7 @@ pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
     let (kept, left_out): (Vec<Record>, Vec<Record>) =
         found.into_iter().partition(|record| record.key_ref.kind().is_kept());
     let mut valid = Vec::new();
-    let mut invalid: usize = 0;
+    let mut invalid: u64 = 0;
     for record in kept {
         match record.validate() {
             Ok(()) => valid.push(record),
@@ -61,9 +59,9 @@ pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
         0 => String::new(),
         n => format!("; {n} of calls left out, which die with the call"),
     };
-    messages.closing(&format!("{} exported{calls}", count(valid.len())));
+    messages.closing(&format!("{} exported{calls}", counted(valid.len() as u64, "key")));
     if invalid > 0 {
-        messages.error(&format!("{} not exported", count(invalid)));
+        messages.error(&format!("{} not exported", counted(invalid, "key")));
         return Ok(Exit::Partial);
     }
     Ok(Exit::Done)
@@ -110,18 +108,7 @@ fn tar_of(json: &[u8], now: Timestamp) -> io::Result<Zeroizing<Vec<u8>>> {
     const BLOCK: usize = 512;
     let len = json.len().next_multiple_of(BLOCK).saturating_add(4 * BLOCK);
     let mut bytes = Zeroizing::new(Vec::with_capacity(len));
-    let mut tar = tar::Builder::new(&mut *bytes);
-    let mut header = |kind, mode, size, name, data: &[u8]| {
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_size(size);
-        header.set_mtime(u64::try_from(now.as_second()).unwrap_or_default());
-        tar.append_data(&mut header, name, data)
-    };
-    header(tar::EntryType::Directory, 0o700, 0, DIRECTORY, &[])?;
-    header(tar::EntryType::Regular, 0o600, json.len() as u64, MEMBER, json)?;
-    tar.into_inner()?;
+    archive::write_keys(&mut *bytes, u64::try_from(now.as_second()).unwrap_or_default(), json)?;
     Ok(bytes)
 }
 
@@ -141,7 +128,7 @@ mod tests {
                 .unwrap()
                 .map(|e| e.unwrap().path().unwrap().display().to_string())
                 .collect();
-            assert_eq!(names, [DIRECTORY, MEMBER]);
+            assert_eq!(names, ["backup/", "backup/keys.json"]);
         }
     }
 }

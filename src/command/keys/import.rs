@@ -5,22 +5,24 @@ use std::io::{self, Cursor, Read};
 use anyhow::Context;
 use zeroize::Zeroizing;
 
+use super::PROGRAM;
 use super::bucket::{Outcome, add};
-use super::{PROGRAM, count};
+use crate::archive;
 use crate::chatto::keys::{self, BUCKET, BUCKET_DESCRIPTION, EXPORT_MAX, KeyRef, Kind};
 use crate::cli;
 use crate::command::secrets::{input, read_failure, unlock};
 use crate::command::{Failure, session};
 use crate::envelope;
 use crate::exit::Exit;
+use crate::names::counted;
 use crate::terminal::Messages;
 
 /// The length of a tar header, and where in it a POSIX tar names its format.
 const HEADER: usize = 512;
 const MAGIC: std::ops::Range<usize> = 257..262;
 
-/// The last part of the export's name in a tar.
-const MEMBER: &[u8] = b"keys.json";
+/// The export's name in a tar.
+const MEMBER: &str = "keys.json";
 
 /// Runs `chatto-keys import`.
 pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
@@ -42,11 +44,11 @@ pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
             messages.detail(&format!("key {key}: skipped"));
         }
         if !refs.is_empty() {
-            messages.closing(&format!("{} skipped: {what}", count(refs.len())));
+            messages.closing(&format!("{} skipped: {what}", counted(refs.len() as u64, "key")));
         }
     }
 
-    let (mut imported, mut there, mut different) = (0usize, 0usize, 0usize);
+    let (mut imported, mut there, mut different) = (0u64, 0u64, 0u64);
     let records = &import.records;
     let added = session::block_on(async {
         let server = session::connect(&connection, &options.connect, PROGRAM).await?;
@@ -74,11 +76,14 @@ pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
         Ok(added.await?)
     });
     added.with_context(|| {
-        format!("{imported} of {} imported; it is safe to run it again", count(records.len()))
+        format!("{imported} of {} imported; it is safe to run it again", counted(records.len() as u64, "key"))
     })?;
-    messages.closing(&format!("{} imported, {there} already there, {different} different", count(imported)));
+    messages.closing(&format!(
+        "{} imported, {there} already there, {different} different",
+        counted(imported, "key")
+    ));
     if different > 0 {
-        messages.error(&format!("{} not imported", count(different)));
+        messages.error(&format!("{} not imported", counted(different, "key")));
         messages
             .hint("messages written with them stay unreadable on this server; is it the one they come from?");
         return Ok(Exit::Partial);
@@ -102,31 +107,16 @@ fn export_in(mut content: impl Read) -> anyhow::Result<Zeroizing<Vec<u8>>> {
 }
 
 fn in_tar(content: &mut impl Read) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let failed = |error| match envelope::Damaged::find(&error) {
-        Some(_) => read_failure(error),
-        None => Failure::new(Exit::Damaged, format!("the tar is damaged: {error}")).into(),
-    };
     let mut found = None;
-    let mut archive = tar::Archive::new(content);
-    // Raw: the crate would read a PAX header of any length into memory, and ours has none.
-    for entry in archive.entries().map_err(failed)?.raw(true) {
-        let mut entry = entry.map_err(failed)?;
-        let name = entry.path_bytes();
-        let last = name.rsplit(|&byte| byte == b'/').next();
-        if last != Some(MEMBER) || entry.header().entry_type() != tar::EntryType::Regular {
-            continue;
+    let mut archive = archive::Reader::new(content);
+    while let Some(entry) = archive.next()? {
+        if let archive::Entry::Other { path, mut body, .. } = entry
+            && path == MEMBER
+        {
+            let json = read_export(&mut body).map_err(archive::Error::from)?;
+            found = Some(json.ok_or_else(too_long)?);
         }
-        if found.is_some() {
-            return Err(Failure::new(Exit::Damaged, "the tar holds two keys.json").into());
-        }
-        let size = entry.size();
-        let json = read_export(&mut entry).map_err(failed)?.ok_or_else(too_long)?;
-        if json.len() as u64 != size {
-            return Err(Failure::new(Exit::Damaged, "the tar is cut off").into());
-        }
-        found = Some(json);
     }
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(failed)?;
     found.ok_or_else(|| {
         Failure::new(Exit::Damaged, "the tar holds no keys.json")
             .hint(

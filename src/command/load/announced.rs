@@ -10,8 +10,10 @@ use crate::names::StreamName;
 /// The announcements so far.
 #[derive(Default)]
 pub(super) struct Announced {
-    /// The selected streams that the index, or else the manifest, lists, and whether they came.
-    streams: Option<BTreeMap<StreamName, bool>>,
+    /// The selected streams that the index, or else the manifest, lists.
+    listed: Option<BTreeSet<StreamName>>,
+    /// The streams that came, perhaps before anything had listed them.
+    came: BTreeSet<StreamName>,
     manifest: Option<Manifest>,
 }
 
@@ -30,7 +32,7 @@ impl Announced {
         select: &Select,
     ) -> (BTreeSet<StreamName>, Vec<(StreamName, String)>) {
         let held = manifest.streams.iter().filter(|s| s.kind != Kind::Skipped && s.error.is_none());
-        let coming = match self.streams {
+        let coming = match self.listed {
             Some(_) => BTreeSet::new(),
             None => self.list(held.map(|stream| &stream.name), select),
         };
@@ -42,15 +44,12 @@ impl Announced {
 
     /// A stream came.
     pub fn came(&mut self, stream: &StreamName) {
-        if let Some(came) = self.streams.as_mut().and_then(|streams| streams.get_mut(stream)) {
-            *came = true;
-        }
+        self.came.insert(stream.clone());
     }
 
     /// The streams that were listed and did not come.
     pub fn missing(&self) -> Vec<StreamName> {
-        let listed = self.streams.iter().flatten();
-        listed.filter(|(_, came)| !**came).map(|(name, _)| name.clone()).collect()
+        self.listed.iter().flatten().filter(|name| !self.came.contains(name)).cloned().collect()
     }
 
     /// The streams that the manifest describes otherwise than they were proven to be.
@@ -76,7 +75,7 @@ impl Announced {
         select: &Select,
     ) -> BTreeSet<StreamName> {
         let coming: BTreeSet<_> = names.filter(|name| select.selects(name)).cloned().collect();
-        self.streams = Some(coming.iter().map(|name| (name.clone(), false)).collect());
+        self.listed = Some(coming.clone());
         coming
     }
 }

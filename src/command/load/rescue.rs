@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jiff::Timestamp;
+use tempfile::TempPath;
 
 use super::super::{Failure, dump};
 use super::input;
@@ -52,8 +53,6 @@ impl Rescue {
         let file = format!("chatto-rescue-{}-{}-{part}.tar", self.stamp, self.kept.len() + 1);
         let path = self.dir.join(file);
         if let Err(error) = write(server, old, &path, messages).await {
-            // What there is of it is no archive.
-            let _ = fs::remove_file(&path);
             let what = format!("cannot keep stream {stream} in {}: {error:#}", self.dir.display());
             return Err(Failure::new(Exit::Partial, what)
                 .hint("choose another directory with --rescue-dir, or do without with --no-rescue")
@@ -114,13 +113,16 @@ impl Rescue {
     }
 }
 
+/// Writes the archive at `path`. One that did not come to its end is none, and does not stay.
 async fn write(server: &Server, old: Listed, path: &Path, messages: Messages) -> anyhow::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let unfinished = TempPath::try_from_path(path)?;
     let on_disk = file.try_clone()?;
     dump::rescue(server, old, file, messages.errors_only()).await?;
     tokio::task::spawn_blocking(move || on_disk.sync_all()).await??;
     if let Some(dir) = path.parent() {
         File::open(dir)?.sync_all()?;
     }
+    unfinished.keep()?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::super::proof::{NotProven, Proof};
-use crate::jetstream::{Hold, Restore, RestoreError, Server, StreamReply};
+use crate::jetstream::{self, Hold, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
 use crate::snapshot::{Frames, PADDING, Promise};
 
@@ -61,6 +61,16 @@ pub(super) enum RestoringError {
     Restore(#[from] RestoreError),
 }
 
+impl RestoringError {
+    /// What to do about it, where a person can.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            RestoringError::Restore(RestoreError::Request(error)) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
 impl Restoring {
     /// Begins to take in a snapshot; `server` is none in a dry run.
     pub fn new(stream: StreamName, request: Request, server: Option<Server>) -> Self {
@@ -91,8 +101,14 @@ impl Restoring {
     pub async fn begin(&mut self) -> Result<(), RestoringError> {
         if let (Some(server), None) = (&self.server, &self.restore) {
             let Request { config, state, .. } = &self.request;
-            self.restore = Some(Restore::begin(server, &self.stream, config, state).await?);
-            self.begun = true;
+            let restore = Restore::begin(server, &self.stream, config, state).await;
+            // An answer that leads nowhere may come from a server that has made the stream all the same.
+            self.begun = match &restore {
+                Ok(_) => true,
+                Err(RestoreError::Request(error)) => matches!(error, jetstream::Error::Answer { .. }),
+                Err(_) => false,
+            };
+            self.restore = Some(restore?);
         }
         Ok(())
     }
@@ -152,14 +168,7 @@ impl Restoring {
         self.begin().await?;
         self.send_until(self.came).await?;
         let Some(restore) = &mut self.restore else { return Ok(None) };
-        let committed = restore.commit().await;
-        if let Err(RestoreError::Request(error)) = &committed
-            && error.is_taken()
-        {
-            // Somebody made a stream of this name meanwhile: what is there is theirs.
-            self.begun = false;
-        }
-        Ok(Some(committed?))
+        Ok(Some(restore.commit().await?))
     }
 
     /// Tells the server to forget what it was sent.

@@ -15,11 +15,12 @@ use super::input::Event;
 use super::judge::{difference, parse};
 use super::rescue::Rescue;
 use super::restoring::{Restoring, RestoringError};
+use super::steps::Steps;
 use super::target::{self, Traits};
 use crate::archive::{Ended, Index, Layout, Manifest};
 use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
-use crate::jetstream::{Listed, Server, StreamReply, Version};
+use crate::jetstream::{Listed, RestoreError, Server, StreamReply, Version};
 use crate::names::{Printable, Size, StreamName, counted};
 use crate::snapshot::Format;
 use crate::terminal::Messages;
@@ -67,8 +68,11 @@ pub(super) struct Loading {
     /// Streams that did not make it, with the worst exit code they call for.
     failed: BTreeMap<StreamName, Exit>,
     skipped: BTreeSet<StreamName>,
+    /// What was said already.
+    hints: BTreeSet<String>,
     replica_changes: BTreeMap<(u32, u32), u64>,
     has_keys: bool,
+    steps: Steps,
 }
 
 /// Snapshots that came before their descriptions, as another tar may have packed them.
@@ -109,10 +113,17 @@ impl Loading {
             current: None,
             done: BTreeMap::new(),
             failed: BTreeMap::new(),
+            hints: BTreeSet::new(),
             skipped: BTreeSet::new(),
             replica_changes: BTreeMap::new(),
             has_keys: false,
+            steps: Steps::default(),
         }
+    }
+
+    /// The steps after which alone [`Loading::run`] may be dropped for [`Loading::interrupted`].
+    pub fn steps(&self) -> Steps {
+        self.steps.clone()
     }
 
     /// Restores what `events` bring, to the end of the archive.
@@ -148,6 +159,7 @@ impl Loading {
             match event {
                 Some(Event::End(ended)) => {
                     self.end_of_attempt().await?;
+                    // No attempt may have followed one that was abandoned.
                     self.put_back().await;
                     return Ok(ended);
                 }
@@ -355,15 +367,15 @@ impl Loading {
             self.current = None;
             return Ok(());
         }
+        let _step = self.steps.begin();
         let Some(current) = &mut self.current else { return Ok(()) };
-        let outcome = match current.restoring.commit().await {
-            Ok(None) => Ok(()),
-            Ok(Some(reply)) => self.compare(&reply, &proven).await,
-            Err(error) => Err(error.to_string()),
-        };
-        match outcome {
-            Ok(()) => self.stands(proven),
-            Err(text) => self.current_failed_as(Exit::Partial, &text).await,
+        match current.restoring.commit().await {
+            Ok(None) => self.stands(proven),
+            Ok(Some(reply)) => match self.compare(&reply, &proven).await {
+                Ok(()) => self.stands(proven),
+                Err(text) => self.current_failed_as(Exit::Partial, &text).await,
+            },
+            Err(error) => self.current_failed(error).await,
         }
         self.current = None;
         Ok(())
@@ -417,11 +429,13 @@ impl Loading {
                 .await;
             return false;
         }
-        let deleted = self.server.delete(&stream).await;
-        // An error may mean that only the answer was lost.
-        let stands = deleted.is_err() && matches!(self.server.stream(&stream).await, Ok(Some(_)));
-        self.emptied = (!stands).then(|| stream.clone());
-        if let Err(e) = deleted {
+        let _step = self.steps.begin();
+        self.emptied = Some(stream.clone());
+        if let Err(e) = self.server.delete(&stream).await {
+            // It may be that only the answer was lost.
+            if matches!(self.server.stream(&stream).await, Ok(Some(_))) {
+                self.emptied = None;
+            }
             self.current_failed_as(Exit::Partial, &format!("cannot delete the old one: {e}")).await;
             return false;
         }
@@ -430,6 +444,7 @@ impl Loading {
 
     /// Puts the old stream back whose place is empty.
     async fn put_back(&mut self) {
+        let _step = self.steps.begin();
         let Some(stream) = self.emptied.take() else { return };
         let Some(rescue) = &mut self.wishes.rescue else {
             self.messages.error(&format!("stream {stream}: the old one is gone (--no-rescue)"));
@@ -491,10 +506,25 @@ impl Loading {
             RestoringError::NotProven(_) => Exit::Damaged,
             RestoringError::Restore(_) => Exit::Partial,
         };
+        let hint = error.hint();
+        if let (RestoringError::Restore(RestoreError::Request(error)), Some(current)) =
+            (&error, &mut self.current)
+            && error.is_taken()
+        {
+            // Somebody made a stream of this name meanwhile: what is there is theirs.
+            current.restoring.begun = false;
+        }
         self.current_failed_as(exit, &text_of(&anyhow::Error::new(error))).await;
+        // What ails one stream may ail all of them.
+        if let Some(hint) = hint
+            && self.hints.insert(hint.clone())
+        {
+            self.messages.hint(&hint);
+        }
     }
 
     async fn current_failed_as(&mut self, exit: Exit, text: &str) {
+        let _step = self.steps.begin();
         let Some(current) = &mut self.current else { return };
         current.over = true;
         let stream = current.restoring.stream.clone();
@@ -517,6 +547,7 @@ impl Loading {
 
     /// Removes what this run created of the stream at hand, and nothing else.
     async fn remove_what_was_begun(&mut self) {
+        let _step = self.steps.begin();
         let Some(current) = &mut self.current else { return };
         if !std::mem::take(&mut current.restoring.begun) {
             return;

@@ -1,0 +1,126 @@
+//! A backup of a cluster restores onto a single server and the other way round; every change of
+//! replicas is reported.
+
+mod support;
+
+use anyhow::Result;
+use async_nats::Client;
+use serde_json::json;
+use support::archive::{dump, load};
+use support::cluster::Cluster;
+use support::fixtures::Built;
+use support::programs::{program_for, run_with};
+use support::server::{LATEST, Server};
+use support::{api, equality, fixtures};
+
+async fn replicas(client: &Client) -> Result<Vec<u64>> {
+    let streams = api::list(client, "STREAM.LIST", "streams").await?;
+    let mut replicas: Vec<u64> =
+        streams.iter().filter_map(|stream| stream["config"]["num_replicas"].as_u64()).collect();
+    replicas.sort_unstable();
+    replicas.dedup();
+    Ok(replicas)
+}
+
+async fn source(release: &str) -> Result<(Server, Built)> {
+    let server = Server::start(release);
+    let built = fixtures::v0_4(&server.client().await?, server.version(), 12, 100).await?;
+    Ok((server, built))
+}
+
+/// Asserts that nothing differs but for what a server of 2.15.1 does to consumers in a cluster, which no
+/// client can mend: its snapshot of a replicated stream has no messages that await their
+/// acknowledgement (they will be delivered again), and one that it restores sets a consumer that waits
+/// for a sequence far ahead back to the stream's end.
+async fn equal(source: &Server, destination: &Server, built: &Built) -> Result<()> {
+    let (a, b) = (source.client().await?, destination.client().await?);
+    let mut found = equality::differences(&a, &b, |name| built.is_kept(name)).await?;
+    if source.version().to_string() == LATEST {
+        let of_servers = ["delivered.", "num_ack_pending:", "num_pending:", "num_redelivered:"];
+        found.retain(|text| {
+            let field = text.split_once(": consumer ").and_then(|(_, rest)| rest.split_once('.'));
+            !field.is_some_and(|(consumer, field)| {
+                of_servers.iter().any(|of_server| field.starts_with(of_server))
+                    || (consumer == "late" && field.starts_with("ack_floor."))
+            })
+        });
+    }
+    assert_eq!(found, Vec::<String>::new());
+    Ok(())
+}
+
+/// Empties a cluster for the next restore.
+async fn clear(client: &Client) -> Result<()> {
+    for name in api::stream_names(client).await? {
+        api::call(client, &format!("STREAM.DELETE.{name}"), json!(null)).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_single_server_to_a_cluster_and_back_on_2_14() -> Result<()> {
+    to_a_cluster_and_back("2.14.5").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_single_server_to_a_cluster_and_back_on_2_15() -> Result<()> {
+    to_a_cluster_and_back(LATEST).await
+}
+
+async fn to_a_cluster_and_back(release: &str) -> Result<()> {
+    let (source, built) = source(release).await?;
+    let cluster = Cluster::start(release).await?;
+    let [one, two, three] = &cluster.nodes[..] else { anyhow::bail!("three nodes") };
+    let client = one.client().await?;
+    let backup = dump(&source, &[]);
+
+    // As the option says.
+    let said = load(two, &["--replicas", "3"], &backup).expect_code(0).stderr;
+    assert_eq!(said, "chatto-load: 5 streams: replicas 1 in the archive, 3 here\n");
+    assert_eq!(replicas(&client).await?, [3]);
+    equal(&source, one, &built).await?;
+
+    // A cluster's archive, onto a single server: 1, as there can be no more.
+    let from_cluster = dump(three, &[]);
+    let single = Server::start(release);
+    let said = load(&single, &[], &from_cluster).expect_code(0).stderr;
+    assert_eq!(said, "chatto-load: 5 streams: replicas 3 in the archive, 1 here\n");
+    assert_eq!(replicas(&single.client().await?).await?, [1]);
+    equal(&source, &single, &built).await?;
+
+    // Onto a cluster: as it was, and nothing to report.
+    clear(&client).await?;
+    let said = load(three, &[], &from_cluster).expect_code(0).stderr;
+    assert_eq!(said, "");
+    assert_eq!(replicas(&client).await?, [3]);
+    equal(&source, two, &built).await?;
+
+    // As the configuration says, unless an option does.
+    clear(&client).await?;
+    let mut configured = program_for("chatto-load", one);
+    configured.env("CHATTO_NATS_REPLICAS", "3");
+    let said = run_with(configured, &backup).expect_code(0).stderr;
+    assert_eq!(said, "chatto-load: 5 streams: replicas 1 in the archive, 3 here\n");
+    assert_eq!(replicas(&client).await?, [3]);
+    equal(&source, three, &built).await?;
+    clear(&client).await?;
+    let mut overridden = program_for("chatto-load", one);
+    overridden.env("CHATTO_NATS_REPLICAS", "3").args(["--replicas", "1"]);
+    assert_eq!(run_with(overridden, &backup).expect_code(0).stderr, "");
+    assert_eq!(replicas(&client).await?, [1]);
+    equal(&source, three, &built).await
+}
+
+/// A single server cannot hold three replicas: the hint says what to do, and nothing is left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_for_a_single_server() -> Result<()> {
+    let backup = dump(&source(LATEST).await?.0, &[]);
+    let single = Server::start(LATEST);
+    let finished = load(&single, &["--replicas", "3"], &backup).expect_code(1);
+    for words in ["stream EVT: ", "replicas", "hint: ", "--replicas"] {
+        assert!(finished.stderr.contains(words), "no \"{words}\" in:\n{}", finished.stderr);
+    }
+    assert_eq!(finished.stderr.matches("hint: ").count(), 1, "{}", finished.stderr);
+    assert_eq!(api::stream_names(&single.client().await?).await?, Vec::<String>::new());
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Archives in a test's hands: dumped, loaded, looked into, taken apart and packed again.
+
+use std::io::Read;
+
+use anyhow::{Context, Result};
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+
+use super::programs::{Finished, program_for, run, run_with};
+use super::server::Server;
+
+/// The end record.
+const SUMS: &str = "backup/SHA256SUMS";
+
+/// What `chatto-dump` writes with these arguments; it must succeed, and without a word.
+#[track_caller]
+pub fn dump(server: &Server, arguments: &[&str]) -> Vec<u8> {
+    let mut command = program_for("chatto-dump", server);
+    command.args(arguments);
+    let finished = run(command).expect_code(0);
+    assert_eq!(finished.stderr, "");
+    finished.stdout
+}
+
+/// `chatto-load` with these arguments and `archive` on a pipe.
+pub fn load(server: &Server, arguments: &[&str], archive: &[u8]) -> Finished {
+    let mut command = program_for("chatto-load", server);
+    command.args(arguments);
+    run_with(command, archive)
+}
+
+/// One entry of a tar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// A directory's ends in a slash.
+    pub path: String,
+    /// As in the header: a file's is `0`, a directory's `5`.
+    pub kind: u8,
+    pub mode: u32,
+    pub owner: (u64, u64),
+    pub mtime: u64,
+    pub data: Vec<u8>,
+}
+
+impl Entry {
+    /// A file or a directory of no consequence but for its name and content.
+    pub fn new(path: impl Into<String>, data: impl Into<Vec<u8>>) -> Entry {
+        let (path, data) = (path.into(), data.into());
+        let (kind, mode) = if path.ends_with('/') { (b'5', 0o700) } else { (b'0', 0o600) };
+        Entry { path, kind, mode, owner: (0, 0), mtime: 0, data }
+    }
+}
+
+/// All entries, in their order.
+pub fn entries(tar: &[u8]) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for entry in tar::Archive::new(tar).entries()? {
+        let mut entry = entry?;
+        let path = String::from_utf8(entry.path_bytes().into_owned())?;
+        let header = entry.header();
+        let (kind, mode, mtime) = (header.entry_type().as_byte(), header.mode()?, header.mtime()?);
+        let owner = (header.uid()?, header.gid()?);
+        let mut data = Vec::new();
+        entry.read_to_end(&mut data)?;
+        entries.push(Entry { path, kind, mode, owner, mtime, data });
+    }
+    Ok(entries)
+}
+
+/// A tar of `entries`, as given, right or wrong.
+pub fn pack(entries: &[Entry]) -> Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for entry in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::new(entry.kind));
+        header.set_mode(entry.mode);
+        header.set_mtime(entry.mtime);
+        header.set_uid(entry.owner.0);
+        header.set_gid(entry.owner.1);
+        header.set_size(entry.data.len() as u64);
+        tar.append_data(&mut header, &entry.path, entry.data.as_slice())?;
+    }
+    Ok(tar.into_inner()?)
+}
+
+/// A tar of `entries` of ours that were changed, with new sums.
+pub fn with_sums(mut entries: Vec<Entry>) -> Result<Vec<u8>> {
+    let mut sums = String::new();
+    for entry in entries.iter().filter(|entry| entry.kind == b'0' && entry.path != SUMS) {
+        let path = entry.path.strip_prefix("backup/").context("a path below backup/")?;
+        let digest: String = Sha256::digest(&entry.data).iter().map(|byte| format!("{byte:02x}")).collect();
+        sums += &format!("{digest}  {path}\n");
+    }
+    entries.retain(|entry| entry.path != SUMS);
+    entries.push(Entry::new(SUMS, sums));
+    pack(&entries)
+}
+
+/// The content of the file `path`.
+pub fn file<'a>(entries: &'a [Entry], path: &str) -> Result<&'a [u8]> {
+    let found = entries.iter().find(|entry| entry.path == path);
+    Ok(&found.with_context(|| format!("no {path} in the archive"))?.data)
+}
+
+/// The content of the JSON file `path`.
+pub fn json(entries: &[Entry], path: &str) -> Result<Json> {
+    serde_json::from_slice(file(entries, path)?).with_context(|| format!("{path} is not JSON"))
+}
+
+/// `manifest.json` of an archive.
+pub fn manifest(tar: &[u8]) -> Result<Json> {
+    json(&entries(tar)?, "backup/manifest.json")
+}
+
+/// A stream's entry in a manifest or an index.
+#[track_caller]
+pub fn stream<'a>(list: &'a Json, name: &str) -> &'a Json {
+    let streams = list["streams"].as_array().expect("a list of streams");
+    streams.iter().find(|stream| stream["name"] == name).unwrap_or_else(|| panic!("no {name} in {list}"))
+}
