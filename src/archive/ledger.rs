@@ -19,8 +19,8 @@ enum Sum {
     Came(Digest),
     /// `SHA256SUMS` has this digest for it.
     Listed(Digest),
-    /// Both, and they are equal.
-    Agreed,
+    /// Both; if they were not equal, that was said then.
+    Met,
 }
 
 /// Why an entry may not be where it is.
@@ -110,7 +110,7 @@ impl Ledger {
             Name::AttemptDirectory(stream, attempt) => {
                 std::mem::replace(&mut self.attempt(stream, *attempt)?.directory, true)
             }
-            file => matches!(self.sum(file)?, Sum::Came(_) | Sum::Agreed),
+            file => matches!(self.sum(file)?, Sum::Came(_) | Sum::Met),
         };
         if twice { Err(Fault::Twice) } else { Ok(()) }
     }
@@ -118,12 +118,12 @@ impl Ledger {
     /// The file `name`, which has [begun](Self::begin), came to its end.
     pub fn came(&mut self, name: &Name, digest: Digest) -> Result<(), Fault> {
         let sum = self.sum(name)?;
-        *sum = match *sum {
-            Sum::Nothing => Sum::Came(digest),
-            Sum::Listed(listed) if listed == digest => Sum::Agreed,
+        match std::mem::replace(sum, Sum::Met) {
+            Sum::Nothing => *sum = Sum::Came(digest),
+            Sum::Listed(listed) if listed == digest => {}
             Sum::Listed(_) => return Err(Fault::Mismatch),
-            Sum::Came(_) | Sum::Agreed => return Err(Fault::Twice),
-        };
+            Sum::Came(_) | Sum::Met => return Err(Fault::Twice),
+        }
         Ok(())
     }
 
@@ -137,23 +137,23 @@ impl Ledger {
             Fault::Gap(_) => Fault::ListedOutOfOrder,
             other => other,
         })?;
-        *sum = match *sum {
-            Sum::Nothing => Sum::Listed(digest),
-            Sum::Came(came) if came == digest => Sum::Agreed,
+        match std::mem::replace(sum, Sum::Met) {
+            Sum::Nothing => *sum = Sum::Listed(digest),
+            Sum::Came(came) if came == digest => {}
             Sum::Came(_) => return Err(Fault::Mismatch),
-            Sum::Listed(_) | Sum::Agreed => return Err(Fault::ListedTwice),
-        };
+            Sum::Listed(_) | Sum::Met => return Err(Fault::ListedTwice),
+        }
         Ok(())
     }
 
-    /// A file that `SHA256SUMS` lists and that did not come.
-    pub fn missing(&self) -> Option<Name> {
-        self.files().find(|(_, sum)| matches!(sum, Sum::Listed(_))).map(|(name, _)| name)
+    /// The files that `SHA256SUMS` lists and that did not come.
+    pub fn missing(&self) -> impl Iterator<Item = Name> {
+        self.files().filter(|(_, sum)| matches!(sum, Sum::Listed(_))).map(|(name, _)| name)
     }
 
-    /// A file that came and that `SHA256SUMS` does not list.
-    pub fn unlisted(&self) -> Option<Name> {
-        self.files().find(|(_, sum)| matches!(sum, Sum::Came(_))).map(|(name, _)| name)
+    /// The files that came and that `SHA256SUMS` does not list.
+    pub fn unlisted(&self) -> impl Iterator<Item = Name> {
+        self.digests().map(|(name, _)| name)
     }
 
     /// Every file that came, with its digest, sorted by stream.
@@ -354,6 +354,6 @@ mod tests {
         let part = |number| Name::Part { stream: name("EVT"), attempt: 1, number };
         assert_eq!(ledger.listed(&part(u32::MAX), Digest::of(b"")), Err(Fault::ListedOutOfOrder));
         assert_eq!(ledger.listed(&part(1), Digest::of(b"")), Ok(()));
-        assert_eq!(ledger.missing(), Some(part(1)));
+        assert_eq!(ledger.missing().collect::<Vec<_>>(), [part(1)]);
     }
 }

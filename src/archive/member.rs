@@ -49,9 +49,9 @@ impl<R: Read> Members<R> {
         self.left
     }
 
-    /// Whether any padding so far was not zeros.
-    pub fn odd_padding(&self) -> bool {
-        self.odd_padding
+    /// Whether any padding was not zeros since this was asked last.
+    pub fn odd_padding(&mut self) -> bool {
+        std::mem::take(&mut self.odd_padding)
     }
 
     /// The next member, or none at a sound end, the input having been read to its own end. The body of the one

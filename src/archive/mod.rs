@@ -11,6 +11,8 @@
 //! sum agreed with it.
 
 mod digest;
+mod directories;
+mod entry;
 mod error;
 mod header;
 mod index;
@@ -26,10 +28,12 @@ mod writer;
 mod tests;
 
 pub use digest::Digest;
+pub use directories::{Content, Directories, Found};
+pub use entry::{Ended, Entry, Layout};
 pub use error::Error;
 pub use index::{Index, IndexedStream, Server};
 pub use manifest::{Kind, Manifest, ManifestStream, Stats};
-pub use reader::{Body, Ended, Entry, Layout, Reader};
+pub use reader::{Body, Joined, Reader};
 pub use writer::{Writer, write_keys};
 
 /// The bytes of one part of a snapshot that flows through without its size being known: 8 MiB. Only
@@ -67,6 +71,9 @@ pub const MAX_ABANDONED_JSON: u64 = 64 << 10;
 
 /// The most bytes of a PAX extended header.
 pub const MAX_PAX: u64 = 64 << 10;
+
+/// The most faults that an audit gathers: a list that a person can still read.
+pub const MAX_FAULTS: usize = 1_000;
 
 /// The most bytes of a path, whichever tar extension carries it.
 pub const MAX_PATH: u64 = 8 << 10;

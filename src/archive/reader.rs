@@ -8,105 +8,18 @@ use std::io::{self, Read};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::entry::{Ended, Entry, Layout};
 use super::ledger::Ledger;
 use super::member::{Member, Members};
 use super::name::Name;
 use super::{
-    Digest, Error, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_FOREIGN_ENTRIES,
+    Digest, Error, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_FAULTS, MAX_FOREIGN_ENTRIES,
     MAX_FOREIGN_TOTAL, MAX_LIST_JSON, Manifest, sums,
 };
 use crate::names::{Printable, StreamName};
 
 /// How much is read at a time of a body that the caller does not want.
 const DRAIN: usize = 64 << 10;
-
-/// Whose archive it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// Ours: the index first, the sums last.
-    Ours,
-    /// That of `chatto backup`, or ours as another tar packed it again.
-    Chatto,
-    /// An export of encryption keys: `keys.json` and no streams.
-    Keys,
-}
-
-/// One entry of an archive. Directories are not among them.
-#[derive(Debug)]
-pub enum Entry<'a, R: Read> {
-    /// What is coming.
-    Index(Index),
-    /// What came. In an archive of `chatto backup` it may come before the streams.
-    Manifest(Manifest),
-    /// The server's `{"config","state"}` of a stream, raw.
-    Backup {
-        /// Whose it is.
-        stream: StreamName,
-        /// Which attempt's, if the snapshot is in parts.
-        attempt: Option<u32>,
-        /// The bytes; at most [`MAX_BACKUP_JSON`].
-        json: Vec<u8>,
-    },
-    /// A snapshot in one piece. In an archive that is not ours it may come before its [`Entry::Backup`].
-    Snapshot {
-        /// Whose it is.
-        stream: StreamName,
-        /// How many bytes `body` has.
-        size: u64,
-        /// The snapshot.
-        body: Body<'a, R>,
-    },
-    /// A part of a snapshot. Parts come in order, without gaps and with nothing of another stream between
-    /// them, after their attempt's [`Entry::Backup`].
-    Part {
-        /// Whose it is.
-        stream: StreamName,
-        /// Which attempt's.
-        attempt: u32,
-        /// Which part, from 1.
-        number: u32,
-        /// How many bytes `body` has.
-        size: u64,
-        /// The part.
-        body: Body<'a, R>,
-    },
-    /// The attempt whose parts came last does not count.
-    Abandoned {
-        /// Whose it is.
-        stream: StreamName,
-        /// Which attempt.
-        attempt: u32,
-        /// Why; from outside, so print it through [`Printable`].
-        reason: String,
-    },
-    /// A file that is not part of the format, to be ignored.
-    Other {
-        /// Its path below the top-level directory; from outside, so print it through [`Printable`].
-        path: String,
-        /// How many bytes `body` has.
-        size: u64,
-        /// Its content.
-        body: Body<'a, R>,
-    },
-    /// The sums, which were compared with all that came before.
-    Sums {
-        /// How many files they list.
-        files: u64,
-    },
-}
-
-/// What stood at the end of an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Whose archive it is.
-    pub layout: Layout,
-    /// Whether it had `SHA256SUMS`, every file agreed with it, and no file that it lists was missing.
-    pub sums: bool,
-    /// Files and directories.
-    pub entries: u64,
-    /// The bytes of all files together.
-    pub bytes: u64,
-}
 
 /// Reads an archive.
 pub struct Reader<R: Read> {
@@ -121,6 +34,12 @@ pub struct Reader<R: Read> {
     has: Has,
     entries: u64,
     bytes: u64,
+    /// What [`Joined`] met behind the part that was its last: the next file, or the end.
+    met: Option<Option<(Name, u64)>>,
+    /// The index or the manifest that came last, as it stood there.
+    json: Vec<u8>,
+    /// Only in an audit: what was wrong, and did not keep the rest from being read.
+    faults: Option<Vec<Error>>,
     state: State,
 }
 
@@ -150,8 +69,40 @@ impl<R: Read> Reader<R> {
             has: Has::default(),
             entries: 0,
             bytes: 0,
+            met: None,
+            json: Vec::new(),
+            faults: None,
             state: State::Reading,
         }
+    }
+
+    /// Reads an archive to find all that is wrong with it. What does not keep the rest from being read (a
+    /// sum that does not match, a file that the sums do not list, a JSON text that is none) is gathered in
+    /// [`take_faults`](Self::take_faults) instead of ending the reading; such a JSON text is left out. At
+    /// most [`MAX_FAULTS`] are gathered; the next one is an error.
+    pub fn audit(input: R) -> Self {
+        Reader { faults: Some(Vec::new()), ..Reader::new(input) }
+    }
+
+    /// The faults that an [`audit`](Self::audit) has gathered since this was asked last.
+    pub fn take_faults(&mut self) -> Vec<Error> {
+        self.faults.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The index or the manifest that came last, as it stood in the archive: for programs that hand it on,
+    /// with members that this one does not know.
+    pub fn take_json(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.json)
+    }
+
+    /// The snapshot that has just begun, as one: in parts, the rest of its attempt. For a caller that had an
+    /// [`Entry::Snapshot`] or the first [`Entry::Part`] of an attempt and has not read its body.
+    pub fn joined(&mut self) -> Joined<'_, R> {
+        let attempt = match &self.body {
+            Some((Name::Part { stream, attempt, .. }, _)) => Some((stream.clone(), *attempt)),
+            _ => None,
+        };
+        Joined { reader: self, attempt, ended: false }
     }
 
     /// The next entry, or none at the end of a sound archive, when the input has been read to its end.
@@ -166,20 +117,34 @@ impl<R: Read> Reader<R> {
             State::Ended(_) => return Ok(None),
             State::Failed => return Err(Error::not_an_archive("reading it failed before")),
         }
-        self.drain()?;
-        let Some((name, size)) = self.file()? else {
-            self.state = State::Ended(self.end()?);
-            return Ok(None);
+        let (name, size) = loop {
+            let next = match self.met.take() {
+                Some(met) => met,
+                None => {
+                    self.drain()?;
+                    self.file()?
+                }
+            };
+            let Some((name, size)) = next else {
+                self.state = State::Ended(self.end()?);
+                return Ok(None);
+            };
+            let Some(limit) = json_limit(&name) else { break (name, size) };
+            let json = self.read_json(&name, size, limit)?;
+            let list = matches!(name, Name::Index | Name::Manifest);
+            match json_entry(name, &json) {
+                Ok(entry) => {
+                    if list {
+                        self.json = json;
+                    }
+                    self.state = State::Reading;
+                    return Ok(Some(entry));
+                }
+                Err(error) => self.fault(error)?,
+            }
         };
-        if let Some(limit) = json_limit(&name) {
-            let entry = json_entry(name.clone(), self.json(&name, size, limit)?)?;
-            self.state = State::Reading;
-            return Ok(Some(entry));
-        }
         if name == Name::Sums {
-            let mut ledger = std::mem::take(&mut self.ledger);
-            let files = sums::read(Body(self), &mut ledger)?;
-            self.ledger = ledger;
+            let files = self.sums()?;
             self.state = State::Reading;
             return Ok(Some(Entry::Sums { files }));
         }
@@ -238,11 +203,26 @@ impl<R: Read> Reader<R> {
     }
 
     /// We pad with zeros, so that any flipped bit shows.
-    fn padding(&self) -> Result<(), Error> {
-        if self.ours == Some(true) && self.members.odd_padding() {
-            return Err(Error::damaged(self.members.place(), "the padding before it is not zeros"));
+    fn padding(&mut self) -> Result<(), Error> {
+        if self.members.odd_padding() && self.ours == Some(true) {
+            let error = Error::damaged(self.members.place(), "the padding before it is not zeros");
+            self.fault(error)?;
         }
         Ok(())
+    }
+
+    /// Something is wrong that does not keep the rest from being read. Only an audit goes on.
+    fn fault(&mut self, error: Error) -> Result<(), Error> {
+        gather(&mut self.faults, error)
+    }
+
+    fn sums(&mut self) -> Result<u64, Error> {
+        let mut ledger = std::mem::take(&mut self.ledger);
+        let mut faults = self.faults.take();
+        let files = sums::read(Body(self), &mut ledger, |error| gather(&mut faults, error));
+        self.ledger = ledger;
+        self.faults = faults;
+        files
     }
 
     /// The name below the top-level directory, of which there is only one.
@@ -279,7 +259,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    fn json(&mut self, name: &Name, size: u64, limit: u64) -> Result<Vec<u8>, Error> {
+    fn read_json(&mut self, name: &Name, size: u64, limit: u64) -> Result<Vec<u8>, Error> {
         if size > limit {
             return Err(Error::not_safe(name, format!("{size} bytes of JSON, more than {limit}")));
         }
@@ -297,9 +277,10 @@ impl<R: Read> Reader<R> {
         if self.members.left() > 0 {
             return Ok(got);
         }
-        if let Some((name, hasher)) = self.body.take().filter(|(name, _)| *name != Name::Sums) {
-            let came = self.ledger.came(&name, Digest::finish(hasher));
-            came.map_err(|fault| Error::damaged(&name, fault))?;
+        if let Some((name, hasher)) = self.body.take().filter(|(name, _)| *name != Name::Sums)
+            && let Err(fault) = self.ledger.came(&name, Digest::finish(hasher))
+        {
+            self.fault(Error::damaged(&name, fault))?;
         }
         Ok(got)
     }
@@ -315,7 +296,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The tar has ended well; is it an archive, and a whole one?
-    fn end(&self) -> Result<Ended, Error> {
+    fn end(&mut self) -> Result<Ended, Error> {
         let layout = match self.ours {
             Some(true) => Layout::Ours,
             Some(false) if self.has.manifest || self.ledger.has_streams() => Layout::Chatto,
@@ -330,16 +311,25 @@ impl<R: Read> Reader<R> {
             });
         }
         if layout != Layout::Keys && !self.has.manifest {
-            return Err(Error::damaged(Name::Manifest, "is missing"));
+            self.fault(Error::damaged(Name::Manifest, "is missing"))?;
         }
-        if let Some(name) = self.ledger.missing() {
-            return Err(Error::damaged(name, "SHA256SUMS lists it, but it did not come"));
+        for name in self.ledger.missing() {
+            gather(&mut self.faults, Error::damaged(name, "SHA256SUMS lists it, but it did not come"))?;
         }
-        if let Some(name) = self.ledger.unlisted().filter(|_| layout == Layout::Ours) {
-            return Err(Error::damaged(name, "SHA256SUMS does not list it"));
+        for name in self.ledger.unlisted().filter(|_| layout == Layout::Ours) {
+            gather(&mut self.faults, Error::damaged(name, "SHA256SUMS does not list it"))?;
         }
         Ok(Ended { layout, sums: self.has.sums, entries: self.entries, bytes: self.bytes })
     }
+}
+
+/// Puts `error` where an audit gathers what is wrong; elsewhere, and when there are too many, it is one.
+fn gather(faults: &mut Option<Vec<Error>>, error: Error) -> Result<(), Error> {
+    match faults {
+        Some(faults) if faults.len() < MAX_FAULTS => faults.push(error),
+        _ => return Err(error),
+    }
+    Ok(())
 }
 
 /// The most bytes of a file that is read as JSON; none for the others.
@@ -352,23 +342,23 @@ fn json_limit(name: &Name) -> Option<u64> {
     }
 }
 
-fn json_entry<'a, R: Read>(name: Name, json: Vec<u8>) -> Result<Entry<'a, R>, Error> {
+fn json_entry<'a, R: Read>(name: Name, json: &[u8]) -> Result<Entry<'a, R>, Error> {
     #[derive(Deserialize)]
     struct Abandoned {
         reason: String,
     }
     Ok(match name {
-        Name::Index => Entry::Index(Index::from_json(&json)?),
-        Name::Backup { stream, attempt } => Entry::Backup { stream, attempt, json },
+        Name::Index => Entry::Index(Index::from_json(json)?),
+        Name::Backup { stream, attempt } => Entry::Backup { stream, attempt, json: json.to_vec() },
         Name::Abandoned { stream, attempt } => {
             let bad = |error: serde_json::Error| {
                 let name = Name::Abandoned { stream: stream.clone(), attempt };
                 Error::damaged(name, Printable::new(&error.to_string()))
             };
-            let Abandoned { reason } = serde_json::from_slice(&json).map_err(bad)?;
+            let Abandoned { reason } = serde_json::from_slice(json).map_err(bad)?;
             Entry::Abandoned { stream, attempt, reason }
         }
-        _ => Entry::Manifest(Manifest::from_json(&json)?),
+        _ => Entry::Manifest(Manifest::from_json(json)?),
     })
 }
 
@@ -381,6 +371,52 @@ impl<R: Read> Read for Body<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read_body(buffer).map_err(|error| {
             self.0.state = State::Failed;
+            error.into()
+        })
+    }
+}
+
+/// A snapshot as one, whether it lies in one entry or in the parts of an attempt. Reading it is as with a
+/// [`Body`]; that an attempt in parts came to its end does not yet mean that it counts: the next entry may be
+/// its [`Entry::Abandoned`].
+pub struct Joined<'a, R: Read> {
+    reader: &'a mut Reader<R>,
+    /// Whose parts belong to it; none for a snapshot in one piece.
+    attempt: Option<(StreamName, u32)>,
+    /// Whether something else has been met, which is not to be read here.
+    ended: bool,
+}
+
+impl<R: Read> Joined<'_, R> {
+    fn read_on(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            if self.ended || buffer.is_empty() {
+                return Ok(0);
+            }
+            let got = self.reader.read_body(buffer)?;
+            if got > 0 {
+                return Ok(got);
+            }
+            let Some(attempt) = &self.attempt else {
+                self.ended = true;
+                continue;
+            };
+            match self.reader.file()? {
+                Some((Name::Part { stream, attempt: n, .. }, _))
+                    if (&stream, n) == (&attempt.0, attempt.1) => {}
+                other => {
+                    self.reader.met = Some(other);
+                    self.ended = true;
+                }
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Joined<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_on(buffer).map_err(|error| {
+            self.reader.state = State::Failed;
             error.into()
         })
     }

@@ -30,8 +30,13 @@ pub(super) fn write(ledger: &Ledger, to: &mut impl Write) -> io::Result<()> {
     to.flush()
 }
 
-/// Reads all lines and compares them with what came. Returns how many there are.
-pub(super) fn read(from: impl Read, ledger: &mut Ledger) -> Result<u64, Error> {
+/// Reads all lines and compares them with what came. Returns how many there are. What is wrong with one
+/// line goes to `fault`, which decides whether that ends the reading.
+pub(super) fn read(
+    from: impl Read,
+    ledger: &mut Ledger,
+    mut fault: impl FnMut(Error) -> Result<(), Error>,
+) -> Result<u64, Error> {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
     let mut lines = 0u64;
@@ -41,15 +46,21 @@ pub(super) fn read(from: impl Read, ledger: &mut Ledger) -> Result<u64, Error> {
             return Ok(lines);
         }
         lines = lines.saturating_add(1);
-        let (digest, path) = parse(&line).ok_or_else(|| {
-            Error::damaged(Name::Sums, format!("line {lines} is not one that sha256sum(1) writes"))
-        })?;
-        let name = Name::parse(path, false).map_err(|what| Error::damaged(path, what))?;
-        if name == Name::Sums {
-            return Err(Error::damaged(Name::Sums, format!("line {lines} lists SHA256SUMS itself")));
+        if let Err(error) = compare(&line, lines, ledger) {
+            fault(error)?;
         }
-        ledger.listed(&name, digest).map_err(|fault| Error::damaged(path, fault))?;
     }
+}
+
+fn compare(line: &[u8], number: u64, ledger: &mut Ledger) -> Result<(), Error> {
+    let (digest, path) = parse(line).ok_or_else(|| {
+        Error::damaged(Name::Sums, format!("line {number} is not one that sha256sum(1) writes"))
+    })?;
+    let name = Name::parse(path, false).map_err(|what| Error::damaged(path, what))?;
+    if name == Name::Sums {
+        return Err(Error::damaged(Name::Sums, format!("line {number} lists SHA256SUMS itself")));
+    }
+    ledger.listed(&name, digest).map_err(|fault| Error::damaged(path, fault))
 }
 
 fn parse(line: &[u8]) -> Option<(Digest, &str)> {

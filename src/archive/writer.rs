@@ -55,9 +55,15 @@ impl<W: Write> Writer<W> {
 
     /// Writes what is coming. It is the first thing, and comes once.
     pub fn index(&mut self, index: &Index) -> io::Result<()> {
+        self.index_json(&json(index, MAX_LIST_JSON)?)
+    }
+
+    /// The same with an index that is copied from another archive, as it stood there.
+    pub fn index_json(&mut self, json: &[u8]) -> io::Result<()> {
         self.step(State::Empty, |writer| {
+            bounded(json, MAX_LIST_JSON)?;
             writer.directory(&Name::Directory(String::new()))?;
-            writer.file(&Name::Index, &json(index, MAX_LIST_JSON)?)?;
+            writer.file(&Name::Index, json)?;
             writer.directory(&Name::Directory("streams".into()))
         })
     }
@@ -101,10 +107,7 @@ impl<W: Write> Writer<W> {
     /// part's digest.
     pub fn part(&mut self, pieces: &[Bytes]) -> io::Result<Digest> {
         self.step(State::Streams, |writer| {
-            let (stream, attempt, parts) =
-                writer.attempt.as_mut().ok_or_else(|| invalid("no attempt is open"))?;
-            *parts = parts.saturating_add(1);
-            let name = Name::Part { stream: stream.clone(), attempt: *attempt, number: *parts };
+            let name = writer.next_part()?;
             let size = pieces.iter().map(|piece| length(piece)).fold(0, u64::saturating_add);
             writer.begin(&name, size)?;
             let mut hasher = Sha256::new();
@@ -113,6 +116,17 @@ impl<W: Write> Writer<W> {
                 hasher.update(piece);
             }
             writer.end(&name, size, Digest::finish(hasher))
+        })
+    }
+
+    /// Writes the next part of the open attempt from a reader of exactly `size` bytes: for parts that are
+    /// copied from another archive, which may have any size.
+    pub fn copy_part(&mut self, part: &mut dyn Read, size: u64) -> io::Result<Digest> {
+        self.step(State::Streams, |writer| {
+            let name = writer.next_part()?;
+            writer.begin(&name, size)?;
+            let digest = writer.copy(&name, part, size)?;
+            writer.end(&name, size, digest)
         })
     }
 
@@ -131,9 +145,16 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes the manifest, the sums and the tar's end, and flushes. Only then is the archive one.
-    pub fn finish(mut self, manifest: &Manifest) -> io::Result<W> {
+    pub fn finish(self, manifest: &Manifest) -> io::Result<W> {
+        let json = json(manifest, MAX_LIST_JSON)?;
+        self.finish_json(&json)
+    }
+
+    /// The same with a manifest that is copied from another archive, as it stood there.
+    pub fn finish_json(mut self, json: &[u8]) -> io::Result<W> {
         self.step(State::Streams, |writer| {
-            writer.file(&Name::Manifest, &json(manifest, MAX_LIST_JSON)?)?;
+            bounded(json, MAX_LIST_JSON)?;
+            writer.file(&Name::Manifest, json)?;
             let size = sums::size(&writer.ledger);
             writer.header(&Name::Sums, size)?;
             sums::write(&writer.ledger, &mut writer.to)?;
@@ -142,6 +163,13 @@ impl<W: Write> Writer<W> {
             writer.to.flush()
         })?;
         Ok(self.to)
+    }
+
+    /// The name of the part that comes next.
+    fn next_part(&mut self) -> io::Result<Name> {
+        let (stream, attempt, parts) = self.attempt.as_mut().ok_or_else(|| invalid("no attempt is open"))?;
+        *parts = parts.saturating_add(1);
+        Ok(Name::Part { stream: stream.clone(), attempt: *attempt, number: *parts })
     }
 
     /// Runs one call, if the writer is in the state for it. Whatever fails, fails for good.

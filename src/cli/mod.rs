@@ -4,6 +4,7 @@
 mod dump;
 mod keys;
 mod load;
+mod manifest;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,10 @@ use crate::terminal::Verbosity;
 pub use dump::Dump;
 pub use keys::{Action as KeysAction, Export, Import, Keys, List, Lock, Open, Seal};
 pub use load::{Conflict, Load};
+pub use manifest::{
+    Action as ManifestAction, Diff, ImportTar, Join, ListStreams, Manifest, Reading, SelectStreams, Show,
+    Verify,
+};
 
 /// Where the server is and how to be let in; every program that talks to one has these.
 #[derive(Debug, Args)]

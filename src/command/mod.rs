@@ -4,6 +4,7 @@
 pub mod dump;
 pub mod keys;
 pub mod load;
+pub mod manifest;
 
 mod proof;
 mod report;

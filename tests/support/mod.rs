@@ -11,6 +11,7 @@ pub mod api;
 pub mod archive;
 pub mod archives;
 pub mod builder;
+pub mod captures;
 pub mod cluster;
 pub mod equality;
 pub mod faults;

@@ -299,3 +299,18 @@ fn a_foreign_archive_has_no_more_entries_than_chatto_takes() {
     let refusal = refusal(&tar);
     assert!(refusal.contains("backup/more: one entry too many: an archive has at most 100000"), "{refusal}");
 }
+
+#[test]
+fn an_audit_gathers_no_more_faults_than_a_person_reads() {
+    let sums = format!("{}  x\n", Digest::of(b"")).repeat(MAX_FAULTS + 2);
+    let tar = Tar::chatto().file("backup/SHA256SUMS", &sums).end();
+    let mut reader = Reader::audit(tar.as_slice());
+    let error = loop {
+        match reader.next() {
+            Ok(entry) => assert!(entry.is_some(), "too many faults were no error"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.to_string(), "the archive is damaged: x: SHA256SUMS lists it twice");
+    assert_eq!(reader.take_faults().len(), MAX_FAULTS);
+}

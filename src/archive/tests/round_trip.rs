@@ -239,3 +239,85 @@ fn keys_come_in_a_tar_of_their_own() {
         assert!((0..tar.len()).all(|cut| read(&tar[..cut]).is_err()));
     }
 }
+
+#[test]
+fn a_snapshot_in_parts_is_read_as_one() {
+    let archive = sample("EVT", "KV_A");
+    let mut reader = Reader::new(Trickle(&archive, 0));
+    let mut snapshots = Vec::new();
+    loop {
+        match reader.next().unwrap() {
+            Some(Entry::Snapshot { .. } | Entry::Part { .. }) => {
+                let mut snapshot = String::new();
+                reader.joined().read_to_string(&mut snapshot).unwrap();
+                snapshots.push(snapshot);
+            }
+            Some(Entry::Abandoned { attempt, .. }) => snapshots.push(format!("abandoned {attempt}")),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let second = format!("{}second", "x".repeat(512));
+    assert_eq!(snapshots, ["first try", "abandoned 1", &second, "snapshot"]);
+    assert!(reader.finish().unwrap().sums);
+}
+
+#[test]
+fn a_joined_snapshot_that_nobody_reads_to_its_end_is_checked_all_the_same() {
+    let archive = sample("EVT", "KV_A");
+    let mut reader = Reader::new(archive.as_slice());
+    let mut lines = Vec::new();
+    while let Some(entry) = reader.next().unwrap() {
+        lines.push(format!("{entry:?}").split([' ', '(']).next().unwrap().to_owned());
+        if lines.last().unwrap() == "Part" {
+            let mut byte = [0; 1];
+            reader.joined().read_exact(&mut byte).unwrap();
+        }
+    }
+    let want = "Index Backup Part Abandoned Backup Part Part Backup Snapshot Manifest Sums";
+    assert_eq!(lines.join(" "), want);
+}
+
+#[test]
+fn an_audit_reads_on_and_gathers_all_that_is_wrong() {
+    let mut archive = sample("EVT", "KV_A");
+    for content in [&b"first try"[..], b"snapshot", b"\"stats\""] {
+        let at = archive.windows(content.len()).position(|bytes| bytes == content).unwrap();
+        archive[at] ^= 1;
+    }
+    let mut reader = Reader::audit(archive.as_slice());
+    while reader.next().unwrap().is_some() {}
+    let faults: Vec<_> = reader.take_faults().iter().map(Error::to_string).collect();
+    let joined = faults.join("\n");
+    assert_eq!(faults.len(), 4, "{joined}");
+    for want in
+        ["manifest.json: ", "manifest.json: its bytes", "part-000001: its bytes", "stream.tar.s2: its bytes"]
+    {
+        assert!(joined.contains(want), "{want} in {joined}");
+    }
+    assert!(reader.finish().unwrap().sums);
+}
+
+#[test]
+fn what_is_copied_raw_makes_the_same_archive() {
+    let archive = sample("EVT", "KV_A");
+    let mut reader = Reader::new(archive.as_slice());
+    let mut writer = Writer::new(Vec::new(), START as u64);
+    let mut manifest = Vec::new();
+    let mut backup = Vec::new();
+    while let Some(entry) = reader.next().unwrap() {
+        match entry {
+            Entry::Index(_) => writer.index_json(&reader.take_json()).unwrap(),
+            Entry::Manifest(_) => manifest = reader.take_json(),
+            Entry::Backup { stream, attempt: Some(n), json } => writer.attempt(&stream, n, &json).unwrap(),
+            Entry::Backup { json, .. } => backup = json,
+            Entry::Part { mut body, size, .. } => drop(writer.copy_part(&mut body, size).unwrap()),
+            Entry::Abandoned { reason, .. } => writer.abandon(&reason).unwrap(),
+            Entry::Snapshot { stream, mut body, size } => {
+                writer.whole(&stream, &backup, &mut body, size).map(|_| ()).unwrap()
+            }
+            Entry::Other { .. } | Entry::Sums { .. } => {}
+        }
+    }
+    assert!(writer.finish_json(&manifest).unwrap() == archive);
+}

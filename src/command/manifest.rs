@@ -1,0 +1,121 @@
+//! `chatto-manifest`: know what is in a backup, without a server.
+//!
+//! Every action reads an archive to its end, so that its answer is that of a whole archive: only `--index` is
+//! content with the head. What is written as text may be read as far as somebody cares to; what is written
+//! as an archive has its end record only when all of it was read and written.
+
+mod diff;
+mod import;
+mod join;
+mod list;
+mod select;
+mod show;
+mod twice;
+pub mod verify;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+
+use anyhow::Context;
+
+use super::{Failure, secrets};
+use crate::archive::{self, Ended, Layout, Stats};
+use crate::cli;
+use crate::envelope::{self, Opened};
+use crate::exit::Exit;
+use crate::names::{Size, counted};
+use crate::terminal::{self, Messages};
+
+const PROGRAM: &str = "chatto-manifest";
+
+/// Small entries are gathered up to this size before they are written, in bytes.
+const GATHER: usize = 64 << 10;
+
+/// Runs the program.
+pub fn run(options: cli::Manifest) -> anyhow::Result<Exit> {
+    match options.action.unwrap_or(cli::ManifestAction::Show(options.show)) {
+        cli::ManifestAction::Show(options) => show::run(options),
+        cli::ManifestAction::List(options) => list::run(options),
+        cli::ManifestAction::Verify(options) => verify::run(options),
+        cli::ManifestAction::Select(options) => select::run(options),
+        cli::ManifestAction::Join(options) => join::run(options),
+        cli::ManifestAction::Diff(options) => diff::run(options),
+        cli::ManifestAction::Import(options) => import::run(options),
+    }
+}
+
+/// This program, as it signs what it writes.
+fn generator() -> String {
+    concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+/// The input that `reading` names, unwrapped.
+fn open(reading: cli::Reading) -> anyhow::Result<Opened> {
+    let messages = Messages::new(PROGRAM, reading.say.verbosity());
+    let file = reading.file.as_deref();
+    let input = secrets::input(file)?;
+    let mut secrets = secrets::unlock(reading.secrets, file, messages)?;
+    Ok(envelope::open(Box::new(input), &mut secrets)?)
+}
+
+/// An error of reading an archive, with what to do about an input that is another kind of backup.
+fn unread(error: archive::Error) -> anyhow::Error {
+    let hint = match &error {
+        archive::Error::NotAnArchive { what } if what.ends_with("not of a backup") => {
+            "a directory of nats account backup becomes an archive: tar cf - DIR | chatto-manifest import"
+        }
+        _ => return error.into(),
+    };
+    Failure::new(Exit::Damaged, error.to_string()).hint(hint).into()
+}
+
+/// Refuses what holds no streams.
+fn of_streams(ended: &Ended) -> anyhow::Result<()> {
+    if ended.layout != Layout::Keys {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Damaged, "the input is an export of encryption keys, and no archive of streams")
+        .hint("chatto-keys import reads it")
+        .into())
+}
+
+/// Writes text. `false` when nobody reads on, which is no failure: it was read as far as somebody cared to.
+fn print(text: &[u8]) -> anyhow::Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.context("cannot write to stdout").map(|()| true),
+    }
+}
+
+/// stdout for an archive, which must not be a terminal.
+fn binary_output(action: &str) -> anyhow::Result<BufWriter<File>> {
+    if terminal::stdout_is_terminal() {
+        return Err(Failure::new(Exit::Usage, "stdout is a terminal, and an archive is binary")
+            .hint(format!("write it to a file or a pipe: {PROGRAM} {action} FILE > backup.tar"))
+            .into());
+    }
+    Ok(BufWriter::with_capacity(GATHER, terminal::stdout().context("cannot use stdout")?))
+}
+
+/// What an archive holds that was written.
+fn closing(messages: Messages, stats: &Stats) {
+    let streams = counted(stats.total_streams, "stream");
+    messages.closing(&format!("{streams}, {}", Size(stats.total_bytes)));
+}
+
+/// An error of copying from one archive to another: the reader's own, or that of the output.
+fn copy_failure(error: io::Error) -> anyhow::Error {
+    match error.downcast::<archive::Error>() {
+        Ok(error) => unread(error),
+        Err(error) => {
+            let failure = Failure::new(Exit::Failed, format!("cannot write the archive: {error}"));
+            match error.kind() {
+                io::ErrorKind::BrokenPipe => failure
+                    .hint("the program that reads the archive ended early: look for its own message")
+                    .into(),
+                _ => failure.into(),
+            }
+        }
+    }
+}

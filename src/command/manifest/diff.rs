@@ -1,0 +1,258 @@
+//! `diff`: what differs between two archives, one line a difference.
+//!
+//! Compared are what can be compared without keeping messages: which streams there are, their configurations, and
+//! of their state the messages, the sequences, the times of the first and the last message, and the
+//! consumers. A server's snapshots of a stream that did not change need not be the same bytes, so the bytes
+//! are not compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{PROGRAM, of_streams, print, unread};
+use crate::archive::{Entry, Kind, Reader};
+use crate::cli;
+use crate::command::report::{exit_of, say};
+use crate::command::{Failure, secrets};
+use crate::envelope;
+use crate::exit::Exit;
+use crate::names::{Printable, StreamName, counted};
+use crate::terminal::Messages;
+
+/// The answer "different": 1, as with diff(1).
+const DIFFERENT: Exit = Exit::Failed;
+
+/// What would be [`Exit::Failed`] with other actions: 2, as with diff(1).
+const TROUBLE: Exit = Exit::Usage;
+
+/// The most bytes that the descriptions of one archive may have together: 8,000 streams have some 16 MiB.
+const MAX_DESCRIPTIONS: usize = 256 << 20;
+
+pub(super) fn run(options: cli::Diff) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.say.verbosity());
+    match compare(options, messages) {
+        Err(error) if exit_of(&error) == Exit::Failed => {
+            say(&messages, &error);
+            Ok(TROUBLE)
+        }
+        answer => answer,
+    }
+}
+
+fn compare(options: cli::Diff, messages: Messages) -> anyhow::Result<Exit> {
+    let cli::Diff { a, b, secrets, .. } = options;
+    if envelope::is_stdin(&a) && envelope::is_stdin(&b) {
+        return Err(Failure::new(Exit::Usage, "only one of two archives can be stdin").into());
+    }
+    let (inputs, mut secrets) = {
+        let inputs = (secrets::input(Some(&a))?, secrets::input(Some(&b))?);
+        let stdin: &Path = if envelope::is_stdin(&a) { &a } else { &b };
+        (inputs, secrets::unlock(secrets, Some(stdin), messages)?)
+    };
+    let mut streams = |input, name: &PathBuf| -> anyhow::Result<Streams> {
+        let opened = envelope::open(Box::new(input), &mut secrets);
+        let read = opened.map_err(anyhow::Error::from).and_then(|opened| streams(Reader::new(opened)));
+        read.map_err(|error| error.context(crate::command::report::shown(name).to_string()))
+    };
+    let (old, new) = (streams(inputs.0, &a)?, streams(inputs.1, &b)?);
+    let lines = differences(&old, &new);
+    print(lines.concat().as_bytes())?;
+    Ok(if lines.is_empty() { Exit::Done } else { DIFFERENT })
+}
+
+/// A stream's description.
+#[derive(Debug, Clone, Deserialize)]
+struct Described {
+    config: Map<String, Value>,
+    state: State,
+    #[serde(skip)]
+    consumers: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct State {
+    messages: u64,
+    first_seq: u64,
+    last_seq: u64,
+    first_ts: String,
+    last_ts: String,
+}
+
+type Streams = BTreeMap<StreamName, Described>;
+
+/// The streams of a whole archive, with what was counted where it was counted.
+fn streams<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Streams> {
+    let mut streams = Streams::new();
+    let mut manifest = None;
+    let mut bytes = 0usize;
+    while let Some(entry) = archive.next().map_err(unread)? {
+        match entry {
+            Entry::Manifest(read) => manifest = Some(read),
+            Entry::Backup { stream, json, .. } => {
+                bytes = bytes.saturating_add(json.len());
+                if bytes > MAX_DESCRIPTIONS {
+                    return Err(Failure::new(
+                        Exit::Failed,
+                        "the archive's descriptions are too large to compare",
+                    )
+                    .into());
+                }
+                let described = serde_json::from_slice(&json).map_err(|error| {
+                    let error = Printable::new(&error.to_string());
+                    Failure::new(Exit::Damaged, format!("streams/{stream}/backup.json: {error}"))
+                })?;
+                streams.insert(stream, described);
+            }
+            _ => {}
+        }
+    }
+    of_streams(&archive.finish().map_err(unread)?)?;
+    for listed in manifest.iter().flat_map(|manifest| &manifest.streams) {
+        if listed.kind == Kind::Skipped || listed.error.is_some() {
+            streams.remove(&listed.name);
+        } else if let Some(stream) = streams.get_mut(&listed.name).filter(|_| listed.sha256.is_some()) {
+            stream.state.messages = listed.messages;
+            stream.state.first_seq = listed.first_seq.unwrap_or(stream.state.first_seq);
+            stream.state.last_seq = listed.last_seq.unwrap_or(stream.state.last_seq);
+            stream.consumers = listed.consumers;
+        }
+    }
+    Ok(streams)
+}
+
+/// One line a difference, sorted by stream.
+fn differences(old: &Streams, new: &Streams) -> Vec<String> {
+    let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let mut lines = Vec::new();
+    for name in names {
+        let found = match (old.get(name), new.get(name)) {
+            (None, Some(stream)) => vec![format!("added: {}", counted(stream.state.messages, "message"))],
+            (Some(stream), None) => vec![format!("removed: {}", counted(stream.state.messages, "message"))],
+            (Some(old), Some(new)) => stream_differences(old, new),
+            (None, None) => Vec::new(),
+        };
+        lines.extend(found.into_iter().map(|what| format!("{name}: {what}\n")));
+    }
+    lines
+}
+
+fn stream_differences(old: &Described, new: &Described) -> Vec<String> {
+    let mut found = Vec::new();
+    let fields: BTreeSet<_> = old.config.keys().chain(new.config.keys()).collect();
+    let changed: Vec<_> =
+        fields.into_iter().filter(|field| old.config.get(*field) != new.config.get(*field)).collect();
+    if !changed.is_empty() {
+        let changed: Vec<_> = changed.into_iter().map(|field| Printable::new(field).to_string()).collect();
+        found.push(format!("reconfigured: {}", changed.join(", ")));
+    }
+    let (a, b) = (&old.state, &new.state);
+    if is_rewritten(a, b) {
+        let (before, after) = (sequences(a), sequences(b));
+        found.push(format!("rewritten: was {before}, is {after}"));
+    } else {
+        if b.last_seq > a.last_seq {
+            let grown = b.last_seq.saturating_sub(a.last_seq);
+            let first = a.last_seq.saturating_add(1);
+            found.push(format!(
+                "grown: {} written, sequences {first}-{}",
+                counted(grown, "message"),
+                b.last_seq
+            ));
+        }
+        let expected = a.messages.saturating_add(b.last_seq.saturating_sub(a.last_seq));
+        if b.messages < expected {
+            let gone = counted(expected.saturating_sub(b.messages), "message");
+            let first = match a.first_seq == b.first_seq {
+                true => String::new(),
+                false => format!(", the first is {} and was {}", b.first_seq, a.first_seq),
+            };
+            found.push(format!("shrunk: {gone} removed{first}"));
+        }
+    }
+    if let (Some(before), Some(after)) = (old.consumers, new.consumers)
+        && before != after
+    {
+        found.push(format!("consumers: was {before}, is {after}"));
+    }
+    found
+}
+
+/// Whether the newer state cannot have come from the older: a sequence is never used twice, and its message
+/// never changes.
+fn is_rewritten(a: &State, b: &State) -> bool {
+    let same_first = a.first_seq == b.first_seq && a.messages > 0 && b.messages > 0;
+    // Once the last message is gone, its time is told one way or another.
+    let whole =
+        |s: &State| s.messages > 0 && s.first_seq.saturating_add(s.messages) == s.last_seq.saturating_add(1);
+    let same_last = a.last_seq == b.last_seq && whole(a) && whole(b);
+    b.last_seq < a.last_seq
+        || b.first_seq < a.first_seq
+        || b.messages > a.messages.saturating_add(b.last_seq.saturating_sub(a.last_seq))
+        || (same_first && a.first_ts != b.first_ts)
+        || (same_last && a.last_ts != b.last_ts)
+}
+
+fn sequences(state: &State) -> String {
+    let messages = counted(state.messages, "message");
+    format!("{messages} in sequences {}-{}", state.first_seq, state.last_seq)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn streams(json: &str) -> Streams {
+        serde_json::from_str::<BTreeMap<StreamName, Described>>(json).unwrap()
+    }
+
+    fn between(old: &str, new: &str) -> Vec<String> {
+        let state = |state: &str| streams(&format!(r#"{{"S":{{"config":{{}},"state":{{{state}}}}}}}"#));
+        differences(&state(old), &state(new))
+    }
+
+    #[test]
+    fn a_state_that_can_come_from_another_is_growth_or_loss() {
+        let old = r#""messages":5,"first_seq":2,"last_seq":9,"first_ts":"a","last_ts":"b""#;
+        assert_eq!(between(old, old), [""; 0]);
+        let grown = r#""messages":7,"first_seq":2,"last_seq":11,"first_ts":"a","last_ts":"c""#;
+        assert_eq!(between(old, grown), ["S: grown: 2 messages written, sequences 10-11\n"]);
+        let trimmed = r#""messages":4,"first_seq":5,"last_seq":10,"first_ts":"d","last_ts":"c""#;
+        assert_eq!(
+            between(old, trimmed),
+            [
+                "S: grown: 1 message written, sequences 10-10\n",
+                "S: shrunk: 2 messages removed, the first is 5 and was 2\n"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_state_that_cannot_come_from_another_is_a_rewrite() {
+        let old = r#""messages":8,"first_seq":2,"last_seq":9,"first_ts":"a","last_ts":"b""#;
+        for new in [
+            r#""messages":7,"first_seq":2,"last_seq":8,"first_ts":"a","last_ts":"b""#,
+            r#""messages":8,"first_seq":1,"last_seq":9,"first_ts":"a","last_ts":"b""#,
+            r#""messages":9,"first_seq":2,"last_seq":9,"first_ts":"a","last_ts":"b""#,
+            r#""messages":8,"first_seq":2,"last_seq":9,"first_ts":"x","last_ts":"b""#,
+            r#""messages":8,"first_seq":2,"last_seq":9,"first_ts":"a","last_ts":"x""#,
+        ] {
+            let lines = between(old, new);
+            assert!(lines.len() == 1 && lines[0].starts_with("S: rewritten: was 8 messages"), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn streams_come_and_go_and_change_their_configuration() {
+        let old = streams(
+            r#"{"A":{"config":{"x":1,"y":[2]},"state":{}},"B":{"config":{},"state":{"messages":1}}}"#,
+        );
+        let new =
+            streams(r#"{"A":{"config":{"x":1,"y":[3],"z":0},"state":{}},"C":{"config":{},"state":{}}}"#);
+        let lines = differences(&old, &new);
+        assert_eq!(lines, ["A: reconfigured: y, z\n", "B: removed: 1 message\n", "C: added: 0 messages\n"]);
+    }
+}

@@ -1,0 +1,196 @@
+//! `import`: an archive of a tar of a `nats account backup` or `nats stream backup` directory.
+//!
+//! Such a tar has its files in any order, and an archive begins with what is coming. So the input is read
+//! three times: for the descriptions; for the snapshots, each of which is held against its description; and to
+//! copy those that are whole. The others are named, in the manifest too.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::twice::Twice;
+use super::verify::Summed;
+use super::{PROGRAM, binary_output, closing, copy_failure};
+use crate::archive::{
+    self, Directories, Found, Index, IndexedStream, Kind, Manifest, ManifestStream, Stats, Writer,
+};
+use crate::chatto::policy::KEY_BUCKET;
+use crate::cli;
+use crate::command::Failure;
+use crate::exit::Exit;
+use crate::names::{Printable, StreamName, counted};
+use crate::snapshot::{self, Promise};
+use crate::terminal::Messages;
+
+/// The most bytes that the descriptions of all streams may have together: 8,000 streams have some 16 MiB.
+const MAX_DESCRIPTIONS: usize = 256 << 20;
+
+/// One stream, by the directory in which it lies.
+struct Described {
+    name: StreamName,
+    promise: Promise,
+    replicas: Option<u32>,
+    /// Its bytes, without which no stream can be written.
+    json: Vec<u8>,
+    /// Which of the snapshots it is, in the order in which they come.
+    place: usize,
+    /// What became of its snapshot.
+    entry: ManifestStream,
+}
+
+type Streams = BTreeMap<String, Described>;
+
+pub(super) fn run(options: cli::ImportTar) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
+    let output = binary_output("import")?;
+    let mut input = Twice::new("import", options.reading, options.spool_dir.as_deref())?;
+    let mut streams = describe(&mut Directories::new(input.open()?))?;
+    prove(&mut Directories::new(input.open()?), &mut streams)?;
+    let stats = write(&mut Directories::new(input.open()?), &streams, output)?;
+    closing(messages, &stats);
+    let failed = || streams.values().filter_map(|s| Some((&s.name, s.entry.error.as_ref()?)));
+    for (name, error) in failed() {
+        messages.error(&format!("stream {name}: {error}"));
+    }
+    match failed().count() as u64 {
+        0 => Ok(Exit::Done),
+        n => {
+            messages.error(&format!("{} failed and are not in the archive", counted(n, "stream")));
+            Ok(Exit::Partial)
+        }
+    }
+}
+
+fn damaged(directory: &str, what: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Damaged, format!("{}/backup.json: {what}", Printable::new(directory)))
+}
+
+fn describe<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Streams> {
+    #[derive(Deserialize)]
+    struct Backup {
+        config: Config,
+    }
+    #[derive(Deserialize)]
+    struct Config {
+        name: StreamName,
+        num_replicas: Option<u32>,
+    }
+    let mut streams = Streams::new();
+    let mut names = std::collections::BTreeSet::new();
+    let mut bytes = 0usize;
+    while let Some(found) = input.next()? {
+        let Found::Backup { directory, json } = found else { continue };
+        bytes = bytes.saturating_add(json.len());
+        if bytes > MAX_DESCRIPTIONS {
+            return Err(damaged(&directory, "with it, the descriptions have too many bytes").into());
+        }
+        let promise = Promise::from_backup_json(&json).map_err(|e| damaged(&directory, e))?;
+        let Backup { config: Config { name, num_replicas } } =
+            serde_json::from_slice(&json).map_err(|e| damaged(&directory, Printable::new(&e.to_string())))?;
+        if !names.insert(name.clone()) {
+            return Err(damaged(&directory, format!("stream {name} comes twice")).into());
+        }
+        let error = Some("its snapshot is not in the tar".to_owned());
+        let entry = ManifestStream { error, ..ManifestStream::new(name.clone(), Kind::of(&name)) };
+        let described = Described { name, promise, replicas: num_replicas, json, place: usize::MAX, entry };
+        if streams.insert(directory.clone(), described).is_some() {
+            return Err(damaged(&directory, "comes twice").into());
+        }
+    }
+    if streams.is_empty() {
+        return Err(Failure::new(Exit::Damaged, "the tar holds no backup.json of a stream").into());
+    }
+    Ok(streams)
+}
+
+fn prove<R: Read>(input: &mut Directories<R>, streams: &mut Streams) -> anyhow::Result<()> {
+    let mut place = 0usize;
+    while let Some(found) = input.next()? {
+        let Found::Snapshot { directory, body, .. } = found else { continue };
+        let Some(stream) = streams.get_mut(&directory) else {
+            return Err(
+                damaged(&directory, "is missing, and without it the stream cannot be restored").into()
+            );
+        };
+        (stream.place, place) = (place, place.saturating_add(1));
+        let mut body = Summed::new(body);
+        let contents = match snapshot::inspect(&stream.name, &stream.promise, &mut body) {
+            Err(snapshot::Fault::Io(error)) => return Err(archive::Error::from(error).into()),
+            Err(fault) => Err(fault.to_string()),
+            Ok(contents) => {
+                contents.agrees_with(&stream.promise).map(|()| contents).map_err(|e| e.to_string())
+            }
+        };
+        io::copy(&mut body, &mut io::sink()).map_err(archive::Error::from)?;
+        let name = stream.name.clone();
+        let entry = ManifestStream::new(name.clone(), Kind::of(&name));
+        stream.entry = match contents {
+            Err(error) => ManifestStream { error: Some(error), ..entry },
+            Ok(contents) => ManifestStream {
+                messages: contents.messages,
+                bytes: body.length(),
+                format: Some(contents.format.to_string()),
+                first_seq: Some(contents.first_seq),
+                last_seq: Some(contents.last_seq),
+                deleted: Some(contents.deleted),
+                consumers: Some(contents.consumers),
+                sha256: Some(body.digest()),
+                ..entry
+            },
+        };
+    }
+    Ok(())
+}
+
+fn write<R: Read>(
+    input: &mut Directories<R>,
+    streams: &Streams,
+    output: impl Write,
+) -> anyhow::Result<Stats> {
+    let now = Timestamp::now();
+    let created_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let mut in_order: Vec<_> = streams.values().collect();
+    in_order.sort_by_key(|stream| stream.place);
+    let indexed = |stream: &&Described| IndexedStream {
+        name: stream.name.clone(),
+        kind: Kind::of(&stream.name),
+        storage: stream.promise.storage.clone(),
+        replicas: stream.replicas,
+        messages: stream.promise.messages,
+        bytes: stream.entry.bytes,
+        format: stream.entry.format.clone(),
+        reason: None,
+    };
+    let index = Index {
+        version: 1,
+        created_at,
+        generator: super::generator(),
+        server: None,
+        include_keys: streams.values().any(|stream| stream.name.as_str() == KEY_BUCKET),
+        streams: in_order.iter().map(indexed).collect(),
+    };
+    let mut manifest = Manifest {
+        version: 1,
+        created_at,
+        generator: Some(index.generator.clone()),
+        server: None,
+        include_keys: Some(index.include_keys),
+        streams: in_order.iter().map(|stream| stream.entry.clone()).collect(),
+        stats: Stats::default(),
+    };
+    manifest.stats = manifest.count(0);
+    let mtime = u64::try_from(created_at.as_second()).unwrap_or_default();
+    let mut writer = Writer::new(output, mtime);
+    writer.index(&index).map_err(copy_failure)?;
+    while let Some(found) = input.next()? {
+        if let Found::Snapshot { directory, size, mut body } = found
+            && let Some(stream) = streams.get(&directory).filter(|stream| stream.entry.error.is_none())
+        {
+            writer.whole(&stream.name, &stream.json, &mut body, size).map_err(copy_failure)?;
+        }
+    }
+    writer.finish(&manifest).map_err(copy_failure)?;
+    Ok(manifest.stats)
+}

@@ -1,0 +1,52 @@
+//! `join`: the same archive with every stream as one entry, for `chatto restore`.
+//!
+//! A tar wants an entry's size before its bytes, so the input is read twice: first for the sizes, and for
+//! everything that could be wrong with it, then for the bytes. Nothing is written before the first reading
+//! came to a sound end.
+
+use std::io::Read;
+
+use super::select::{self, Joined};
+use super::twice::Twice;
+use super::{PROGRAM, binary_output, closing, of_streams, unread};
+use crate::archive::{Entry, MAX_ENTRY, Reader};
+use crate::cli::{self, Select};
+use crate::command::Failure;
+use crate::exit::Exit;
+use crate::names::Size;
+use crate::terminal::Messages;
+
+pub(super) fn run(options: cli::Join) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
+    let output = binary_output("join")?;
+    let mut input = Twice::new("join", options.reading, options.spool_dir.as_deref())?;
+    let joined = sizes(Reader::new(input.open()?))?;
+    let stats = select::copy(&mut Reader::new(input.open()?), output, &Select::default(), Some(&joined))?;
+    closing(messages, &stats);
+    Ok(Exit::Done)
+}
+
+/// Reads a whole archive for the attempts that count, and their sizes.
+fn sizes<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Joined> {
+    let mut joined = Joined::new();
+    while let Some(entry) = archive.next().map_err(unread)? {
+        match entry {
+            Entry::Part { stream, attempt, size, .. } => {
+                let (counts, bytes) = joined.entry(stream).or_insert((attempt, 0));
+                if *counts != attempt {
+                    (*counts, *bytes) = (attempt, 0);
+                }
+                *bytes = bytes.saturating_add(size);
+            }
+            Entry::Abandoned { stream, .. } => drop(joined.remove(&stream)),
+            _ => {}
+        }
+    }
+    of_streams(&archive.finish().map_err(unread)?)?;
+    if let Some((stream, (_, bytes))) = joined.iter().find(|(_, (_, bytes))| *bytes > MAX_ENTRY) {
+        let most = Size(MAX_ENTRY);
+        let what = format!("stream {stream} has {}, and one entry has at most {most}", Size(*bytes));
+        return Err(Failure::new(Exit::Failed, what).hint("chatto-load restores it from its parts").into());
+    }
+    Ok(joined)
+}

@@ -1,0 +1,63 @@
+//! `list`: the names of the streams that are in the archive, one a line.
+
+use std::fmt::Write;
+
+use super::show::{kind, no_index};
+use super::{open, print, unread};
+use crate::archive::{Entry, Kind, ManifestStream, Reader};
+use crate::cli;
+use crate::exit::Exit;
+
+pub(super) fn run(options: cli::ListStreams) -> anyhow::Result<Exit> {
+    let mut archive = Reader::new(open(options.reading)?);
+    while let Some(entry) = archive.next().map_err(unread)? {
+        let streams = match entry {
+            Entry::Index(index) if options.index => index
+                .streams
+                .into_iter()
+                .map(|stream| ManifestStream {
+                    messages: stream.messages,
+                    bytes: stream.bytes,
+                    ..ManifestStream::new(stream.name, stream.kind)
+                })
+                .collect(),
+            Entry::Manifest(manifest) => manifest.streams,
+            Entry::Backup { .. } | Entry::Snapshot { .. } | Entry::Part { .. } if options.index => {
+                return Err(no_index().into());
+            }
+            _ => continue,
+        };
+        let end = if options.null { '\0' } else { '\n' };
+        let mut text = String::new();
+        for stream in streams.iter().filter(|s| s.kind != Kind::Skipped && s.error.is_none()) {
+            // Behind a NUL stands a program, which wants the name as it is.
+            match options.null {
+                true => text.push_str(stream.name.as_str()),
+                false => text.push_str(&stream.name.to_string()),
+            }
+            if options.long {
+                details(&mut text, stream);
+            }
+            text.push(end);
+        }
+        if !print(text.as_bytes())? || options.index {
+            return Ok(Exit::Done);
+        }
+    }
+    super::of_streams(&archive.finish().map_err(unread)?)?;
+    Ok(Exit::Done)
+}
+
+/// Kind, messages, first and last sequence, bytes, time of capture; empty where it is not known.
+fn details(text: &mut String, stream: &ManifestStream) {
+    let shown = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let (first, last) = (shown(stream.first_seq), shown(stream.last_seq));
+    let captured = stream.captured_at.map(|at| at.to_string()).unwrap_or_default();
+    let _ = write!(
+        text,
+        "\t{}\t{}\t{first}\t{last}\t{}\t{captured}",
+        kind(stream.kind),
+        stream.messages,
+        stream.bytes
+    );
+}

@@ -1,0 +1,199 @@
+//! `select`: a smaller archive, with its index, manifest and sums made anew. With everything selected it is
+//! the same archive, byte for byte.
+//!
+//! One pass. An archive that is not ours must have its manifest and each description before the snapshots,
+//! as `chatto backup` writes it; `import` takes any order.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+use anyhow::Context;
+
+use super::{PROGRAM, binary_output, closing, copy_failure, open, unread};
+use crate::archive::{Entry, Index, IndexedStream, Kind, Manifest, ManifestStream, Reader, Stats, Writer};
+use crate::chatto::policy::{KEY_BUCKET, Skip};
+use crate::cli::{self, Select};
+use crate::command::Failure;
+use crate::exit::Exit;
+use crate::names::StreamName;
+use crate::terminal::Messages;
+
+pub(super) fn run(options: cli::SelectStreams) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
+    let output = binary_output("select")?;
+    let mut archive = Reader::new(open(options.reading)?);
+    let stats = copy(&mut archive, output, &options.select, None)?;
+    closing(messages, &stats);
+    Ok(Exit::Done)
+}
+
+/// The snapshots that lie in parts: which attempt counts, and its bytes.
+pub(super) type Joined = BTreeMap<StreamName, (u32, u64)>;
+
+/// Copies what `select` selects from `archive` to `output`; with `joined`, every snapshot as one entry.
+pub(super) fn copy<R: Read>(
+    archive: &mut Reader<R>,
+    output: impl Write,
+    select: &Select,
+    joined: Option<&Joined>,
+) -> anyhow::Result<Stats> {
+    let mut output = Some(output);
+    let mut begin = |index: &Index, json: Option<Vec<u8>>| -> anyhow::Result<Writer<_>> {
+        let coming = |stream: &&IndexedStream| stream.kind != Kind::Skipped;
+        let mut listed = index.streams.iter().filter(coming).peekable();
+        if select.is_choosy() && !listed.any(|stream| select.selects(&stream.name)) {
+            return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream of the archive")
+                .hint("chatto-manifest list names them")
+                .into());
+        }
+        let mtime = u64::try_from(index.created_at.as_second()).unwrap_or_default();
+        let output = output.take().context("the archive has two indexes")?;
+        let mut writer = Writer::new(output, mtime);
+        match json.filter(|_| !select.is_choosy()) {
+            Some(json) => writer.index_json(&json),
+            None => writer.index(&selected_index(index.clone(), select)),
+        }
+        .map_err(copy_failure)?;
+        Ok(writer)
+    };
+
+    let mut writer = None;
+    let mut manifest: Option<(Manifest, Vec<u8>)> = None;
+    let mut described: Option<(StreamName, Vec<u8>)> = None;
+    while let Some(entry) = archive.next().map_err(unread)? {
+        match entry {
+            Entry::Index(index) => writer = Some(begin(&index, Some(archive.take_json()))?),
+            Entry::Manifest(read) => {
+                if writer.is_none() {
+                    writer = Some(begin(&index_of(&read), None)?);
+                }
+                manifest = Some((read, archive.take_json()));
+            }
+            Entry::Backup { stream, .. }
+            | Entry::Snapshot { stream, .. }
+            | Entry::Part { stream, .. }
+            | Entry::Abandoned { stream, .. }
+                if !select.selects(&stream) => {}
+            Entry::Backup { stream, attempt: Some(n), json } => match joined {
+                Some(joined) if joined.get(&stream).is_some_and(|(counts, _)| *counts == n) => {
+                    described = Some((stream, json));
+                }
+                Some(_) => {}
+                None => begun(&mut writer)?.attempt(&stream, n, &json).map_err(copy_failure)?,
+            },
+            Entry::Backup { stream, attempt: None, json } => described = Some((stream, json)),
+            Entry::Snapshot { stream, size, mut body } => {
+                let json = description(&mut described, &stream)?;
+                begun(&mut writer)?.whole(&stream, &json, &mut body, size).map_err(copy_failure)?;
+            }
+            Entry::Part { stream, attempt, size, mut body, .. } => match joined {
+                None => drop(begun(&mut writer)?.copy_part(&mut body, size).map_err(copy_failure)?),
+                Some(joined) => {
+                    if let Some((_, size)) = joined.get(&stream).filter(|(counts, _)| *counts == attempt) {
+                        let json = description(&mut described, &stream)?;
+                        let mut whole = archive.joined();
+                        begun(&mut writer)?.whole(&stream, &json, &mut whole, *size).map_err(copy_failure)?;
+                    }
+                }
+            },
+            Entry::Abandoned { reason, .. } if joined.is_none() => {
+                begun(&mut writer)?.abandon(&reason).map_err(copy_failure)?;
+            }
+            Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. } => {}
+        }
+    }
+    // Nothing remains to be read: this gives no error that was not given already.
+    if let Some((manifest, json)) = manifest {
+        let parts = joined.is_some() && manifest.streams.iter().any(|stream| stream.attempt.is_some());
+        let writer = writer.take().context("the archive has no index")?;
+        if select.is_choosy() || parts {
+            let manifest = selected_manifest(manifest, select, joined.is_some());
+            writer.finish(&manifest).map_err(copy_failure)?;
+            return Ok(manifest.stats);
+        }
+        writer.finish_json(&json).map_err(copy_failure)?;
+        return Ok(manifest.stats);
+    }
+    Err(Failure::new(Exit::Damaged, "the input is an export of encryption keys, and no archive of streams")
+        .hint("chatto-keys import reads it")
+        .into())
+}
+
+fn begun<W: Write>(writer: &mut Option<Writer<W>>) -> anyhow::Result<&mut Writer<W>> {
+    writer.as_mut().ok_or_else(|| out_of_order("the manifest comes after streams").into())
+}
+
+/// The description of `stream`, which came right before its snapshot.
+fn description(
+    described: &mut Option<(StreamName, Vec<u8>)>,
+    stream: &StreamName,
+) -> anyhow::Result<Vec<u8>> {
+    match described.take() {
+        Some((of, json)) if of == *stream => Ok(json),
+        _ => Err(out_of_order(&format!(
+            "backup.json does not come right before the snapshot of stream {stream}"
+        ))
+        .into()),
+    }
+}
+
+fn out_of_order(what: &str) -> Failure {
+    Failure::new(Exit::Failed, format!("the archive has another order than chatto backup writes: {what}"))
+        .hint("put it in order first: chatto-manifest import FILE > archive")
+}
+
+/// An index as it would have stood before the streams that `manifest` lists.
+fn index_of(manifest: &Manifest) -> Index {
+    let held = manifest.streams.iter().filter(|stream| stream.error.is_none());
+    let keys = held.clone().any(|s| s.kind != Kind::Skipped && s.name.as_str() == KEY_BUCKET);
+    Index {
+        version: 1,
+        created_at: manifest.created_at,
+        generator: super::generator(),
+        server: manifest.server.clone(),
+        include_keys: manifest.include_keys.unwrap_or(keys),
+        streams: held
+            .map(|stream| IndexedStream {
+                name: stream.name.clone(),
+                kind: stream.kind,
+                storage: None,
+                replicas: None,
+                messages: stream.messages,
+                bytes: stream.bytes,
+                format: stream.format.clone(),
+                reason: stream.reason.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// What is not selected is listed as left out, as `chatto-dump --stream` does.
+fn selected_index(mut index: Index, select: &Select) -> Index {
+    index.include_keys &= keys_selected(select);
+    for stream in &mut index.streams {
+        if stream.kind != Kind::Skipped && !select.selects(&stream.name) {
+            stream.kind = Kind::Skipped;
+            stream.reason = Some(Skip::NotSelected.reason().into());
+        }
+    }
+    index
+}
+
+fn selected_manifest(mut manifest: Manifest, select: &Select, joined: bool) -> Manifest {
+    manifest.include_keys = manifest.include_keys.map(|keys| keys && keys_selected(select));
+    for stream in &mut manifest.streams {
+        if stream.kind != Kind::Skipped && !select.selects(&stream.name) {
+            let reason = Some(Skip::NotSelected.reason().into());
+            *stream = ManifestStream { reason, ..ManifestStream::new(stream.name.clone(), Kind::Skipped) };
+        }
+        if joined {
+            stream.attempt = None;
+        }
+    }
+    manifest.stats = manifest.count(manifest.stats.duration_ms);
+    manifest
+}
+
+fn keys_selected(select: &Select) -> bool {
+    StreamName::new(KEY_BUCKET).is_ok_and(|bucket| select.selects(&bucket))
+}

@@ -1,0 +1,96 @@
+//! An input that is read more than once: a FILE, or a pipe that was spooled. It is spooled as it comes,
+//! so what is encrypted stays encrypted on the disk.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::PROGRAM;
+use crate::cli;
+use crate::command::report::shown;
+use crate::command::{Failure, secrets};
+use crate::envelope::{self, Given, Identity, Opened, Passphrase, SecretError, Secrets};
+use crate::exit::Exit;
+use crate::terminal::Messages;
+
+pub(super) struct Twice {
+    file: File,
+    /// Where the input begins: a descriptor may be handed over in the middle of a file.
+    start: u64,
+    secrets: Remembered,
+}
+
+impl Twice {
+    /// Takes the input that `reading` names; one that cannot be read twice goes to `spool_dir` first.
+    pub fn new(action: &str, reading: cli::Reading, spool_dir: Option<&Path>) -> anyhow::Result<Twice> {
+        let messages = Messages::new(PROGRAM, reading.say.verbosity());
+        let name = reading.file.as_deref();
+        let mut file = secrets::input(name)?;
+        let secrets = Remembered {
+            given: secrets::unlock(reading.secrets, name, messages)?,
+            said: Vec::new(),
+            next: 0,
+        };
+        let twice = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        match spool_dir {
+            _ if twice => {}
+            Some(dir) => file = spooled(file, dir)?,
+            None => {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("{action} reads its input twice, and this one cannot be"),
+                )
+                .hint("name a FILE, or a directory with room for it: --spool-dir DIR")
+                .into());
+            }
+        }
+        let start = file.stream_position().context("cannot read the input")?;
+        Ok(Twice { file, start, secrets })
+    }
+
+    /// The input from its beginning, unwrapped.
+    pub fn open(&mut self) -> anyhow::Result<Opened> {
+        self.file.seek(SeekFrom::Start(self.start)).context("cannot read the input again")?;
+        let file = self.file.try_clone().context("cannot read the input")?;
+        self.secrets.next = 0;
+        Ok(envelope::open(Box::new(file), &mut self.secrets)?)
+    }
+}
+
+/// A copy in `dir` that has no name, so that it is gone when the program is.
+fn spooled(mut input: File, dir: &Path) -> anyhow::Result<File> {
+    let failed =
+        |error: io::Error| Failure::new(Exit::Failed, format!("cannot spool in {}: {error}", shown(dir)));
+    let mut spool = tempfile::tempfile_in(dir).map_err(failed)?;
+    io::copy(&mut input, &mut spool).map_err(failed)?;
+    spool.rewind().map_err(failed)?;
+    Ok(spool)
+}
+
+/// Secrets that nobody is asked for twice: the same input asks for the same ones in the same order.
+struct Remembered {
+    given: Given,
+    said: Vec<Option<Passphrase>>,
+    next: usize,
+}
+
+impl Secrets for Remembered {
+    fn passphrase(&mut self, attempt: u32) -> Result<Option<Passphrase>, SecretError> {
+        let said = match self.said.get(self.next) {
+            Some(said) => said.clone(),
+            None => {
+                let said = self.given.passphrase(attempt)?;
+                self.said.push(said.clone());
+                said
+            }
+        };
+        self.next = self.next.saturating_add(1);
+        Ok(said)
+    }
+
+    fn identities(&mut self) -> Result<Vec<Identity>, SecretError> {
+        self.given.identities()
+    }
+}

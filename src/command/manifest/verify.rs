@@ -1,0 +1,347 @@
+//! `verify`: everything that can be known of an archive without a server.
+//!
+//! The envelope and the tar are checked by reading them, the sums by the archive's audit, and every snapshot
+//! by `snapshot::inspect`, as it flows past; what the manifest and the index say is held against what came. All
+//! faults are gathered, as far as the damage lets the rest be read. Memory: what `archive` and `snapshot`
+//! say of theirs, and one small record a stream.
+
+mod lists;
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{PROGRAM, open, print};
+use crate::archive::{self, Digest, Entry, Index, MAX_FAULTS, Manifest, Reader};
+use crate::cli;
+use crate::command::report::text_of;
+use crate::envelope::Damaged;
+use crate::exit::Exit;
+use crate::names::{Printable, Size, StreamName, counted};
+use crate::snapshot::{self, Contents, Promise};
+use crate::terminal::Messages;
+
+/// What was found out about an archive. Its JSON is documented in chatto-manifest(1): members may be added.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// In one word.
+    pub verdict: Verdict,
+    /// Whether the archive has an end record whose every sum was compared.
+    pub end_record: bool,
+    /// Streams whose snapshots are whole.
+    pub streams: u64,
+    /// The live messages in them.
+    pub messages: u64,
+    /// The bytes of these snapshots as they lie in the archive.
+    pub bytes: u64,
+    /// Streams that are not in the archive because they failed when it was made.
+    pub failed: Vec<FailedStream>,
+    /// What is wrong with it, at most [`MAX_FAULTS`] and one.
+    pub faults: Vec<Fault>,
+}
+
+/// The verdict in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// No fault was found.
+    Sound,
+    /// No fault was found, and the archive itself says that streams are missing.
+    Incomplete,
+    /// Faults were found.
+    Damaged,
+}
+
+/// Something wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The entry, below the top-level directory, or the place between two entries; safe to print.
+    pub place: String,
+    /// What is wrong there; safe to print.
+    pub what: String,
+}
+
+/// A stream that failed when the archive was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailedStream {
+    /// Its name.
+    pub stream: StreamName,
+    /// What the manifest says of it; safe to print.
+    pub error: String,
+}
+
+pub(super) fn run(options: cli::Verify) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
+    let report = verify(open(options.reading)?)?;
+    let text = if options.json {
+        let mut json = serde_json::to_string_pretty(&report)?;
+        json.push('\n');
+        json
+    } else {
+        report.to_string()
+    };
+    // The status says it all to whoever does not read on.
+    print(text.as_bytes())?;
+    Ok(match report.verdict {
+        Verdict::Sound => Exit::Done,
+        Verdict::Incomplete => {
+            let failed = counted(report.failed.len() as u64, "stream");
+            messages.error(&format!("the archive is sound, but {failed} failed when it was made"));
+            Exit::Partial
+        }
+        Verdict::Damaged => {
+            let faults = counted(report.faults.len() as u64, "fault");
+            messages.error(&format!("the archive is damaged: {faults} found"));
+            Exit::Damaged
+        }
+    })
+}
+
+/// Reads an archive to its end and says all that is wrong with it.
+///
+/// # Errors
+/// Only when the input cannot be read ([`archive::Error::Io`]); damage is in the [`Report`].
+pub fn verify(input: impl Read) -> Result<Report, archive::Error> {
+    let mut verifying = Verifying::default();
+    let mut archive = Reader::audit(input);
+    let read = verifying.read(&mut archive);
+    let audited = archive.take_faults();
+    audited.into_iter().for_each(|error| verifying.damage(error));
+    match read {
+        Ok(()) => {}
+        Err(archive::Error::Io { place, source }) => match Damaged::find(&source) {
+            Some(damaged) => verifying.fault(place, damaged.to_string()),
+            None => return Err(archive::Error::Io { place, source }),
+        },
+        Err(error) => verifying.damage(error),
+    }
+    let ended = archive.finish().ok();
+    // What the lists say is held only against an archive that was read to its end.
+    if let Some(ended) = &ended {
+        verifying.lists(ended);
+    }
+    Ok(verifying.report(ended.is_some_and(|ended| ended.sums)))
+}
+
+#[derive(Default)]
+struct Verifying {
+    index: Option<Index>,
+    manifest: Option<Manifest>,
+    /// The description of every stream, of the attempt that came last.
+    described: BTreeMap<StreamName, Promise>,
+    came: BTreeMap<StreamName, Came>,
+    faults: Vec<Fault>,
+}
+
+/// A snapshot that came whole or not; only the one that counts.
+struct Came {
+    attempt: Option<u32>,
+    bytes: u64,
+    sha256: Digest,
+    /// What it holds, where it could be checked.
+    contents: Option<Contents>,
+    /// Whether its description came before it.
+    described: bool,
+}
+
+/// A snapshot that was checked, and counts unless the next entry abandons it.
+struct Checked {
+    stream: StreamName,
+    came: Came,
+    fault: Option<String>,
+}
+
+impl Verifying {
+    fn read<R: Read>(&mut self, archive: &mut Reader<R>) -> Result<(), archive::Error> {
+        let mut checked: Option<Checked> = None;
+        loop {
+            let entry = archive.next();
+            if let Some(checked) = checked.take()
+                && !matches!(entry, Ok(Some(Entry::Abandoned { .. })))
+            {
+                self.settle(checked);
+            }
+            let (stream, attempt) = match entry? {
+                None => return Ok(()),
+                Some(Entry::Index(index)) => {
+                    self.index = Some(index);
+                    continue;
+                }
+                Some(Entry::Manifest(manifest)) => {
+                    self.manifest = Some(manifest);
+                    continue;
+                }
+                Some(Entry::Backup { stream, attempt, json }) => {
+                    self.describe(stream, attempt, &json);
+                    continue;
+                }
+                Some(Entry::Snapshot { stream, .. }) => (stream, None),
+                Some(Entry::Part { stream, attempt, .. }) => (stream, Some(attempt)),
+                Some(Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. }) => continue,
+            };
+            checked = Some(self.check(stream, attempt, archive.joined())?);
+        }
+    }
+
+    fn describe(&mut self, stream: StreamName, attempt: Option<u32>, json: &[u8]) {
+        #[derive(Deserialize)]
+        struct Described {
+            config: Named,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            name: Option<String>,
+        }
+        let place = match attempt {
+            Some(n) => format!("streams/{stream}/attempt-{n}/backup.json"),
+            None => format!("streams/{stream}/backup.json"),
+        };
+        let promise = match Promise::from_backup_json(json) {
+            Ok(promise) => promise,
+            Err(error) => return self.fault(place, Printable::new(&text_of(&error.into())).to_string()),
+        };
+        let name = serde_json::from_slice(json).ok().and_then(|described: Described| described.config.name);
+        if let Some(name) = name.filter(|name| name != stream.as_str()) {
+            self.fault(place.clone(), format!("it describes the stream {}", Printable::new(&name)));
+        }
+        // In an archive that is not ours the snapshot may have come first.
+        let held = self.came.get(&stream).and_then(|came| came.contents.as_ref());
+        if let Some(Err(short)) = held.map(|contents| contents.agrees_with(&promise)) {
+            self.fault(place, short.to_string());
+        }
+        self.described.insert(stream, promise);
+    }
+
+    /// Reads one snapshot to its end. The error is that of the archive.
+    fn check(
+        &self,
+        stream: StreamName,
+        attempt: Option<u32>,
+        body: impl Read,
+    ) -> Result<Checked, archive::Error> {
+        let promise = self.described.get(&stream);
+        let described = promise.is_some();
+        let promise = promise.cloned().unwrap_or_default();
+        let mut body = Summed::new(body);
+        let (contents, fault) = match snapshot::inspect(&stream, &promise, &mut body) {
+            Ok(contents) => {
+                let short = contents.agrees_with(&promise).err().map(|short| short.to_string());
+                (Some(contents), short)
+            }
+            Err(snapshot::Fault::Io(error)) => return Err(error.into()),
+            Err(fault) => (None, Some(fault.to_string())),
+        };
+        io::copy(&mut body, &mut io::sink())?;
+        let (sha256, bytes) = (body.digest(), body.length());
+        Ok(Checked { stream, came: Came { attempt, bytes, sha256, contents, described }, fault })
+    }
+
+    fn settle(&mut self, checked: Checked) {
+        let Checked { stream, came, fault } = checked;
+        if let Some(what) = fault {
+            let place = match came.attempt {
+                Some(n) => format!("streams/{stream}/attempt-{n}"),
+                None => format!("streams/{stream}/stream.tar.s2"),
+            };
+            self.fault(place, what);
+        }
+        self.came.insert(stream, came);
+    }
+
+    fn damage(&mut self, error: archive::Error) {
+        match error {
+            archive::Error::Damaged { entry, what } | archive::Error::Unsafe { entry, what } => {
+                self.fault(entry.to_string(), what);
+            }
+            archive::Error::Truncated { place } => self.fault(place, "the archive is cut short".into()),
+            error => self.fault("the archive".into(), text_of(&error.into())),
+        }
+    }
+
+    fn fault(&mut self, place: String, what: String) {
+        match self.faults.len() {
+            MAX_FAULTS => self
+                .faults
+                .push(Fault { place: "the archive".into(), what: "has more faults than are listed".into() }),
+            n if n < MAX_FAULTS => self.faults.push(Fault { place, what }),
+            _ => {}
+        }
+    }
+
+    fn report(self, end_record: bool) -> Report {
+        let whole = || self.came.values().filter_map(|came| Some((came, came.contents.as_ref()?)));
+        let messages = whole().map(|(_, contents)| contents.messages).fold(0, u64::saturating_add);
+        let bytes = whole().map(|(came, _)| came.bytes).fold(0, u64::saturating_add);
+        let streams = whole().count() as u64;
+        let listed = self.manifest.iter().flat_map(|manifest| &manifest.streams);
+        let failed: Vec<_> = listed
+            .filter_map(|stream| {
+                let error = Printable::new(stream.error.as_ref()?).to_string();
+                Some(FailedStream { stream: stream.name.clone(), error })
+            })
+            .collect();
+        let verdict = match (self.faults.is_empty(), failed.is_empty()) {
+            (false, _) => Verdict::Damaged,
+            (true, false) => Verdict::Incomplete,
+            (true, true) => Verdict::Sound,
+        };
+        Report { verdict, end_record, streams, messages, bytes, failed, faults: self.faults }
+    }
+}
+
+/// One line a fault and a failed stream, and the verdict.
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for fault in &self.faults {
+            writeln!(f, "fault: {}: {}", fault.place, fault.what)?;
+        }
+        for failed in &self.failed {
+            writeln!(f, "failed: {}: {}", failed.stream, failed.error)?;
+        }
+        let verdict = match self.verdict {
+            Verdict::Sound => "sound",
+            Verdict::Incomplete => "incomplete",
+            Verdict::Damaged => "damaged",
+        };
+        let (streams, messages) = (counted(self.streams, "whole stream"), counted(self.messages, "message"));
+        write!(f, "{verdict}: {streams}, {messages}, {}", Size(self.bytes))?;
+        if !self.end_record && self.verdict != Verdict::Damaged {
+            write!(f, "; no end record, so nothing proves that no file changed or is missing")?;
+        }
+        writeln!(f)
+    }
+}
+
+/// A snapshot that is summed while it is read.
+pub(super) struct Summed<R> {
+    body: R,
+    sha256: Sha256,
+    bytes: u64,
+}
+
+impl<R> Summed<R> {
+    pub fn new(body: R) -> Self {
+        Summed { body, sha256: Sha256::new(), bytes: 0 }
+    }
+
+    /// How many bytes were read.
+    pub fn length(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The digest of what was read.
+    pub fn digest(&self) -> Digest {
+        Digest::finish(self.sha256.clone())
+    }
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.body.read(buffer)?;
+        self.sha256.update(buffer.get(..got).unwrap_or_default());
+        self.bytes = self.bytes.saturating_add(got as u64);
+        Ok(got)
+    }
+}

@@ -1,0 +1,110 @@
+//! What the index and the manifest say, held against what came.
+
+use super::{Came, Verifying};
+use crate::archive::{Ended, Index, Kind, Layout, Manifest, ManifestStream};
+
+const MANIFEST: &str = "manifest.json";
+const INDEX: &str = "index.json";
+
+impl Verifying {
+    pub(super) fn lists(&mut self, ended: &Ended) {
+        if ended.layout == Layout::Keys {
+            return self.fault("the archive".into(), "holds encryption keys and no streams".into());
+        }
+        let mut faults = Vec::new();
+        if let Some(manifest) = &self.manifest {
+            self.manifest_faults(manifest, ended.layout, &mut faults);
+            if let Some(index) = &self.index {
+                index_faults(index, manifest, &mut faults);
+            }
+        }
+        for stream in self.came.keys().filter(|stream| !self.described.contains_key(*stream)) {
+            let what = "is missing, and without it the stream cannot be restored".to_owned();
+            faults.push((format!("streams/{stream}/backup.json"), what));
+        }
+        faults.into_iter().for_each(|(place, what)| self.fault(place, what));
+    }
+
+    fn manifest_faults(&self, manifest: &Manifest, layout: Layout, faults: &mut Vec<(String, String)>) {
+        let mut listed = std::collections::BTreeSet::new();
+        for entry in &manifest.streams {
+            let name = &entry.name;
+            listed.insert(name);
+            let held = entry.kind != Kind::Skipped && entry.error.is_none();
+            let whats = match (self.came.get(name), held) {
+                (Some(_), false) if entry.kind == Kind::Skipped => {
+                    vec![format!("says that stream {name} was left out, and it came")]
+                }
+                (Some(_), false) => vec![format!("says that stream {name} failed, and it came")],
+                (None, true) => vec![format!("lists stream {name}, which did not come")],
+                (Some(came), true) => differences(entry, came),
+                (None, false) => Vec::new(),
+            };
+            faults.extend(whats.into_iter().map(|what| (MANIFEST.to_owned(), what)));
+        }
+        for name in self.came.keys().filter(|name| !listed.contains(name)) {
+            faults.push((MANIFEST.into(), format!("does not list stream {name}, which came")));
+        }
+        // How others count is their own affair.
+        if layout == Layout::Ours && manifest.count(manifest.stats.duration_ms) != manifest.stats {
+            faults.push((MANIFEST.into(), "its totals are not those of its streams".into()));
+        }
+    }
+}
+
+/// What `entry` says otherwise than it is. The numbers of `chatto backup` are the server's promise, which
+/// was checked already; ours, which come with a sum, were counted.
+fn differences(entry: &ManifestStream, came: &Came) -> Vec<String> {
+    let name = &entry.name;
+    let mut whats = Vec::new();
+    let mut compare = |what: &str, says: Option<u64>, is: Option<u64>| {
+        if let (Some(says), Some(is)) = (says, is)
+            && says != is
+        {
+            whats.push(format!("says that stream {name} has {what} {says}, and it has {is}"));
+        }
+    };
+    compare("bytes", Some(entry.bytes), Some(came.bytes));
+    if let (Some(_), Some(contents)) = (entry.sha256, &came.contents) {
+        compare("the last sequence", entry.last_seq, Some(contents.last_seq));
+        compare("consumers", entry.consumers, Some(contents.consumers));
+        // Where the stream changed during the capture, these depend on the description.
+        if came.described {
+            compare("messages", Some(entry.messages), Some(contents.messages));
+            compare("the first sequence", entry.first_seq, Some(contents.first_seq));
+            compare("deleted messages", entry.deleted, Some(contents.deleted));
+        }
+        let format = contents.format.to_string();
+        if entry.format.as_ref().is_some_and(|says| *says != format) {
+            whats.push(format!("says that stream {name} has another format than {format}"));
+        }
+    }
+    if entry.sha256.is_some_and(|sum| sum != came.sha256) {
+        whats.push(format!("has another digest for stream {name} than its snapshot"));
+    }
+    if entry.sha256.is_some() && entry.attempt != came.attempt {
+        whats.push(format!("does not name the attempt of stream {name} that came last"));
+    }
+    whats
+}
+
+fn index_faults(index: &Index, manifest: &Manifest, faults: &mut Vec<(String, String)>) {
+    let mut fault = |what: String| faults.push((INDEX.to_owned(), what));
+    if index.created_at != manifest.created_at {
+        fault("has another time than the manifest".into());
+    }
+    if manifest.include_keys.is_some_and(|keys| keys != index.include_keys) {
+        fault("disagrees with the manifest on whether keys are included".into());
+    }
+    let of = |entry: &ManifestStream| (entry.name.clone(), entry.kind == Kind::Skipped);
+    let listed: std::collections::BTreeMap<_, _> = manifest.streams.iter().map(of).collect();
+    for stream in &index.streams {
+        match listed.get(&stream.name) {
+            None => fault(format!("announces stream {}, of which the manifest says nothing", stream.name)),
+            Some(skipped) if *skipped != (stream.kind == Kind::Skipped) => {
+                fault(format!("disagrees with the manifest on whether stream {} was left out", stream.name));
+            }
+            Some(_) => {}
+        }
+    }
+}
