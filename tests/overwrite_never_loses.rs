@@ -1,6 +1,9 @@
 //! `chatto-load --conflict overwrite`: whatever happens, every stream is the old one or the new one,
 //! never neither.
 
+// A failed expectation is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::fs;
