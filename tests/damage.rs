@@ -1,6 +1,7 @@
 //! A damaged archive is never believed: whatever is wrong in it, `chatto-load` does not end with status 0,
 //! and what it leaves behind is nothing or a stream that was proven.
 
+// A failed expectation is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

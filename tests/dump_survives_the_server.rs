@@ -2,6 +2,7 @@
 //! everybody can see it, another follows, and what counts is proven. What fails for good is named, and
 //! the rest of the archive is whole.
 
+// A failed expectation is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

@@ -3,6 +3,7 @@
 //! Nobody needs to be root to fill a disk here: a limit on the size of files (`ulimit -f`) makes the
 //! same writes fail at the same places, and `/dev/full` is a full disk for stdout.
 
+// A failed expectation is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

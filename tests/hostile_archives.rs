@@ -1,6 +1,7 @@
 //! Archives that somebody made to do harm: refused as what they are, with status 4, before anything
 //! changes, and in little memory.
 
+// A failed expectation is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

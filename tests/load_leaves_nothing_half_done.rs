@@ -1,6 +1,7 @@
 //! `chatto-load` that is stopped in the middle, by whatever: what it created and could not finish is
 //! gone, what was there before it is untouched, and what stands is named.
 
+// A failed expectation is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

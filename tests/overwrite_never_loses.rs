@@ -1,7 +1,8 @@
 //! `chatto-load --conflict overwrite`: whatever happens, every stream is the old one or the new one,
 //! never neither.
 
-#![allow(clippy::unwrap_used)]
+// A failed expectation is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

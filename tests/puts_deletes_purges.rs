@@ -1,6 +1,7 @@
 //! Any sequence of puts, deletes and purges comes back as it left. The cases are made by proptest, which
 //! shrinks one that fails to what matters in it.
 
+// A failed expectation is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

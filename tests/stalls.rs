@@ -3,6 +3,7 @@
 //!
 //! A minute is a real minute here; so all of them pass at once.
 
+// A failed expectation is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;

@@ -1,6 +1,7 @@
 //! What a destination cannot hold is refused before anything changes, what it can hold goes up through
 //! the releases, and what becomes less on the way is explained.
 
+// A failed expectation is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
