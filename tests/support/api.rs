@@ -1,9 +1,9 @@
 //! JetStream's JSON API as it is on the wire, so that every field of every release can be written
 //! and read.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use async_nats::Client;
 use serde_json::{Value as Json, json};
 
@@ -37,11 +37,22 @@ pub async fn answer(client: &Client, api: &str, body: Json) -> Result<Json> {
     serde_json::from_slice(&message.payload).with_context(|| format!("{api}: the answer is not JSON"))
 }
 
-/// All entries of a paged list: `key` names the array in the answers.
+/// How long the leaders of a cluster may take to be there all at once.
+const ALL_ANSWER: Duration = Duration::from_secs(30);
+
+/// All entries of a paged list: `key` names the array in the answers. In a cluster a list lacks what
+/// belongs to a leader that was late, and says so under `missing`: it is asked for again.
 pub async fn list(client: &Client, api: &str, key: &str) -> Result<Vec<Json>> {
+    let deadline = Instant::now() + ALL_ANSWER;
     let mut entries = Vec::new();
     loop {
         let mut page = call(client, api, json!({ "offset": entries.len() })).await?;
+        if page["missing"].as_array().is_some_and(|missing| !missing.is_empty()) {
+            ensure!(Instant::now() < deadline, "{api}: {} do not answer", page["missing"]);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            entries.clear();
+            continue;
+        }
         let total = page["total"].as_u64().with_context(|| format!("{api}: no total"))?;
         match page[key].take() {
             Json::Array(more) if !more.is_empty() => entries.extend(more),
