@@ -253,7 +253,9 @@ impl Capture {
         if self.hold.held() + message.payload.len() > self.pace.limit {
             return Err(CaptureError::ReaderStalled);
         }
-        Ok(Some(self.hold.count(message.payload)))
+        // A copy of its own: the payload is a slice of the client library's read buffer, and would keep all
+        // of that, about twice as much, for as long as it is held.
+        Ok(Some(self.hold.count(Bytes::copy_from_slice(&message.payload))))
     }
 
     async fn acknowledge(&mut self) -> Result<(), CaptureError> {
