@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use async_nats::Client;
 use serde_json::json;
@@ -28,25 +30,37 @@ async fn source(release: &str) -> Result<(Server, Built)> {
     Ok((server, built))
 }
 
+/// How long a cluster may take until every consumer has its leader.
+const SETTLED: Duration = Duration::from_secs(30);
+
 /// Asserts that nothing differs but for what a server of 2.15.1 does to consumers in a cluster, which no
 /// client can mend: its snapshot of a replicated stream has no messages that await their
 /// acknowledgement (they will be delivered again), and one that it restores sets a consumer that waits
 /// for a sequence far ahead back to the stream's end.
+///
+/// In a cluster, a consumer has to find its leader first, who then counts: what differs must be gone in
+/// the end.
 async fn equal(source: &Server, destination: &Server, built: &Built) -> Result<()> {
     let (a, b) = (source.client().await?, destination.client().await?);
-    let mut found = equality::differences(&a, &b, |name| built.is_kept(name)).await?;
-    if source.version().to_string() == LATEST {
-        let of_servers = ["delivered.", "num_ack_pending:", "num_pending:", "num_redelivered:"];
-        found.retain(|text| {
-            let field = text.split_once(": consumer ").and_then(|(_, rest)| rest.split_once('.'));
-            !field.is_some_and(|(consumer, field)| {
-                of_servers.iter().any(|of_server| field.starts_with(of_server))
-                    || (consumer == "late" && field.starts_with("ack_floor."))
-            })
-        });
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        let mut found = equality::differences(&a, &b, |name| built.is_kept(name)).await?;
+        if source.version().to_string() == LATEST {
+            let of_servers = ["delivered.", "num_ack_pending:", "num_pending:", "num_redelivered:"];
+            found.retain(|text| {
+                let field = text.split_once(": consumer ").and_then(|(_, rest)| rest.split_once('.'));
+                !field.is_some_and(|(consumer, field)| {
+                    of_servers.iter().any(|of_server| field.starts_with(of_server))
+                        || (consumer == "late" && field.starts_with("ack_floor."))
+                })
+            });
+        }
+        if found.is_empty() || Instant::now() >= deadline {
+            assert_eq!(found, Vec::<String>::new());
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(found, Vec::<String>::new());
-    Ok(())
 }
 
 /// Empties a cluster for the next restore.
