@@ -143,6 +143,10 @@ impl Restoring {
 
     /// Lets the server hear from us although there is nothing to send.
     pub async fn keep_alive(&mut self) -> Result<(), RestoringError> {
+        // What the check found while the input stalls is said now, not with the next byte.
+        if self.proof.as_ref().is_some_and(Proof::has_ended) {
+            return Err(self.verdict_against().await.into());
+        }
         match &mut self.restore {
             Some(restore) => Ok(restore.send(Bytes::from_static(&PADDING)).await?),
             None => Ok(()),
