@@ -72,6 +72,12 @@ impl Proof {
         self.verdict.is_finished()
     }
 
+    /// What a check found that has ended although bytes still come.
+    pub async fn verdict_against(self) -> NotProven {
+        let early = || NotProven::Broken("it ended before the snapshot did".into());
+        self.verdict().await.err().unwrap_or_else(early)
+    }
+
     /// No more bytes will come; gives the verdict.
     pub async fn verdict(self) -> Result<Proven, NotProven> {
         // A check that has ended early takes no end any more.

@@ -105,7 +105,7 @@ impl Attempt<'_> {
                     size += bytes.len();
                     gathered.push(bytes.clone());
                     if !proof.feed(bytes) {
-                        return Err(verdict_against(proof).await);
+                        return Err(proof.verdict_against().await.into());
                     }
                     if size > self.room {
                         break true;
@@ -136,14 +136,6 @@ fn backup_json(capture: &Capture) -> Bytes {
     format!("{{\"config\":{},\"state\":{}}}", capture.config().get(), capture.state().get()).into()
 }
 
-/// The check has ended although bytes still come: it found something.
-async fn verdict_against(proof: Proof) -> AttemptError {
-    match proof.verdict().await {
-        Err(fault) => fault.into(),
-        Ok(_) => NotProven::Broken("it ended before the snapshot did".into()).into(),
-    }
-}
-
 /// Writes `gathered` and all that follows in parts of `part` bytes, one part at a time while the next
 /// is being gathered. `head` is the write that opened the attempt.
 async fn flow(
@@ -172,7 +164,7 @@ async fn flow(
                 Some(bytes) => {
                     gathering.push(bytes.clone());
                     if !proof.feed(bytes) {
-                        return Err(verdict_against(proof).await);
+                        return Err(proof.verdict_against().await.into());
                     }
                 }
                 None => break,
@@ -226,7 +218,7 @@ async fn spool(
                 Some(bytes) => {
                     waiting.push(bytes.clone());
                     if !proof.feed(bytes) {
-                        return Err(verdict_against(proof).await);
+                        return Err(proof.verdict_against().await.into());
                     }
                 }
                 None => ended = true,

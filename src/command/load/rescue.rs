@@ -77,7 +77,7 @@ impl Rescue {
             Failure::new(Exit::Failed, format!("stream {stream}: the old one could not be put back"))
                 .hint(format!("it is in {}: chatto-load {0}", path.display()))
         };
-        if !server.is_connected() && !server.reconnected().await {
+        if !server.reconnected().await {
             return Err(failed().into());
         }
         let wishes = Wishes {

@@ -160,10 +160,9 @@ impl Restoring {
 
     /// The check has ended although bytes still come: it found something.
     async fn verdict_against(&mut self) -> NotProven {
-        let broken = NotProven::Broken("it ended before the snapshot did".into());
         match self.proof.take() {
-            Some(proof) => proof.verdict().await.err().unwrap_or(broken),
-            None => broken,
+            Some(proof) => proof.verdict_against().await,
+            None => NotProven::Broken("its verdict was given before".into()),
         }
     }
 
