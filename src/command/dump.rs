@@ -11,7 +11,7 @@ mod plan;
 mod streams;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use self::attempt::{OutputError, written};
 use self::output::Output;
 use self::plan::{Plan, failed_entry, skipped_entry};
 use self::streams::{Dumping, Settings};
-use super::report::say;
+use super::report::{print, say};
 use super::{Failure, session};
 use crate::archive::{Index, Kind, Manifest, ManifestStream, Server as ArchivedServer, Stats};
 use crate::chatto::policy::Step;
@@ -186,7 +186,6 @@ pub(super) async fn rescue(
 
 /// `--dry-run`: one line a stream, for people and for awk.
 fn show(plan: &Plan) -> anyhow::Result<Exit> {
-    let mut out = io::stdout().lock();
     let mut lines = String::new();
     for stream in &plan.captures {
         let kind = match Kind::of(&stream.name) {
@@ -203,13 +202,8 @@ fn show(plan: &Plan) -> anyhow::Result<Exit> {
     for (name, reason) in &plan.unavailable {
         lines += &format!("{}\tunavailable\t\t\t{reason}\n", Printable::new(name));
     }
-    match out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
-        // The list was read as far as somebody cared to.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-        Err(e) => Err(e).context("cannot write to stdout"),
-        Ok(()) if plan.unavailable.is_empty() => Ok(Exit::Done),
-        Ok(()) => Ok(Exit::Partial),
-    }
+    let read = print(lines.as_bytes())?;
+    Ok(if !read || plan.unavailable.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
 /// An archive that cannot be written is no archive: what there is of it has no end record.

@@ -10,11 +10,12 @@ mod crypt;
 mod export;
 mod import;
 
-use std::io::{self, Write};
+use std::io;
 
 use anyhow::Context;
 
 use self::bucket::Found;
+use super::report::print;
 use super::{Failure, session};
 use crate::chatto::keys::BUCKET;
 use crate::cli;
@@ -43,12 +44,8 @@ fn list(options: &cli::List) -> anyhow::Result<Exit> {
             Err(reason) => format!("{}\tinvalid\t{reason}\n", record.key_ref),
         };
     }
-    let mut out = io::stdout().lock();
-    match out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
-        // The list was read as far as somebody cared to.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-        written => written.context("cannot write to stdout").map(|()| Exit::Done),
-    }
+    print(lines.as_bytes())?;
+    Ok(Exit::Done)
 }
 
 /// Every key of the server that is not deleted, sorted by ref.

@@ -14,7 +14,7 @@ mod twice;
 pub mod verify;
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 
 use anyhow::Context;
 
@@ -77,15 +77,6 @@ fn of_streams(ended: &Ended) -> anyhow::Result<()> {
     Err(Failure::new(Exit::Damaged, "the input is an export of encryption keys, and no archive of streams")
         .hint("chatto-keys import reads it")
         .into())
-}
-
-/// Writes text. `false` when nobody reads on, which is no failure: it was read as far as somebody cared to.
-fn print(text: &[u8]) -> anyhow::Result<bool> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        written => written.context("cannot write to stdout").map(|()| true),
-    }
 }
 
 /// stdout for an archive, which must not be a terminal.

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 
+use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 
@@ -142,4 +143,13 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
 /// A path or another text from outside, for a message.
 pub(super) fn shown(text: impl AsRef<std::ffi::OsStr>) -> Printable {
     Printable::new(&text.as_ref().to_string_lossy())
+}
+
+/// Writes text. `false` when nobody reads on, which is no failure: it was read as far as somebody cared to.
+pub(super) fn print(text: &[u8]) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.context("cannot write to stdout").map(|()| true),
+    }
 }

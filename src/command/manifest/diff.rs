@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{PROGRAM, of_streams, print, unread};
+use super::{PROGRAM, of_streams, unread};
 use crate::archive::{Entry, Kind, Reader};
 use crate::cli;
-use crate::command::report::{exit_of, say};
+use crate::command::report::{exit_of, print, say};
 use crate::command::{Failure, secrets};
 use crate::envelope;
 use crate::exit::Exit;

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use super::show::{kind, no_index};
-use super::{open, print, unread};
+use super::{open, unread};
 use crate::archive::{Entry, Kind, ManifestStream, Reader};
 use crate::cli;
+use crate::command::report::print;
 use crate::exit::Exit;
 
 pub(super) fn run(options: cli::ListStreams) -> anyhow::Result<Exit> {

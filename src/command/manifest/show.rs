@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{open, print, unread};
+use super::{open, unread};
 use crate::archive::{Entry, Index, Kind, Manifest, ManifestStream, Reader};
 use crate::cli;
 use crate::command::Failure;
+use crate::command::report::print;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, counted};
 use crate::terminal;

@@ -13,9 +13,10 @@ use std::io::{self, Read};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{PROGRAM, open, print};
+use super::{PROGRAM, open};
 use crate::archive::{self, Digest, Entry, Index, MAX_FAULTS, Manifest, Reader};
 use crate::cli;
+use crate::command::report::print;
 use crate::command::report::text_of;
 use crate::envelope::Damaged;
 use crate::exit::Exit;
