@@ -31,8 +31,9 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
         .build()
         .context("cannot start the program's threads")?;
     let result = runtime.block_on(work);
-    // A thread may be stuck in a pipe that nobody reads; nothing waits for it.
+    // A thread may be stuck in a pipe that nobody reads, or at a prompt; nothing waits for it.
     runtime.shutdown_background();
+    envelope::echo_again();
     result
 }
 

@@ -35,7 +35,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 pub use error::{Damaged, Error, Locked, SecretError, Verdict};
-pub use prompt::{can_ask, signals_are_handled};
+pub use prompt::{can_ask, echo_again, signals_are_handled};
 pub use seal::{Lock, Sealed, recipient, recipients_of_file, seal};
 pub use secrets::{Given, Identity, PASSPHRASE_MAX, Passphrase, Secrets, is_stdin};
 pub use unlock::{SCRYPT_WORK_FACTOR, SCRYPT_WORK_FACTOR_MAX};

@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -29,9 +29,21 @@ static DEFAULTS: OnceLock<[Arc<AtomicBool>; SIGNALS.len()]> = OnceLock::new();
 /// Those that the program handles itself, as bits by their numbers, which are below 64.
 static HANDLED: AtomicU64 = AtomicU64::new(0);
 
-/// Says that the program handles these signals itself, and ends soon after one. At a prompt, they then do
-/// nothing but bring the terminal back. Without this word a prompt ends the program at once, and leaves the
-/// default behaviour behind: a handler that was ever registered cannot be taken back.
+/// The terminal whose echo is off, and how it was before.
+static HIDDEN: Mutex<Option<(Arc<File>, Termios)>> = Mutex::new(None);
+
+/// Brings the echo back if a prompt has it off. For a program that ends while a thread of its own still asks:
+/// nobody else would.
+pub fn echo_again() {
+    if let Some((terminal, before)) = HIDDEN.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // Nothing can be done here about a terminal that is gone.
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
+    }
+}
+
+/// Says that the program handles these signals itself, ends soon after one, and calls [`echo_again`] then:
+/// the prompt's own thread may be too late. Without this word a prompt ends the program at once, and leaves
+/// the default behaviour behind: a handler that was ever registered cannot be taken back.
 pub fn signals_are_handled(signals: &[i32]) {
     let bits = signals.iter().fold(0, |bits, signal| bits | bit(*signal));
     HANDLED.fetch_or(bits, Ordering::SeqCst);
@@ -128,10 +140,8 @@ impl Terminal {
     }
 }
 
-/// The terminal with its echo off, until [`Hidden::restore`].
+/// A terminal with its echo off, until [`Hidden::restore`].
 struct Hidden {
-    terminal: Arc<File>,
-    before: Termios,
     signals: Handle,
     watcher: JoinHandle<()>,
 }
@@ -164,7 +174,8 @@ impl Hidden {
                 }
             }
         });
-        let this = Hidden { terminal: Arc::clone(terminal), before, signals: handle, watcher };
+        *HIDDEN.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(terminal), before));
+        let this = Hidden { signals: handle, watcher };
         let shown = tcsetattr(terminal, OptionalActions::Now, &hidden)
             .map_err(std::io::Error::from)
             .and_then(|()| (&**terminal).write_all(prompt.as_bytes()));
@@ -178,7 +189,7 @@ impl Hidden {
     }
 
     fn restore(self) {
-        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        echo_again();
         // It registers nothing any more, and so cannot fail.
         let _ = defaults(true);
         self.signals.close();
