@@ -10,51 +10,8 @@ use anyhow::Result;
 use async_nats::jetstream::kv;
 use support::programs::{Finished, path, program, program_for, run, run_with};
 use support::server::{LATEST, Server};
+use support::terminal::{expect, expect_for};
 use tempfile::TempDir;
-
-/// What every script begins with: a step that does not happen fails the test.
-const PRELUDE: &str = r#"
-set timeout 120
-proc want {text} {
-    expect {
-        -exact $text {}
-        timeout { puts "\nno \"$text\""; exit 99 }
-        eof { puts "\nended before \"$text\""; exit 98 }
-    }
-}
-proc end {} {
-    expect { eof {} timeout { puts "\nno end"; exit 97 } }
-    lassign [wait] pid id failed code
-    exit $code
-}
-proc shell {script} {
-    uplevel 1 [list spawn -noecho sh -c $script]
-}
-"#;
-
-/// Runs an expect script in `dir`, where `$keys` is our program.
-fn expect_with(mut command: Command, dir: &TempDir, script: &str) -> Finished {
-    let prelude = format!("set keys {}\n{PRELUDE}", path("chatto-keys").display());
-    command.current_dir(dir.path()).args(["-c", &format!("{prelude}{script}")]);
-    run(command)
-}
-
-fn expect(dir: &TempDir, script: &str) -> Finished {
-    expect_with(Command::new("expect"), dir, script)
-}
-
-/// The same with our programs configured for `server`.
-fn expect_for(server: &Server, dir: &TempDir, script: &str) -> Finished {
-    let configured = program_for("chatto-keys", server);
-    let mut command = Command::new("expect");
-    for (name, value) in configured.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    expect_with(command, dir, script)
-}
 
 #[track_caller]
 fn all_well(finished: Finished) -> String {

@@ -21,3 +21,4 @@ pub mod proxy;
 pub mod publish;
 pub mod random;
 pub mod server;
+pub mod terminal;
