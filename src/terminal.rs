@@ -6,11 +6,19 @@
 //! - Binary data is neither written to a terminal nor read from one: refused before anything else.
 //! - An error is one line, `PROGRAM: error: …`, and a line `PROGRAM: hint: …` where the reader can act.
 //! - Success is silent, unless stderr is a terminal or `-v` was given.
+//! - Progress is shown on a terminal, under the rules of [`progress`].
 //! - Names from a server or an archive are escaped (`names::Printable`) before they come here.
 
+pub mod progress;
+mod screen;
+
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+
+use serde_json::{Value, json};
+
+use self::progress::Style;
 
 /// How much a program says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,12 +37,24 @@ pub struct Messages {
     program: &'static str,
     verbosity: Verbosity,
     terminal: bool,
+    style: Style,
 }
 
 impl Messages {
     /// Words of `program` on stderr.
     pub fn new(program: &'static str, verbosity: Verbosity) -> Self {
-        Messages { program, verbosity, terminal: io::stderr().is_terminal() }
+        let style = if verbosity == Verbosity::Quiet { Style::Never } else { Style::Terminal };
+        Messages { program, verbosity, terminal: stderr_is_terminal(), style }
+    }
+
+    /// The same with progress shown otherwise. With [`Style::Json`] every message is a JSON line too.
+    pub fn showing(self, style: Style) -> Self {
+        Messages { style: if self.verbosity == Verbosity::Quiet { Style::Never } else { style }, ..self }
+    }
+
+    /// How progress is shown.
+    pub fn style(&self) -> Style {
+        self.style
     }
 
     /// The same with nothing but errors, for work inside other work.
@@ -67,31 +87,50 @@ impl Messages {
     /// What was done as a whole; said on a terminal or with `-v`.
     pub fn closing(&self, text: &str) {
         if self.verbosity == Verbosity::Verbose || (self.terminal && self.verbosity == Verbosity::Normal) {
-            self.plain(text);
+            self.plain("closing", text);
         }
     }
 
     /// A change that the user should know of even in a log; said unless `-q`.
     pub fn notice(&self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
-            self.plain(text);
+            self.plain("notice", text);
         }
     }
 
     /// A step on the way; said with `-v`.
     pub fn detail(&self, text: &str) {
         if self.verbosity == Verbosity::Verbose {
-            self.plain(text);
+            self.plain("detail", text);
         }
     }
 
-    // A stderr that cannot be written to is nobody's reason to stop a backup.
-    fn line(&self, kind: &str, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{}: {kind}: {text}", self.program);
+    /// What was asked for by a signal; always said.
+    pub(in crate::terminal) fn answer(&self, text: &str) {
+        self.plain("answer", text);
     }
 
-    fn plain(&self, text: &str) {
-        let _ = writeln!(io::stderr().lock(), "{}: {text}", self.program);
+    /// Something for a program that reads along.
+    pub(in crate::terminal) fn event(&self, event: &Value) {
+        screen::words(&event.to_string());
+    }
+
+    fn line(&self, kind: &str, text: &str) {
+        match self.style {
+            Style::Json => self.message(kind, text),
+            _ => screen::words(&format!("{}: {kind}: {text}", self.program)),
+        }
+    }
+
+    fn plain(&self, kind: &str, text: &str) {
+        match self.style {
+            Style::Json => self.message(kind, text),
+            _ => screen::words(&format!("{}: {text}", self.program)),
+        }
+    }
+
+    fn message(&self, kind: &str, text: &str) {
+        self.event(&json!({"event": "message", "kind": kind, "text": text}));
     }
 }
 
@@ -122,4 +161,8 @@ pub fn stdout_is_terminal() -> bool {
 /// Whether stdin is a terminal.
 pub fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()
+}
+
+fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{Connect, Say, Select};
+use super::{Connect, Say, Select, Showing};
 use crate::names::Size;
 
 /// The least that `--buffer` may be.
@@ -44,6 +44,9 @@ pub struct Dump {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub say: Say,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub showing: Showing,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connect: Connect,

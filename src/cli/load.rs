@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use super::{Connect, Say, Secrets, Select};
+use super::{Connect, Say, Secrets, Select, Showing};
 
 /// Restore a Chatto server from an archive of chatto-dump or chatto backup
 #[derive(Debug, Parser)]
@@ -42,6 +42,9 @@ pub struct Load {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub say: Say,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub showing: Showing,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub secrets: Secrets,

@@ -9,11 +9,12 @@ mod manifest;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
 use crate::names::Glob;
 use crate::terminal::Verbosity;
+use crate::terminal::progress::Style;
 
 pub use dump::Dump;
 pub use keys::{Action as KeysAction, Export, Import, Keys, List, Lock, Open, Seal};
@@ -65,6 +66,33 @@ impl Say {
             (true, _) => Verbosity::Quiet,
             (false, true) => Verbosity::Verbose,
             (false, false) => Verbosity::Normal,
+        }
+    }
+}
+
+/// How to show how far the program is; those that move whole archives have it.
+#[derive(Debug, Args)]
+pub struct Showing {
+    /// How to show progress: auto, json or none
+    // A list of possible values with texts of their own would turn --help into several screens.
+    #[arg(long, value_name = "MODE", value_enum, default_value = "auto", hide_possible_values = true)]
+    progress: ProgressMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProgressMode {
+    Auto,
+    Json,
+    None,
+}
+
+impl Showing {
+    /// The option as a value.
+    pub fn style(&self) -> Style {
+        match self.progress {
+            ProgressMode::Auto => Style::Terminal,
+            ProgressMode::Json => Style::Json,
+            ProgressMode::None => Style::Never,
         }
     }
 }

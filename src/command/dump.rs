@@ -28,9 +28,12 @@ use crate::cli;
 use crate::exit::Exit;
 use crate::jetstream::{Listed, Server};
 use crate::names::{Printable, Size, StreamName, counted};
+use crate::terminal::progress::{Doing, Progress, Taken};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-dump";
+
+const DOING: Doing = Doing { streams: "captured", archive: "written" };
 
 /// Memory for a rescue's data under way, in bytes.
 const RESCUE_BUFFER: usize = 32 << 20;
@@ -49,6 +52,8 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
             Failure::new(Exit::Usage, format!("--spool-dir {}: no such directory", dir.display())).into()
         );
     }
+    let messages = Messages::new(PROGRAM, options.say.verbosity()).showing(options.showing.style());
+    let (progress, _shown) = Progress::shown(DOING, messages);
     let connection = session::configuration(&options.connect)?;
     session::block_on(async {
         let server = session::connect(&connection, &options.connect, PROGRAM).await?;
@@ -59,12 +64,17 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
                 .hint("chatto-dump -n lists what there is")
                 .into());
         }
-        if options.dry_run { show(&plan) } else { dump(&server, plan, &options).await }
+        if options.dry_run { show(&plan) } else { dump(&server, plan, &options, messages, progress).await }
     })
 }
 
-async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Result<Exit> {
-    let messages = Messages::new(PROGRAM, options.say.verbosity());
+async fn dump(
+    server: &Server,
+    plan: Plan,
+    options: &cli::Dump,
+    messages: Messages,
+    progress: Progress,
+) -> anyhow::Result<Exit> {
     let settings = Settings {
         no_consumers: options.no_consumers,
         check: options.check,
@@ -77,8 +87,9 @@ async fn dump(server: &Server, plan: Plan, options: &cli::Dump) -> anyhow::Resul
     let stdout = terminal::stdout().context("cannot use stdout")?;
     let nameless =
         plan.unavailable.iter().filter(|(name, _)| StreamName::new(name.as_str()).is_err()).count();
-    let stats =
-        archive(server, plan, options.include_keys, &settings, stdout, messages).await.map_err(to_nobody)?;
+    let stats = archive(server, plan, options.include_keys, &settings, stdout, messages, progress)
+        .await
+        .map_err(to_nobody)?;
 
     let failed = stats.failed + nameless as u64;
     messages.closing(&format!(
@@ -107,6 +118,7 @@ async fn archive(
     settings: &Settings,
     to: File,
     messages: Messages,
+    progress: Progress,
 ) -> Result<Stats, OutputError> {
     let begun = std::time::Instant::now();
     let created_at = whole_seconds(Timestamp::now());
@@ -114,7 +126,11 @@ async fn archive(
     let archived = ArchivedServer { version: server.version_text(), cluster: server.cluster() };
 
     let mtime = u64::try_from(created_at.as_second()).unwrap_or_default();
-    let output = Output::new(to, mtime);
+    progress.expect(
+        (plan.captures.len() + plan.unavailable.len()) as u64,
+        plan.captures.iter().map(|stream| stream.bytes).fold(0, u64::saturating_add),
+    );
+    let output = Output::new(Taken::new(to, progress.clone()), mtime);
     let index = Index {
         version: 1,
         created_at,
@@ -129,11 +145,12 @@ async fn archive(
     for (name, reason) in plan.unavailable {
         messages.error(&format!("stream {}: {reason}", Printable::new(&name)));
         if let Ok(name) = StreamName::new(name) {
+            progress.failed(&name);
             entries.push(failed_entry(name, reason, None));
         }
     }
     let mut captures = plan.captures;
-    let dumping = Dumping::new(server, &output, settings, messages);
+    let dumping = Dumping::new(server, &output, settings, messages, progress);
     for step in Step::ALL {
         let later =
             captures.iter().position(|stream| Step::of(&stream.name) > step).unwrap_or(captures.len());
@@ -177,7 +194,8 @@ pub(super) async fn rescue(
     };
     let name = stream.name.clone();
     let plan = Plan { captures: vec![stream], skipped: Vec::new(), unavailable: Vec::new() };
-    let stats = archive(server, plan, true, &settings, to, messages).await?;
+    let progress = Progress::new(DOING);
+    let stats = archive(server, plan, true, &settings, to, messages, progress).await?;
     if stats.failed > 0 {
         anyhow::bail!("a snapshot of stream {name} is not to be had");
     }

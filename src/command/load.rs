@@ -30,12 +30,15 @@ use crate::exit::Exit;
 use crate::jetstream::private_server::{self, PrivateServer};
 use crate::names::StreamName;
 use crate::terminal::Messages;
+use crate::terminal::progress::{Doing, Progress};
 
 const PROGRAM: &str = "chatto-load";
 
 /// Runs the program.
 pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
-    let messages = Messages::new(PROGRAM, options.say.verbosity());
+    let messages = Messages::new(PROGRAM, options.say.verbosity()).showing(options.showing.style());
+    let doing = Doing { streams: if options.dry_run { "checked" } else { "restored" }, archive: "read" };
+    let (progress, shown) = Progress::shown(doing, messages);
     let file = options.file.as_deref();
     let archive = secrets::input(file)?;
     let secrets = secrets::unlock(options.secrets, file, messages)?;
@@ -60,8 +63,8 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
                 .then(|| Rescue::new(options.rescue_dir.as_deref())),
         };
-        let mut loading = Loading::new(server, existing, wishes, messages);
-        let events = input::events(archive, secrets);
+        let mut loading = Loading::new(server, existing, wishes, messages, progress.clone());
+        let events = input::events(archive, secrets, progress);
         let steps = loading.steps();
         let signal = {
             let mut run = pin!(loading.run(events));
@@ -81,7 +84,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         Ok(Err(signal))
     });
     // Gone before the program is, however that ends.
-    drop(private);
+    drop((private, shown));
     match interrupted? {
         Ok(exit) => Ok(exit),
         Err(signal) => {

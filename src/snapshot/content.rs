@@ -10,6 +10,8 @@
 //! - the encoding of an S2 block, where another encoding of the same data is the same data.
 
 use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use minlz::s2;
 
@@ -41,6 +43,7 @@ pub struct Content<R> {
     end: usize,
     entry: Option<Printable>,
     sequence: Option<u64>,
+    decoded: Arc<AtomicU64>,
 }
 
 /// Which buffer holds the decoded bytes: stored data is not copied again.
@@ -65,7 +68,13 @@ impl<R: Read> Content<R> {
             end: 0,
             entry: None,
             sequence: None,
+            decoded: Arc::default(),
         }
+    }
+
+    /// Notes in `decoded` how many bytes of content have been decoded.
+    pub fn counting(self, decoded: Arc<AtomicU64>) -> Self {
+        Content { decoded, ..self }
     }
 
     /// Decoded bytes that are at hand; at least one, unless the stream has ended cleanly.
@@ -246,6 +255,7 @@ impl<R: Read> Content<R> {
             self.at = self.end;
             return Err(self.damaged("a frame's checksum does not match"));
         }
+        self.decoded.fetch_add((self.end - self.at) as u64, Ordering::Relaxed);
         Ok(())
     }
 

@@ -34,6 +34,8 @@ mod tests;
 
 use std::fmt;
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use content::MAX_BLOCK;
 pub use fault::{Fault, Place};
@@ -95,7 +97,20 @@ impl fmt::Display for Format {
 /// # Errors
 /// The first [`Fault`] met; the rest of `bytes` is then unread.
 pub fn inspect(stream: &StreamName, promise: &Promise, bytes: impl Read) -> Result<Contents, Fault> {
-    let mut content = Content::new(bytes);
+    inspect_counting(stream, promise, bytes, Arc::default())
+}
+
+/// The same for somebody who wants to know meanwhile how many bytes of content have been decoded.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_counting(
+    stream: &StreamName,
+    promise: &Promise,
+    bytes: impl Read,
+    decoded: Arc<AtomicU64>,
+) -> Result<Contents, Fault> {
+    let mut content = Content::new(bytes).counting(decoded);
     // The first byte tells: a tar begins with the name of its first file, and that is `meta.inf`, or
     // `PaxHeaders.0/meta.inf` before it.
     let natsarc = content.fill()?.first() == natsarc::MAGIC.first();

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -78,6 +79,8 @@ pub(super) struct Attempt<'a> {
     /// The largest snapshot that stays in memory, and the size of a part, in bytes.
     pub room: usize,
     pub overflow: Overflow<'a>,
+    /// Where to note how many bytes of messages have been read.
+    pub read: Arc<AtomicU64>,
 }
 
 impl Attempt<'_> {
@@ -94,7 +97,7 @@ impl Attempt<'_> {
         let mut capture = Capture::begin(self.server, self.stream, how).await?;
         let backup_json = backup_json(&capture);
         let promise = Promise::from_backup_json(&backup_json)?;
-        let proof = Proof::begin(self.stream, &promise);
+        let proof = Proof::begin(self.stream, &promise, self.read);
 
         let mut gathered = Vec::new();
         let mut size = 0;

@@ -11,11 +11,12 @@ use tokio::task::JoinHandle;
 
 use crate::archive::{Index, Manifest, Writer};
 use crate::names::StreamName;
+use crate::terminal::progress::Taken;
 
 /// Small entries are gathered up to this size before they are written, in bytes.
 const GATHER: usize = 64 << 10;
 
-type Archive = Writer<BufWriter<File>>;
+type Archive = Writer<BufWriter<Taken<File>>>;
 
 /// The archive that is being written.
 #[derive(Clone)]
@@ -34,7 +35,7 @@ pub(super) enum Snapshot {
 }
 
 impl Output {
-    pub fn new(to: File, mtime: u64) -> Self {
+    pub fn new(to: Taken<File>, mtime: u64) -> Self {
         let archive = Writer::new(BufWriter::with_capacity(GATHER, to), mtime);
         Output { archive: Arc::new(Mutex::new(Some(archive))) }
     }

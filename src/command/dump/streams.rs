@@ -20,6 +20,7 @@ use crate::command::report::text_of;
 use crate::jetstream::{self, CaptureError, Listed, Server};
 use crate::names::{Size, StreamName, counted};
 use crate::terminal::Messages;
+use crate::terminal::progress::Progress;
 
 /// The pause before the first retry; each further one is twice as long.
 const BACK_OFF: Duration = Duration::from_millis(250);
@@ -49,6 +50,7 @@ pub(super) struct Dumping<'a> {
     output: &'a Output,
     settings: &'a Settings,
     messages: Messages,
+    progress: Progress,
     /// The largest snapshot that is one entry without a spool, in bytes.
     room: usize,
     /// Set when the server has gone and did not come back: nothing more is tried then.
@@ -76,9 +78,15 @@ enum Next {
 }
 
 impl<'a> Dumping<'a> {
-    pub fn new(server: &'a Server, output: &'a Output, settings: &'a Settings, messages: Messages) -> Self {
+    pub fn new(
+        server: &'a Server,
+        output: &'a Output,
+        settings: &'a Settings,
+        messages: Messages,
+        progress: Progress,
+    ) -> Self {
         let room = (settings.buffer / 4).min(PART_SIZE);
-        Dumping { server, output, settings, messages, room, gone: Arc::default() }
+        Dumping { server, output, settings, messages, progress, room, gone: Arc::default() }
     }
 
     /// Captures and writes `streams`, which are sorted by size. The archive's order does not depend on
@@ -109,7 +117,7 @@ impl<'a> Dumping<'a> {
             }
         }
         for stream in large {
-            entries.push(self.large(&stream.name).await?);
+            entries.push(self.large(&stream).await?);
         }
         Ok(entries)
     }
@@ -117,6 +125,7 @@ impl<'a> Dumping<'a> {
     fn spawn_small(&self, stream: Listed, memory: Arc<Semaphore>) -> tokio::task::JoinHandle<Small> {
         let server = self.server.clone();
         let retry = self.retry();
+        let progress = self.progress.clone();
         let reserve = expected_size(&stream);
         let (no_consumers, check) = (self.settings.no_consumers, self.settings.check);
         tokio::spawn(async move {
@@ -125,6 +134,7 @@ impl<'a> Dumping<'a> {
             let mut attempts = 0;
             let outcome = loop {
                 attempts += 1;
+                let flight = progress.begin(&stream.name, Some(stream.bytes));
                 let attempt = Attempt {
                     server: &server,
                     stream: &stream.name,
@@ -134,9 +144,13 @@ impl<'a> Dumping<'a> {
                     buffer: reserve.saturating_mul(4),
                     room: reserve,
                     overflow: Overflow::Refuse,
+                    read: flight.read(),
                 };
                 match attempt.run().await {
-                    Ok(taken) => break Ok((taken, attempts)),
+                    Ok(taken) => {
+                        flight.done();
+                        break Ok((taken, attempts));
+                    }
                     Err(AttemptError::Outgrown) => break Err(Failed::Outgrown),
                     Err(AttemptError::Output(e)) => break Err(Failed::Output(e)),
                     Err(error) => match retry.after(&server, &stream.name, &error, attempts).await {
@@ -149,13 +163,15 @@ impl<'a> Dumping<'a> {
         })
     }
 
-    async fn large(&self, stream: &StreamName) -> Result<ManifestStream, OutputError> {
+    async fn large(&self, listed: &Listed) -> Result<ManifestStream, OutputError> {
+        let stream = &listed.name;
         let retry = self.retry();
         let mut attempts = 0;
         let mut in_archive = 0;
         loop {
             attempts += 1;
             let mut opened = false;
+            let flight = self.progress.begin(stream, Some(listed.bytes));
             let overflow = match &self.settings.spool_dir {
                 Some(dir) => Overflow::Spool(dir),
                 None => Overflow::Flow { output: self.output, attempt: in_archive + 1, opened: &mut opened },
@@ -168,18 +184,22 @@ impl<'a> Dumping<'a> {
                 buffer: self.settings.buffer,
                 room: self.room,
                 overflow,
+                read: flight.read(),
             };
             let error = match attempt.run().await {
                 Ok(taken) if taken.snapshot.is_some() => {
+                    flight.done();
                     return self.write_whole(stream, taken, attempts).await;
                 }
                 Ok(taken) => {
+                    flight.done();
                     let entry = self.entry(stream, &taken, attempts);
                     return Ok(ManifestStream { attempt: Some(in_archive + 1), ..entry });
                 }
                 Err(AttemptError::Output(e)) => return Err(e),
                 Err(error) => error,
             };
+            drop(flight);
             if opened {
                 in_archive += 1;
                 written(self.output.abandon(text_of(&anyhow::anyhow!("{error}")))).await?;
@@ -233,6 +253,7 @@ impl<'a> Dumping<'a> {
 
     fn failed(&self, stream: &StreamName, text: String, attempts: u32) -> ManifestStream {
         self.messages.error(&format!("stream {stream}: {text}"));
+        self.progress.failed(stream);
         failed_entry(stream.clone(), text, Some(attempts))
     }
 

@@ -12,6 +12,8 @@ use crate::names::StreamName;
 pub(super) struct Announced {
     /// The selected streams that the index and the manifest list.
     listed: BTreeSet<StreamName>,
+    /// The bytes of messages that the index tells of each stream.
+    bytes: BTreeMap<StreamName, u64>,
     /// Whether an index has come, which lists all that follows.
     indexed: bool,
     /// The streams that came, perhaps before anything had listed them.
@@ -24,6 +26,7 @@ impl Announced {
     pub fn index(&mut self, index: &Index, select: &Select) -> BTreeSet<StreamName> {
         let listed = index.streams.iter().filter(|stream| stream.kind != Kind::Skipped);
         self.indexed = true;
+        self.bytes = listed.clone().map(|stream| (stream.name.clone(), stream.bytes)).collect();
         self.list(listed.map(|stream| &stream.name), select)
     }
 
@@ -45,6 +48,11 @@ impl Announced {
     /// Whether the stream may come: an index, where there was one, lists it.
     pub fn expects(&self, stream: &StreamName) -> bool {
         !self.indexed || self.listed.contains(stream)
+    }
+
+    /// How many bytes of messages the index tells of.
+    pub fn bytes(&self, stream: &StreamName) -> Option<u64> {
+        self.bytes.get(stream).copied()
     }
 
     /// A stream came.

@@ -1,7 +1,7 @@
 //! The archive as a sequence of events, read on a thread of its own: the input may stall, and the
 //! server must hear from us meanwhile.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::archive::{Ended, Entry, Index, Manifest, Reader};
 use crate::envelope::{self, Given};
 use crate::names::StreamName;
+use crate::terminal::progress::{Progress, Taken};
 
 /// How much is read at once, in bytes: what a pipe holds.
 const PIECE: usize = 64 << 10;
@@ -47,8 +48,12 @@ pub(super) enum Event {
     Failed(anyhow::Error),
 }
 
-/// Begins to read `archive`.
-pub(super) fn events(archive: File, mut secrets: Given) -> Receiver<Event> {
+/// Begins to read `archive`, and notes how far it is.
+pub(super) fn events(archive: File, mut secrets: Given, progress: Progress) -> Receiver<Event> {
+    if let Some(size) = archive.metadata().ok().filter(Metadata::is_file).map(|file| file.len()) {
+        progress.archive_is(size);
+    }
+    let archive = Taken::new(archive, progress);
     let (to, events) = channel(WAITING);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = read(archive, &mut secrets, &to) {
@@ -59,7 +64,7 @@ pub(super) fn events(archive: File, mut secrets: Given) -> Receiver<Event> {
     events
 }
 
-fn read(archive: File, secrets: &mut Given, to: &Sender<Event>) -> anyhow::Result<()> {
+fn read(archive: Taken<File>, secrets: &mut Given, to: &Sender<Event>) -> anyhow::Result<()> {
     let mut archive = Reader::new(envelope::open(Box::new(archive), secrets)?);
     loop {
         let events = match archive.next()? {

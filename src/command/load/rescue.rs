@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::jetstream::{Listed, Server};
 use crate::names::StreamName;
 use crate::terminal::Messages;
+use crate::terminal::progress::{Doing, Progress};
 
 /// How much of a stream's name goes into its archive's file name, in characters.
 const NAME_IN_FILE: usize = 50;
@@ -89,8 +90,10 @@ impl Rescue {
         };
         let no_secrets = Given::new(None, None, Vec::new(), |_| {});
         let archive = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let events = input::events(archive, no_secrets);
-        let mut loading = Loading::new(server.clone(), BTreeMap::new(), wishes, messages.errors_only());
+        let progress = Progress::new(Doing { streams: "restored", archive: "read" });
+        let events = input::events(archive, no_secrets, progress.clone());
+        let mut loading =
+            Loading::new(server.clone(), BTreeMap::new(), wishes, messages.errors_only(), progress);
         match Box::pin(loading.run(events)).await {
             Ok(Exit::Done) => {}
             _ => return Err(failed().into()),

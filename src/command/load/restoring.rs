@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
@@ -73,8 +74,9 @@ impl RestoringError {
 
 impl Restoring {
     /// Begins to take in a snapshot; `server` is none in a dry run.
-    pub fn new(stream: StreamName, request: Request, server: Option<Server>) -> Self {
-        let proof = Proof::begin(&stream, &request.promise);
+    /// Bytes of messages are noted in `read` as they are checked.
+    pub fn new(stream: StreamName, request: Request, server: Option<Server>, read: Arc<AtomicU64>) -> Self {
+        let proof = Proof::begin(&stream, &request.promise, read);
         Restoring {
             stream,
             request,

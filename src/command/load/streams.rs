@@ -24,6 +24,7 @@ use crate::jetstream::{Listed, RestoreError, Server, StreamReply, Version};
 use crate::names::{Printable, Size, StreamName, counted};
 use crate::snapshot::Format;
 use crate::terminal::Messages;
+use crate::terminal::progress::{Flight, Progress};
 
 /// The first version that reads NATSARC1 snapshots.
 const READS_NATSARC1: Version = Version(2, 15, 0);
@@ -54,6 +55,7 @@ pub(super) struct Loading {
     server: Server,
     wishes: Wishes,
     messages: Messages,
+    progress: Progress,
     /// The streams that were there before; none for one that the server could not describe.
     existing: BTreeMap<StreamName, Option<Listed>>,
     /// A stream whose old one has been deleted, and whose new one does not stand yet.
@@ -87,6 +89,7 @@ struct Early {
 /// The stream that is being restored.
 struct Current {
     restoring: Restoring,
+    flight: Flight,
     traits: Traits,
     /// Nothing says where a snapshot in parts ends but what follows it.
     in_parts: bool,
@@ -100,11 +103,13 @@ impl Loading {
         existing: BTreeMap<StreamName, Option<Listed>>,
         wishes: Wishes,
         messages: Messages,
+        progress: Progress,
     ) -> Self {
         Loading {
             server,
             wishes,
             messages,
+            progress,
             existing,
             emptied: None,
             announced: Announced::default(),
@@ -214,6 +219,8 @@ impl Loading {
     /// What is coming: everything that is in the way is said before anything changes.
     fn index(&mut self, index: &Index) -> anyhow::Result<()> {
         let coming = self.announced.index(index, &self.wishes.select);
+        let bytes = coming.iter().filter_map(|stream| self.announced.bytes(stream));
+        self.progress.expect(coming.len() as u64, bytes.fold(0, u64::saturating_add));
         self.refuse_conflicts(&coming)?;
         if let Some(version) = index.server.as_ref().and_then(|s| s.version.parse::<Version>().ok()) {
             let format = if version >= READS_NATSARC1 { Format::NatsArc1 } else { Format::Tar };
@@ -295,8 +302,9 @@ impl Loading {
             }
         };
         let server = (!self.wishes.dry_run).then(|| self.server.clone());
-        let restoring = Restoring::new(stream, request, server);
-        self.current = Some(Current { restoring, traits, in_parts, over: false });
+        let flight = self.progress.begin(&stream, self.announced.bytes(&stream));
+        let restoring = Restoring::new(stream, request, server, flight.read());
+        self.current = Some(Current { restoring, flight, traits, in_parts, over: false });
         Ok(())
     }
 
@@ -490,8 +498,9 @@ impl Loading {
     }
 
     fn stands(&mut self, proven: Proven) {
-        let Some(current) = &self.current else { return };
-        let (stream, traits) = (current.restoring.stream.clone(), current.traits);
+        let Some(Current { restoring, traits, flight, .. }) = self.current.take() else { return };
+        flight.done();
+        let stream = restoring.stream;
         if traits.replicas != traits.replicas_before {
             *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
         }
@@ -539,6 +548,7 @@ impl Loading {
 
     fn fail(&mut self, stream: &StreamName, exit: Exit, text: &str) {
         self.messages.error(&format!("stream {stream}: {text}"));
+        self.progress.failed(stream);
         self.failed.insert(stream.clone(), exit);
     }
 

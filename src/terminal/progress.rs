@@ -1,0 +1,495 @@
+//! How far a program is. Whoever does the work notes it here; it is shown as lines at the bottom of a
+//! terminal, as JSON lines for a program, or as one line when SIGUSR1 asks. Knows no server and no archive.
+//!
+//! The rules of the terminal:
+//!
+//! - Nothing is shown before [`TAKEN`] bytes have gone through the pipe: a program downstream that asks for
+//!   a passphrase on the same terminal reads nothing meanwhile. Nor while the terminal's echo is off.
+//! - Whatever is shown is gone when the program ends.
+//! - Without a terminal there is nothing but the answers to SIGUSR1.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use signal_hook::consts::SIGUSR1;
+use signal_hook::iterator::{Handle, Signals};
+
+use super::{Messages, screen, stderr_is_terminal};
+use crate::names::{Size, StreamName, counted};
+
+/// How many bytes of the archive must have been taken before anything is drawn.
+const TAKEN: u64 = 1 << 20;
+
+/// How often the screen changes.
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// How often a JSON line tells how far it is.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// How far back speed and time left look.
+const LOOK_BACK: Duration = Duration::from_secs(10);
+
+/// What must have been seen before anything is said of the time left.
+const LOOK_BACK_LEAST: Duration = Duration::from_secs(2);
+
+/// Streams in flight with a line of their own, at most.
+const LINES: usize = 8;
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// On a terminal, as lines that change.
+    #[default]
+    Terminal,
+    /// As JSON lines.
+    Json,
+    /// Not at all.
+    Never,
+}
+
+/// What the program does, in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Doing {
+    /// What becomes of a stream: `captured`.
+    pub streams: &'static str,
+    /// What becomes of the archive: `written`.
+    pub archive: &'static str,
+}
+
+/// How far a program is; cheap to clone.
+#[derive(Clone)]
+pub struct Progress(Arc<Shared>);
+
+struct Shared {
+    doing: Doing,
+    begun: Instant,
+    /// Bytes of the archive that have gone through the pipe.
+    taken: AtomicU64,
+    state: Mutex<State>,
+    /// Where events go as JSON; none where nobody reads them.
+    events: Option<Messages>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What will have gone through the pipe in the end, where that is known.
+    archive: Option<u64>,
+    /// Streams, and bytes of messages in them, that are coming; none where it is not known.
+    expected: Option<(u64, u64)>,
+    done: u64,
+    failed: u64,
+    /// Bytes of messages in the streams that are done.
+    done_bytes: u64,
+    in_flight: Vec<Arc<Flying>>,
+    /// Past measurements: when, bytes of the archive, bytes of messages.
+    seen: VecDeque<(Instant, u64, u64)>,
+}
+
+struct Flying {
+    stream: StreamName,
+    /// Bytes of messages that it is said to hold; none where nobody said.
+    expected: Option<u64>,
+    read: Arc<AtomicU64>,
+}
+
+/// One stream on its way; it is over when this is dropped.
+pub struct Flight {
+    progress: Progress,
+    flying: Arc<Flying>,
+    done: bool,
+}
+
+/// Shows a [`Progress`] until it is dropped.
+pub struct Shown {
+    stop: Option<Sender<()>>,
+    drawing: Option<JoinHandle<()>>,
+    signals: Option<(Handle, JoinHandle<()>)>,
+}
+
+impl Progress {
+    /// Nothing has happened yet, and nobody is told of what will.
+    pub fn new(doing: Doing) -> Self {
+        Self::with(doing, None)
+    }
+
+    fn with(doing: Doing, events: Option<Messages>) -> Self {
+        Progress(Arc::new(Shared {
+            doing,
+            begun: Instant::now(),
+            taken: AtomicU64::new(0),
+            state: Mutex::default(),
+            events,
+        }))
+    }
+
+    /// The same, shown as `messages` asks until the second value is dropped.
+    pub fn shown(doing: Doing, messages: Messages) -> (Self, Shown) {
+        let style = messages.style();
+        let progress = Self::with(doing, (style == Style::Json).then_some(messages));
+        let (stop, stopped) = channel();
+        let draws = style == Style::Terminal && stderr_is_terminal();
+        let every = if draws { REDRAW } else { REPORT };
+        let drawing = (draws || style == Style::Json).then(|| {
+            let progress = progress.clone();
+            std::thread::spawn(move || {
+                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
+                    progress.measure();
+                    match draws {
+                        true if progress.taken() > TAKEN => screen::show(&progress.lines(screen::columns())),
+                        true => {}
+                        false => progress.event(|| progress.report()),
+                    }
+                }
+                screen::clear();
+            })
+        });
+        // Without it a signal would end the program, which is the worst that can come of a question.
+        let signals = Signals::new([SIGUSR1]).ok().map(|mut signals| {
+            let (handle, progress) = (signals.handle(), progress.clone());
+            let answering = std::thread::spawn(move || {
+                for _ in signals.forever() {
+                    match style {
+                        Style::Json => progress.event(|| progress.report()),
+                        _ => messages.answer(&progress.line()),
+                    }
+                }
+            });
+            (handle, answering)
+        });
+        (progress, Shown { stop: Some(stop), drawing, signals })
+    }
+
+    /// So many bytes of the archive have gone through the pipe.
+    pub fn took(&self, bytes: usize) {
+        self.0.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The archive is so long, in bytes.
+    pub fn archive_is(&self, bytes: u64) {
+        self.state().archive = Some(bytes);
+    }
+
+    /// So many streams are coming, with so many bytes of messages.
+    pub fn expect(&self, streams: u64, bytes: u64) {
+        self.state().expected = Some((streams, bytes));
+        self.event(|| json!({"event": "expect", "streams": streams, "bytes": bytes}));
+    }
+
+    /// A stream begins, with so many bytes of messages.
+    pub fn begin(&self, stream: &StreamName, expected: Option<u64>) -> Flight {
+        let flying = Arc::new(Flying { stream: stream.clone(), expected, read: Arc::default() });
+        self.state().in_flight.push(Arc::clone(&flying));
+        self.event(|| json!({"event": "begin", "stream": stream.as_str(), "bytes": expected}));
+        Flight { progress: self.clone(), flying, done: false }
+    }
+
+    /// A stream that will not come any more.
+    pub fn failed(&self, stream: &StreamName) {
+        self.state().failed += 1;
+        self.event(|| json!({"event": "failed", "stream": stream.as_str()}));
+    }
+
+    fn taken(&self) -> u64 {
+        self.0.taken.load(Ordering::Relaxed)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn event(&self, event: impl FnOnce() -> Value) {
+        if let Some(messages) = self.0.events {
+            messages.event(&event());
+        }
+    }
+
+    fn measure(&self) {
+        let (now, taken) = (Instant::now(), self.taken());
+        let mut state = self.state();
+        let read = state.read();
+        while state.seen.front().is_some_and(|(then, ..)| now.duration_since(*then) > LOOK_BACK) {
+            state.seen.pop_front();
+        }
+        state.seen.push_back((now, taken, read));
+    }
+
+    /// The whole, as one line.
+    fn line(&self) -> String {
+        let Doing { streams, archive } = self.0.doing;
+        let (state, taken) = (self.state(), self.taken());
+        let mut parts = Vec::new();
+        match state.expected {
+            Some((all, _)) => parts.push(format!("{} of {} {streams}", state.done, counted(all, "stream"))),
+            None if state.done > 0 => parts.push(format!("{} {streams}", counted(state.done, "stream"))),
+            None => {}
+        }
+        parts.extend(state.failures());
+        let of = state.archive.map(|bytes| format!(" of {}", Size(bytes))).unwrap_or_default();
+        parts.push(format!("{}{of} {archive}", Size(taken)));
+        if let Some(speed) = state.speed(|(_, taken, _)| *taken) {
+            parts.push(format!("{}/s", Size(speed as u64)));
+        }
+        parts.push(match state.seconds_left(taken) {
+            Some(seconds) => format!("{} left", clock(seconds)),
+            None => format!("{} so far", clock(self.0.begun.elapsed().as_secs())),
+        });
+        parts.join(", ")
+    }
+
+    /// The same where there is less room.
+    fn short_line(&self) -> String {
+        let (state, taken) = (self.state(), self.taken());
+        let mut parts = Vec::new();
+        if let Some((all, _)) = state.expected {
+            parts.push(format!("{}/{all}", state.done));
+        }
+        parts.extend(state.failures());
+        parts.push(Size(taken).to_string());
+        parts.extend(state.seconds_left(taken).map(|seconds| format!("{} left", clock(seconds))));
+        parts.join(", ")
+    }
+
+    /// The streams in flight, a line each, and the whole.
+    fn lines(&self, columns: usize) -> Vec<String> {
+        let mut lines: Vec<String> = {
+            let state = self.state();
+            let mut lines: Vec<_> =
+                state.in_flight.iter().take(LINES).map(|flying| flying.line(columns)).collect();
+            if state.in_flight.len() > LINES {
+                lines.push(format!("and {} more", state.in_flight.len() - LINES));
+            }
+            lines
+        };
+        let line = self.line();
+        lines.push(if line.len() < columns { line } else { self.short_line() });
+        lines
+    }
+
+    /// All of it, for a program.
+    fn report(&self) -> Value {
+        let (state, taken) = (self.state(), self.taken());
+        let in_flight: Vec<_> = state
+            .in_flight
+            .iter()
+            .map(|flying| {
+                let read = flying.read.load(Ordering::Relaxed);
+                json!({"stream": flying.stream.as_str(), "bytes": flying.expected, "bytes_read": read})
+            })
+            .collect();
+        json!({
+            "event": "progress",
+            "elapsed_ms": u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "streams": state.expected.map(|(streams, _)| streams),
+            "streams_done": state.done,
+            "streams_failed": state.failed,
+            "bytes": state.expected.map(|(_, bytes)| bytes),
+            "bytes_done": state.read(),
+            "archive_bytes": taken,
+            "in_flight": in_flight,
+        })
+    }
+}
+
+impl State {
+    /// Bytes of messages that were read, in streams that are done and that are not.
+    fn read(&self) -> u64 {
+        self.in_flight.iter().fold(self.done_bytes, |sum, flying| {
+            // A snapshot holds more than its messages, and a stream that failed is read again.
+            let read = flying.read.load(Ordering::Relaxed);
+            sum.saturating_add(flying.expected.map_or(read, |expected| read.min(expected)))
+        })
+    }
+
+    fn failures(&self) -> Option<String> {
+        (self.failed > 0).then(|| format!("{} failed", self.failed))
+    }
+
+    /// How many a second.
+    fn speed(&self, of: impl Fn(&(Instant, u64, u64)) -> u64) -> Option<f64> {
+        let (first, last) = (self.seen.front()?, self.seen.back()?);
+        let time = last.0.duration_since(first.0);
+        (time >= LOOK_BACK_LEAST).then(|| of(last).saturating_sub(of(first)) as f64 / time.as_secs_f64())
+    }
+
+    fn seconds_left(&self, taken: u64) -> Option<u64> {
+        let (left, speed) = match (self.archive, self.expected) {
+            (Some(all), _) => (all.saturating_sub(taken), self.speed(|(_, taken, _)| *taken)?),
+            (None, Some((_, all))) => (all.saturating_sub(self.read()), self.speed(|(.., read)| *read)?),
+            (None, None) => return None,
+        };
+        (speed >= 1.0).then(|| (left as f64 / speed).ceil() as u64)
+    }
+}
+
+impl Flying {
+    fn line(&self, columns: usize) -> String {
+        let read = self.read.load(Ordering::Relaxed);
+        let far = match self.expected {
+            Some(expected) if expected > 0 => {
+                let read = read.min(expected);
+                let percent = u128::from(read) * 100 / u128::from(expected);
+                format!("{percent:3} % of {:>10}", Size(expected).to_string())
+            }
+            _ => format!("{:>10}", Size(read).to_string()),
+        };
+        // The figures of lines that stand below one another do so too.
+        let room = columns.saturating_sub(far.len() + 3).clamp(8, 40);
+        let name = self.stream.to_string();
+        match name.char_indices().nth(room) {
+            Some(_) => {
+                let begin: String = name.chars().take(room - 1).collect();
+                format!("{begin}… {far}")
+            }
+            None => format!("{name:room$} {far}"),
+        }
+    }
+}
+
+impl Flight {
+    /// Where to note how many bytes of messages have been read so far.
+    pub fn read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.flying.read)
+    }
+
+    /// The stream is captured, or restored.
+    pub fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut state = self.progress.state();
+        state.in_flight.retain(|flying| !Arc::ptr_eq(flying, &self.flying));
+        if self.done {
+            let read = self.flying.read.load(Ordering::Relaxed);
+            state.done += 1;
+            state.done_bytes = state.done_bytes.saturating_add(self.flying.expected.unwrap_or(read));
+        }
+        drop(state);
+        let event = if self.done { "done" } else { "broken off" };
+        self.progress.event(|| json!({"event": event, "stream": self.flying.stream.as_str()}));
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(drawing) = self.drawing.take() {
+            // It cannot panic, and there is nobody to tell.
+            let _ = drawing.join();
+        }
+        if let Some((signals, answering)) = self.signals.take() {
+            signals.close();
+            let _ = answering.join();
+        }
+    }
+}
+
+/// Notes what is written through it.
+pub struct Taken<W> {
+    to: W,
+    progress: Progress,
+}
+
+impl<T> Taken<T> {
+    /// What goes through `to` is the archive.
+    pub fn new(to: T, progress: Progress) -> Self {
+        Taken { to, progress }
+    }
+}
+
+impl<W: io::Write> io::Write for Taken<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.to.write(bytes)?;
+        self.progress.took(n);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl<R: io::Read> io::Read for Taken<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.to.read(into)?;
+        self.progress.took(n);
+        Ok(n)
+    }
+}
+
+/// Seconds as `0:05`, `12:34` or `1:02:03`.
+fn clock(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOING: Doing = Doing { streams: "captured", archive: "written" };
+
+    fn name(name: &str) -> StreamName {
+        StreamName::new(name).unwrap()
+    }
+
+    #[test]
+    fn the_line_tells_what_is_done_and_what_is_coming() {
+        let progress = Progress::new(DOING);
+        progress.expect(3, 4 << 20);
+        progress.took(3 << 20);
+        let flight = progress.begin(&name("EVT"), Some(2 << 20));
+        flight.read().store(1 << 20, Ordering::Relaxed);
+        assert!(
+            progress.line().starts_with("0 of 3 streams captured, 3.0 MiB written, 0:0"),
+            "{}",
+            progress.line()
+        );
+        assert_eq!(progress.lines(80)[0], format!("{:40}  50 % of    2.0 MiB", "EVT"));
+        flight.done();
+        drop(progress.begin(&name("BAD"), None));
+        progress.failed(&name("BAD"));
+        assert!(
+            progress.line().starts_with("1 of 3 streams captured, 1 failed, 3.0 MiB"),
+            "{}",
+            progress.line()
+        );
+        assert_eq!(progress.report()["bytes_done"], 2 << 20);
+    }
+
+    #[test]
+    fn the_time_left_follows_from_what_was_seen() {
+        let progress = Progress::new(DOING);
+        progress.expect(1, 1000);
+        let now = Instant::now();
+        {
+            let mut state = progress.state();
+            state.seen.push_back((now - Duration::from_secs(5), 0, 0));
+            state.seen.push_back((now, 50, 500));
+            state.done_bytes = 500;
+            assert_eq!(state.seconds_left(50), Some(5));
+            state.archive = Some(100);
+            assert_eq!(state.seconds_left(50), Some(5));
+            state.seen.pop_front();
+            assert_eq!(state.seconds_left(50), None);
+        }
+        assert_eq!(clock(3723), "1:02:03");
+        assert_eq!(clock(65), "1:05");
+    }
+
+    #[test]
+    fn a_long_name_leaves_room_for_the_figures() {
+        let progress = Progress::new(DOING);
+        let _flight = progress.begin(&name(&"x".repeat(100)), Some(1 << 30));
+        let line = &progress.lines(40)[0];
+        assert!(line.chars().count() < 40 && line.ends_with("0 % of    1.0 GiB"), "{line}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Lines that stand at the bottom of the terminal and change. Knows the terminal and not what the lines
+//! say.
+//!
+//! stderr is one for the whole process, and so is the screen: whoever writes words goes through
+//! [`words`], which takes the lines away first.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp, tcgetwinsize};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// The terminal's size where it does not say: columns and rows.
+const SIZE: (usize, usize) = (80, 24);
+
+/// The columns that each line on the screen takes.
+static STANDING: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// Writes words to stderr, above whatever stands there.
+pub(super) fn words(text: &str) {
+    let mut standing = STANDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut out = erased(&standing);
+    standing.clear();
+    out += text;
+    out.push('\n');
+    // A stderr that cannot be written to is nobody's reason to stop a backup.
+    let _ = io::stderr().lock().write_all(out.as_bytes());
+}
+
+/// Replaces what stands on the screen, unless somebody else is using it: a program that asks for a
+/// passphrase has turned the echo off, and one in the background has no screen.
+pub(super) fn show(lines: &[String]) {
+    let mut standing = STANDING.lock().unwrap_or_else(PoisonError::into_inner);
+    if !is_ours() {
+        return;
+    }
+    let (columns, rows) = size();
+    let mut out = erased(&standing);
+    standing.clear();
+    // The last column stays free: a terminal wraps when it is used.
+    for line in lines.iter().skip(lines.len().saturating_sub(rows.saturating_sub(1))) {
+        let line = fitting(line, columns.saturating_sub(1));
+        standing.push(line.width());
+        out += &line;
+        out.push('\n');
+    }
+    let _ = io::stderr().lock().write_all(out.as_bytes());
+}
+
+/// Takes away what stands on the screen.
+pub(super) fn clear() {
+    let mut standing = STANDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let out = erased(&standing);
+    standing.clear();
+    let _ = io::stderr().lock().write_all(out.as_bytes());
+}
+
+/// The width of the terminal in columns.
+pub(super) fn columns() -> usize {
+    size().0
+}
+
+fn is_ours() -> bool {
+    let stderr = io::stderr();
+    let echoes = tcgetattr(&stderr).is_ok_and(|modes| modes.local_modes.contains(LocalModes::ECHO));
+    stderr.is_terminal() && echoes && tcgetpgrp(&stderr).is_ok_and(|group| group == getpgrp())
+}
+
+fn size() -> (usize, usize) {
+    match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => SIZE,
+    }
+}
+
+/// What erases lines that are so wide. A terminal that has become narrower has wrapped them.
+fn erased(standing: &[usize]) -> String {
+    let columns = columns().max(1);
+    match standing.iter().map(|width| width.div_ceil(columns).max(1)).sum() {
+        0usize => String::new(),
+        rows => format!("\x1b[{rows}A\r\x1b[J"),
+    }
+}
+
+/// The beginning of `line`, as far as it fits into `columns`.
+fn fitting(line: &str, columns: usize) -> String {
+    if line.width() <= columns {
+        return line.into();
+    }
+    let mut left = columns.saturating_sub(1);
+    let fits = |c: &char| {
+        let width = c.width().unwrap_or(0);
+        let fits = width <= left;
+        left = left.saturating_sub(width);
+        fits
+    };
+    line.chars().take_while(fits).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_where_the_terminal_ends() {
+        assert_eq!(fitting("abcdef", 6), "abcdef");
+        assert_eq!(fitting("abcdef", 5), "abcd…");
+        assert_eq!(fitting("日本語", 5), "日本…");
+        assert_eq!(fitting("日本語", 4), "日…");
+    }
+}

@@ -1,0 +1,194 @@
+//! How far a dump or a load is: lines on a terminal that never fight a prompt, JSON lines for programs, an
+//! answer to SIGUSR1, and nothing at all where nobody looks.
+
+mod support;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value as Json;
+use support::faults::{self, Fed, UNDER_WAY};
+use support::programs::{Finished, program_for, run, run_with, spawn};
+use support::server::{LATEST, Server};
+use support::terminal::expect_for;
+
+async fn source() -> Result<Server> {
+    let server = Server::start(LATEST);
+    let client = server.client().await?;
+    faults::large_stream(&client, server.version(), "LARGE", 16, 3).await?;
+    faults::small_bucket(&client, server.version(), "SMALL", 4).await?;
+    Ok(server)
+}
+
+fn json_lines(stderr: &str) -> Result<Vec<Json>> {
+    stderr.lines().map(|line| serde_json::from_str(line).context(line.to_owned())).collect()
+}
+
+/// The events that tell of one stream, in order.
+fn of_stream<'a>(events: &'a [Json], stream: &str) -> Vec<&'a str> {
+    events
+        .iter()
+        .filter(|event| event["stream"] == stream)
+        .filter_map(|event| event["event"].as_str())
+        .collect()
+}
+
+/// Asks the program how far it is, and reads its answer.
+fn asked(child: &mut Child) -> Result<String> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process number")?;
+    kill_process(pid, Signal::USR1)?;
+    let mut answer = String::new();
+    // Nothing else is said, so nothing else is lost with the buffer.
+    BufReader::new(child.stderr.as_mut().context("stderr is captured")?).read_line(&mut answer)?;
+    Ok(answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_said_without_a_terminal() -> Result<()> {
+    let (source, destination) = (source().await?, Server::start(LATEST));
+    let dump = run(program_for("chatto-dump", &source)).expect_code(0);
+    assert_eq!(dump.stderr, "");
+    let load = run_with(program_for("chatto-load", &destination), &dump.stdout).expect_code(0);
+    assert_eq!(load.stderr, "");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_read_events_as_json_lines() -> Result<()> {
+    let (source, destination) = (source().await?, Server::start(LATEST));
+    let mut dump = program_for("chatto-dump", &source);
+    dump.args(["--progress", "json"]);
+    let dump = run(dump).expect_code(0);
+    let load = |code| -> Result<Vec<Json>> {
+        let mut load = program_for("chatto-load", &destination);
+        load.args(["--progress", "json"]);
+        json_lines(&run_with(load, &dump.stdout).expect_code(code).stderr)
+    };
+    for events in [json_lines(&dump.stderr)?, load(0)?] {
+        assert_eq!((&events[0]["event"], &events[0]["streams"]), (&"expect".into(), &2.into()));
+        assert!(events[0]["bytes"].as_u64() > Some(15 << 20), "{}", events[0]);
+        for stream in ["LARGE", "KV_SMALL"] {
+            assert_eq!(of_stream(&events, stream), ["begin", "done"]);
+        }
+    }
+    // What went wrong comes the same way.
+    let refused = load(5)?;
+    let messages: Vec<_> = refused.iter().filter(|event| event["event"] == "message").collect();
+    assert_eq!(messages[0]["kind"], "error");
+    assert_eq!(messages[0]["text"], "exists at the destination already: KV_SMALL, LARGE");
+    assert_eq!(messages[1]["kind"], "hint");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_a_stalled_dump_tells_how_far_it_is() -> Result<()> {
+    let source = source().await?;
+    let mut dump = program_for("chatto-dump", &source);
+    dump.args(["--progress", "json", "--buffer", "8M"]).stdout(Stdio::piped());
+    let mut dump = spawn(&mut dump);
+    let begin = faults::take(&mut dump, 3 << 20);
+    // Reports come every second; one that tells of both streams comes while nobody reads on.
+    let mut lines = BufReader::new(dump.stderr.take().context("stderr is captured")?).lines();
+    let report = loop {
+        let event: Json = serde_json::from_str(&lines.next().context("an event")??)?;
+        if event["event"] == "progress" && event["streams_done"] == 1 {
+            break event;
+        }
+    };
+    assert_eq!((&report["streams"], &report["streams_failed"]), (&2.into(), &0.into()), "{report}");
+    assert!(report["archive_bytes"].as_u64() >= Some(begin.len() as u64), "{report}");
+    let [flying] = &report["in_flight"].as_array().context("a list")?[..] else { panic!("{report}") };
+    assert_eq!(flying["stream"], "LARGE");
+    assert!(flying["bytes_read"].as_u64() > Some(0) && flying["bytes"].as_u64() > Some(15 << 20), "{report}");
+    dump.kill()?;
+    dump.wait()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_is_answered_with_one_line() -> Result<()> {
+    let (source, destination) = (source().await?, Server::start(LATEST));
+    // Also by a program that was told to be quiet: somebody asks.
+    for arguments in [&[][..], &["-q"]] {
+        let mut dump = spawn(&mut faults::dump(&source, arguments));
+        let begin = faults::take(&mut dump, 3 << 20);
+        let answer = asked(&mut dump)?;
+        assert!(answer.starts_with("chatto-dump: 1 of 2 streams captured, "), "{answer}");
+        assert!(answer.contains(" MiB written, "), "{answer}");
+        let Finished { stderr, .. } = faults::finish(dump, begin).expect_code(0);
+        assert_eq!(stderr, "");
+    }
+    let archive = faults::archive_of(&source);
+    let mut load = Fed::spawn(program_for("chatto-load", &destination));
+    load.feed(&archive[..UNDER_WAY]);
+    let answer = asked(&mut load.0)?;
+    assert!(answer.starts_with("chatto-load: 1 of 2 streams restored, "), "{answer}");
+    assert!(answer.contains(" MiB read, "), "{answer}");
+    load.finish(&archive[UNDER_WAY..]).expect_code(0);
+    Ok(())
+}
+
+/// The reader takes some and waits for a key; what is shown meanwhile is gone at the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_shows_the_streams_in_flight_and_the_whole() -> Result<()> {
+    let (source, dir) = (source().await?, tempfile::tempdir()?);
+    let finished = expect_for(
+        &source,
+        &dir,
+        r#"
+        shell "$dump --buffer 8M | (head -c 3000000; read line < /dev/tty; cat) > archive.tar"
+        want "LARGE"
+        want "1 of 2 streams captured"
+        send "\r"
+        want "chatto-dump: 2 streams, "
+        end"#,
+    );
+    let shown = String::from_utf8(finished.stdout)?;
+    assert_eq!(finished.code, Some(0), "{shown}");
+    let (before, after) = shown.rsplit_once("chatto-dump: 2 streams, ").context("the closing line")?;
+    assert!(before.ends_with("\x1b[J"), "what was shown is taken away: {before:?}");
+    assert_eq!(after.lines().count(), 1, "{after:?}");
+    Ok(())
+}
+
+/// A program downstream asks for a passphrase on the same terminal: it has turned the echo off, and
+/// reads nothing before it has its answer, or has read some already.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_drawn_over_a_prompt() -> Result<()> {
+    let (source, dir) = (source().await?, tempfile::tempdir()?);
+    for taken in [500_000, 3_000_000] {
+        // Whoever types takes a second.
+        let script = r#"
+            shell "stty -echo; $dump --buffer 8M | (head -c TAKEN; echo prompt: > /dev/tty; read line < /dev/tty; cat) > archive.tar"
+            want "prompt:"
+            sleep 1
+            send "\r"
+            want "chatto-dump: 2 streams, "
+            end"#;
+        let finished = expect_for(&source, &dir, &script.replace("TAKEN", &taken.to_string()));
+        let shown = String::from_utf8(finished.stdout)?;
+        assert_eq!(finished.code, Some(0), "{shown}");
+        assert!(!shown.contains('\x1b') && !shown.contains("captured"), "{shown:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_can_be_turned_off() -> Result<()> {
+    let (source, dir) = (source().await?, tempfile::tempdir()?);
+    for option in ["--progress none", "-q"] {
+        let script = r#"
+            shell "$dump OPTION --buffer 8M | (head -c 3000000; echo taken > /dev/tty; read line < /dev/tty; cat) > archive.tar"
+            want "taken"
+            sleep 1
+            send "\r"
+            end"#;
+        let finished = expect_for(&source, &dir, &script.replace("OPTION", option));
+        let shown = String::from_utf8(finished.stdout)?;
+        assert_eq!(finished.code, Some(0), "{shown}");
+        assert!(!shown.contains("captured"), "{shown:?}");
+    }
+    Ok(())
+}
