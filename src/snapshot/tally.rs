@@ -112,8 +112,9 @@ impl Tally {
 
     /// Counts, with the index where there is one and the promise where neither index nor records
     /// can tell.
-    pub fn count(mut self, index: Option<&Index>, promise: &Promise) -> Count {
-        let undeleted = self.records.set() - self.tombstones.set();
+    pub fn count(self, index: Option<&Index>, promise: &Promise) -> Count {
+        // In place: a copy of scattered sequences would double the memory.
+        let undeleted = self.records.into_set() - self.tombstones.into_set();
         let records = undeleted.len();
         // What was promised does not lie before the first sequence that was.
         let most = records - undeleted.rank(promise.first_seq.saturating_sub(1));
@@ -192,6 +193,11 @@ impl Sequences {
     fn set(&mut self) -> &RoaringTreemap {
         self.flush();
         &self.set
+    }
+
+    fn into_set(mut self) -> RoaringTreemap {
+        self.flush();
+        self.set
     }
 
     fn flush(&mut self) {
