@@ -11,7 +11,6 @@ mod plan;
 mod streams;
 
 use std::fs::File;
-use std::io;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -20,7 +19,7 @@ use self::attempt::{OutputError, written};
 use self::output::Output;
 use self::plan::{Plan, failed_entry, skipped_entry};
 use self::streams::{Dumping, Settings};
-use super::report::{print, say};
+use super::report::{hint_of_output, print, say};
 use super::{Failure, session};
 use crate::archive::{Index, Kind, Manifest, ManifestStream, Server as ArchivedServer, Stats};
 use crate::chatto::policy::Step;
@@ -227,12 +226,11 @@ fn show(plan: &Plan) -> anyhow::Result<Exit> {
 /// An archive that cannot be written is no archive: what there is of it has no end record.
 fn to_nobody(error: OutputError) -> anyhow::Error {
     let hint = match &error {
-        OutputError::Archive(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {
-            "the program that reads the archive ended early: look for its own message"
+        OutputError::Archive(cause) => {
+            hint_of_output(cause).unwrap_or_else(|| "is the disk of the archive full?".into())
         }
-        OutputError::Archive(_) => "is the disk of the archive full?",
         OutputError::Spool { .. } => {
-            "make room there, choose another directory with --spool-dir, or do without it"
+            "make room there, choose another directory with --spool-dir, or do without it".into()
         }
     };
     let text = super::report::text_of(&anyhow::Error::new(error));

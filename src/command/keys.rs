@@ -15,7 +15,7 @@ use std::io;
 use anyhow::Context;
 
 use self::bucket::Found;
-use super::report::print;
+use super::report::{hint_of_output, print};
 use super::{Failure, session};
 use crate::chatto::keys::BUCKET;
 use crate::cli;
@@ -62,13 +62,8 @@ fn fetch(options: &cli::Connect) -> anyhow::Result<Found> {
     })
 }
 
-/// Writes what is wrong with a write of the result.
+/// What is wrong with a write of the result.
 fn write_failure(error: &io::Error) -> Failure {
-    let failure = Failure::new(Exit::Failed, format!("cannot write to stdout: {error}"));
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => {
-            failure.hint("the program that reads it ended early: look for its own message")
-        }
-        _ => failure,
-    }
+    let hint = hint_of_output(error);
+    Failure { exit: Exit::Failed, what: format!("cannot write to stdout: {error}"), hint }
 }

@@ -145,6 +145,12 @@ pub(super) fn shown(text: impl AsRef<std::ffi::OsStr>) -> Printable {
     Printable::new(&text.as_ref().to_string_lossy())
 }
 
+/// What to do about an output that cannot be written, where that is known: the program that reads it has ended.
+pub(super) fn hint_of_output(error: &std::io::Error) -> Option<String> {
+    (error.kind() == std::io::ErrorKind::BrokenPipe)
+        .then(|| "the program that reads it ended early: look for its own message".into())
+}
+
 /// Writes text. `false` when nobody reads on, which is no failure: it was read as far as somebody cared to.
 pub(super) fn print(text: &[u8]) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
