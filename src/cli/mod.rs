@@ -51,7 +51,7 @@ pub struct Connect {
 /// How much to say; every program has these.
 #[derive(Debug, Args)]
 pub struct Say {
-    /// Say what happens, stream by stream
+    /// Say what happens, step by step
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
     /// Say nothing but errors
