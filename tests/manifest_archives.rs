@@ -207,9 +207,16 @@ fn tars_of_nats_backup_directories_become_archives() {
             sound(&imported.stdout);
             assert_eq!(list(&imported.stdout), want, "{release}: {script}");
         }
-        shell(dir.path(), "tar -cf x.tar --sort=name account");
-        let not_yet =
-            run(manifest(&["list", &dir.path().join("x.tar").display().to_string()])).expect_code(4);
-        assert!(not_yet.stderr.contains("chatto-manifest import"), "{}", not_yet.stderr);
+    }
+}
+
+#[test]
+fn an_archive_of_ours_is_not_imported() {
+    for shape in [Shape::Whole, Shape::Parts] {
+        let refused = run_with(manifest(&["import", "--spool-dir", "/tmp"]), archive("2.15.1", shape));
+        let refused = refused.expect_code(2);
+        assert!(refused.stdout.is_empty());
+        assert!(refused.stderr.contains("error: it is an archive already\n"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("hint: chatto-manifest join "), "{}", refused.stderr);
     }
 }

@@ -13,7 +13,10 @@
 use std::io::{self, Read};
 
 use super::member::Members;
-use super::{Error, MAX_BACKUP_JSON, MAX_ENTRY, MAX_FOREIGN_ENTRIES, MAX_FOREIGN_TOTAL};
+use super::{Error, MAX_BACKUP_JSON, MAX_ENTRY, MAX_FOREIGN_ENTRIES, MAX_FOREIGN_TOTAL, MAX_OTHER_PATHS};
+
+/// What a snapshot is called.
+const SNAPSHOTS: [&str; 2] = ["stream.tar.s2", "stream.arc.s2"];
 
 /// A file of a stream. `directory` is the path that its two files share; from outside.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub enum Found<'a, R: Read> {
     Snapshot {
         /// Where it lies.
         directory: String,
+        /// What it is called there.
+        file: &'static str,
         /// How many bytes `body` has.
         size: u64,
         /// The snapshot.
@@ -39,20 +44,24 @@ pub enum Found<'a, R: Read> {
 /// Reads such a tar.
 pub struct Directories<R: Read> {
     members: Members<R>,
+    /// Whether a file has come.
+    begun: bool,
     entries: u64,
     bytes: u64,
+    /// The bytes of the directories' paths, which callers keep.
+    paths: usize,
 }
 
 impl<R: Read> Directories<R> {
     /// Reads a tar from `input`. Nothing is read yet.
     pub fn new(input: R) -> Self {
-        Directories { members: Members::new(input), entries: 0, bytes: 0 }
+        Directories { members: Members::new(input), begun: false, entries: 0, bytes: 0, paths: 0 }
     }
 
     /// The next file of a stream; none at the end of a sound tar, when the input has been read to its end.
     ///
     /// # Errors
-    /// Everything in [`Error`] but [`Error::Newer`].
+    /// Everything in [`Error`] but [`Error::Newer`] and [`Error::Directories`].
     #[allow(clippy::should_implement_trait)] // an iterator could not lend the body
     pub fn next(&mut self) -> Result<Option<Found<'_, R>>, Error> {
         loop {
@@ -69,8 +78,16 @@ impl<R: Read> Directories<R> {
                     ),
                 ));
             }
+            if !member.directory && !std::mem::replace(&mut self.begun, true) && begins_ours(&member.path) {
+                return Err(Error::Archive);
+            }
             let (directory, file) = member.path.rsplit_once('/').unwrap_or(("", &member.path));
             let directory = directory.to_owned();
+            self.paths = self.paths.saturating_add(directory.len());
+            if self.paths > MAX_OTHER_PATHS {
+                let what = format!("with it, the paths have more than {MAX_OTHER_PATHS} bytes together");
+                return Err(Error::not_safe(&member.path, what));
+            }
             match file {
                 _ if member.directory => {}
                 "backup.json" => {
@@ -82,13 +99,27 @@ impl<R: Read> Directories<R> {
                     Content(self).read_to_end(&mut json)?;
                     return Ok(Some(Found::Backup { directory, json }));
                 }
-                "stream.tar.s2" | "stream.arc.s2" => {
-                    return Ok(Some(Found::Snapshot { directory, size: member.size, body: Content(self) }));
+                _ => {
+                    if let Some(file) = SNAPSHOTS.into_iter().find(|name| *name == file) {
+                        let size = member.size;
+                        return Ok(Some(Found::Snapshot { directory, file, size, body: Content(self) }));
+                    }
                 }
-                _ => {}
             }
         }
     }
+}
+
+/// Whether the file at `path` is one that such a directory has, and not at the place where an archive has it.
+pub(super) fn is_of_one(path: &str) -> bool {
+    let parts: Vec<_> = path.split('/').collect();
+    let in_archive = parts.len() > 3 && parts.get(1) == Some(&"streams");
+    !in_archive && parts.last().is_some_and(|file| *file == "backup.json" || SNAPSHOTS.contains(file))
+}
+
+/// Whether an archive of ours has its first file at `path`.
+fn begins_ours(path: &str) -> bool {
+    path.split_once('/').is_some_and(|(_, below)| below == "index.json")
 }
 
 /// The content of a file. Its errors are [`Error`]s inside of [`io::Error`]s.

@@ -14,6 +14,13 @@ pub enum Error {
         /// What the input looks like.
         what: String,
     },
+    /// The input is a tar of a directory that `nats account backup` or `nats stream backup` made, which
+    /// [`Directories`](super::Directories) reads.
+    #[error("not an archive: it is a tar of a directory of nats account backup or nats stream backup")]
+    Directories,
+    /// The input is an archive of ours, where a tar of such a directory was asked for.
+    #[error("it is an archive already")]
+    Archive,
     /// The input ended before the archive did.
     #[error("the archive is cut short {place}")]
     Truncated {

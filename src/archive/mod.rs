@@ -21,6 +21,7 @@ mod manifest;
 mod member;
 mod name;
 mod reader;
+mod recognise;
 mod sums;
 mod writer;
 
@@ -34,6 +35,7 @@ pub use error::Error;
 pub use index::{Index, IndexedStream, Server};
 pub use manifest::{Kind, Manifest, ManifestStream, Stats};
 pub use reader::{Body, Joined, Reader};
+pub use recognise::{Replay, Tar, recognise};
 pub use writer::{Writer, write_keys};
 
 /// The bytes of one part of a snapshot that flows through without its size being known: 8 MiB. Only

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::directories::is_of_one;
 use super::entry::{Ended, Entry, Layout};
 use super::ledger::Ledger;
 use super::member::{Member, Members};
@@ -109,7 +110,7 @@ impl<R: Read> Reader<R> {
     /// What is left of the body of the entry before is read and checked first.
     ///
     /// # Errors
-    /// Everything in [`Error`]. After one, every further call fails.
+    /// Everything in [`Error`] but [`Error::Archive`]. After one, every further call fails.
     #[allow(clippy::should_implement_trait)] // an iterator could not lend the body
     pub fn next(&mut self) -> Result<Option<Entry<'_, R>>, Error> {
         match self.state {
@@ -178,6 +179,10 @@ impl<R: Read> Reader<R> {
             // `./`, with which `tar -C DIRECTORY .` begins.
             if member.path.is_empty() && self.entries == 1 {
                 continue;
+            }
+            let told = self.ours == Some(true) || self.has.manifest || self.ledger.has_streams();
+            if !told && !member.directory && is_of_one(&member.path) {
+                return Err(Error::Directories);
             }
             let name = self.name(&member)?;
             if !member.directory && self.ours.is_none() {

@@ -3,8 +3,12 @@
 //! Every action reads an archive to its end, so that its answer is that of a whole archive: only `--index` is
 //! content with the head. What is written as text may be read as far as somebody cares to; what is written
 //! as an archive has its end record only when all of it was read and written.
+//!
+//! A tar of a directory of `nats account backup` is no archive, but `show`, `list`, `verify` and `diff` say what
+//! can be said of one; `import` makes an archive of it.
 
 mod diff;
+mod directories;
 mod import;
 mod join;
 mod list;
@@ -18,8 +22,9 @@ use std::io::{self, BufWriter};
 
 use anyhow::Context;
 
+use super::report::hint_of_output;
 use super::{Failure, secrets};
-use crate::archive::{self, Ended, Layout, Stats};
+use crate::archive::{self, Ended, Layout, Stats, Tar};
 use crate::cli;
 use crate::envelope::{self, Opened};
 use crate::exit::Exit;
@@ -49,24 +54,13 @@ fn generator() -> String {
     concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_owned()
 }
 
-/// The input that `reading` names, unwrapped.
-fn open(reading: cli::Reading) -> anyhow::Result<Opened> {
+/// The input that `reading` names, unwrapped, for the reader that it is for.
+fn open(reading: cli::Reading) -> anyhow::Result<Tar<Opened>> {
     let messages = Messages::new(PROGRAM, reading.say.verbosity());
     let file = reading.file.as_deref();
     let input = secrets::input(file)?;
     let mut secrets = secrets::unlock(reading.secrets, file, messages)?;
-    Ok(envelope::open(Box::new(input), &mut secrets)?)
-}
-
-/// An error of reading an archive, with what to do about an input that is another kind of backup.
-fn unread(error: archive::Error) -> anyhow::Error {
-    let hint = match &error {
-        archive::Error::NotAnArchive { what } if what.ends_with("not of a backup") => {
-            "a directory of nats account backup becomes an archive: tar cf - DIR | chatto-manifest import"
-        }
-        _ => return error.into(),
-    };
-    Failure::new(Exit::Damaged, error.to_string()).hint(hint).into()
+    Ok(archive::recognise(envelope::open(Box::new(input), &mut secrets)?))
 }
 
 /// Refuses what holds no streams.
@@ -98,15 +92,10 @@ fn closing(messages: Messages, stats: &Stats) {
 /// An error of copying from one archive to another: the reader's own, or that of the output.
 fn copy_failure(error: io::Error) -> anyhow::Error {
     match error.downcast::<archive::Error>() {
-        Ok(error) => unread(error),
+        Ok(error) => error.into(),
         Err(error) => {
-            let failure = Failure::new(Exit::Failed, format!("cannot write the archive: {error}"));
-            match error.kind() {
-                io::ErrorKind::BrokenPipe => failure
-                    .hint("the program that reads the archive ended early: look for its own message")
-                    .into(),
-                _ => failure.into(),
-            }
+            let hint = hint_of_output(&error);
+            Failure { exit: Exit::Failed, what: format!("cannot write the archive: {error}"), hint }.into()
         }
     }
 }

@@ -100,8 +100,22 @@ pub(super) fn hint_of(program: &str, error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<envelope::Error>() {
             return error.hint(program);
         }
-        if let Some(archive::Error::Truncated { .. }) = cause.downcast_ref() {
-            return Some("whatever wrote or carried it ended early: look for its message".into());
+        match cause.downcast_ref() {
+            Some(archive::Error::Truncated { .. }) => {
+                return Some("whatever wrote or carried it ended early: look for its message".into());
+            }
+            Some(archive::Error::Directories) if program == "chatto-load" => {
+                return Some("make an archive of it: chatto-manifest import FILE | chatto-load".into());
+            }
+            Some(archive::Error::Directories) => {
+                return Some("make an archive of it: chatto-manifest import FILE > backup.tar".into());
+            }
+            Some(archive::Error::Archive) => {
+                return Some(
+                    "chatto-manifest join has every stream in one entry, select some of them".into(),
+                );
+            }
+            _ => {}
         }
         cause.downcast_ref::<chatto::config::ConfigError>().and_then(|error| error.hint())
     })
@@ -136,6 +150,7 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     match cause.downcast_ref::<archive::Error>() {
         // What the input said decides: it may be an envelope that does not open.
         Some(archive::Error::Io { .. }) | None => None,
+        Some(archive::Error::Archive) => Some(Exit::Usage),
         Some(_) => Some(Exit::Damaged),
     }
 }

@@ -97,7 +97,7 @@ impl fmt::Display for Format {
 /// # Errors
 /// The first [`Fault`] met; the rest of `bytes` is then unread.
 pub fn inspect(stream: &StreamName, promise: &Promise, bytes: impl Read) -> Result<Contents, Fault> {
-    inspect_counting(stream, promise, bytes, Arc::default())
+    read(Some(stream), promise, Content::new(bytes)).map(|(_, contents)| contents)
 }
 
 /// The same for somebody who wants to know meanwhile how many bytes of content have been decoded.
@@ -110,9 +110,28 @@ pub fn inspect_counting(
     bytes: impl Read,
     decoded: Arc<AtomicU64>,
 ) -> Result<Contents, Fault> {
-    let mut content = Content::new(bytes).counting(decoded);
+    read(Some(stream), promise, Content::new(bytes).counting(decoded)).map(|(_, contents)| contents)
+}
+
+/// The same for a snapshot of which nobody has said yet whose it is. Gives the name that it says itself: one
+/// in NATSARC1 says none.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_unnamed(promise: &Promise, bytes: impl Read) -> Result<(Option<StreamName>, Contents), Fault> {
+    read(None, promise, Content::new(bytes))
+}
+
+fn read<R: Read>(
+    stream: Option<&StreamName>,
+    promise: &Promise,
+    mut content: Content<R>,
+) -> Result<(Option<StreamName>, Contents), Fault> {
     // The first byte tells: a tar begins with the name of its first file, and that is `meta.inf`, or
     // `PaxHeaders.0/meta.inf` before it.
-    let natsarc = content.fill()?.first() == natsarc::MAGIC.first();
-    if natsarc { natsarc::read(&mut content) } else { tarball::read(&mut content, stream, promise) }
+    if content.fill()?.first() == natsarc::MAGIC.first() {
+        return Ok((None, natsarc::read(&mut content)?));
+    }
+    let (name, contents) = tarball::read(&mut content, stream, promise)?;
+    Ok((Some(name), contents))
 }

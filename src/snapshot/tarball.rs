@@ -35,13 +35,14 @@ const MAX_META: u64 = 8 << 20;
 /// How much of `errors.txt` is read.
 const MAX_REASON: u64 = 4 << 10;
 
-/// Reads a snapshot in the tar format to its end.
+/// Reads a snapshot in the tar format to its end. Gives the stream's name, which must be `stream` where
+/// that is known.
 pub fn read<R: Read>(
     content: &mut Content<R>,
-    stream: &StreamName,
+    stream: Option<&StreamName>,
     promise: &Promise,
-) -> Result<Contents, Fault> {
-    let mut seen = Seen::new(stream);
+) -> Result<(StreamName, Contents), Fault> {
+    let mut seen = Seen::new(stream.cloned());
     while let Some(entry) = entries::next(content)? {
         seen.entry(content, &entry)?;
         entries::padding(content, entry.size)?;
@@ -53,8 +54,9 @@ pub fn read<R: Read>(
         return Err(content.damaged("an index is without its block"));
     }
     content.finish(Some(0))?;
+    let stream = seen.stream(content)?.clone();
     let count = seen.tally.count(seen.index.as_ref(), promise);
-    Ok(Contents {
+    let contents = Contents {
         format: Format::Tar,
         messages: count.messages,
         records: count.records,
@@ -63,7 +65,8 @@ pub fn read<R: Read>(
         deleted: count.deleted(),
         consumers: seen.consumers,
         bytes: content.offset(),
-    })
+    };
+    Ok((stream, contents))
 }
 
 /// What came last, and so what may come next.
@@ -78,8 +81,9 @@ enum Stage {
     Consumers,
 }
 
-struct Seen<'a> {
-    stream: &'a StreamName,
+struct Seen {
+    /// Whose snapshot it is; where nobody said it, known from the first file on.
+    stream: Option<StreamName>,
     stage: Stage,
     /// The checksum that the next `meta.sum` must hold.
     sum: String,
@@ -92,8 +96,8 @@ struct Seen<'a> {
     tally: Tally,
 }
 
-impl<'a> Seen<'a> {
-    fn new(stream: &'a StreamName) -> Self {
+impl Seen {
+    fn new(stream: Option<StreamName>) -> Self {
         Seen {
             stream,
             stage: Stage::Nothing,
@@ -114,8 +118,9 @@ impl<'a> Seen<'a> {
             (["errors.txt"], _) => Err(reported(content, size)),
             (["meta.inf"], Stage::Nothing) => {
                 let meta = meta(content, size)?;
-                self.check_name(content, &meta)?;
-                self.sum = checksum(self.stream.as_str(), &meta);
+                let stream = self.named(content, &meta)?;
+                self.sum = checksum(stream.as_str(), &meta);
+                self.stream = Some(stream);
                 self.stage = Stage::Meta;
                 Ok(())
             }
@@ -125,7 +130,8 @@ impl<'a> Seen<'a> {
                 Ok(())
             }
             (["msgs", "index.db"], Stage::Blocks) if self.index.is_none() => {
-                self.index = Some(index::read(content, self.stream, size, &mut self.tally)?);
+                let stream = self.stream(content)?.clone();
+                self.index = Some(index::read(content, &stream, size, &mut self.tally)?);
                 self.stage = Stage::Index;
                 Ok(())
             }
@@ -133,7 +139,7 @@ impl<'a> Seen<'a> {
             (["obs", consumer, "meta.inf"], Stage::Blocks | Stage::Index | Stage::Consumers) => {
                 let meta = meta(content, size)?;
                 self.consumer = (*consumer).to_owned();
-                self.sum = checksum(&format!("{}/{consumer}", self.stream.as_str()), &meta);
+                self.sum = checksum(&format!("{}/{consumer}", self.stream(content)?.as_str()), &meta);
                 self.stage = Stage::ConsumerMeta;
                 Ok(())
             }
@@ -170,7 +176,8 @@ impl<'a> Seen<'a> {
             }
             "fss" => content.pass(size, |_| {}),
             "blk" => {
-                block::read(content, self.stream, number, size, &mut self.tally)?;
+                let stream = self.stream(content)?.clone();
+                block::read(content, &stream, number, size, &mut self.tally)?;
                 self.block = Some(number);
                 match self.block_index.take() {
                     None => Ok(()),
@@ -185,13 +192,18 @@ impl<'a> Seen<'a> {
         }
     }
 
-    fn check_name<R: Read>(&self, content: &Content<R>, meta: &[u8]) -> Result<(), Fault> {
+    /// Whose snapshot it is. No file is read before the first, which says it.
+    fn stream<R: Read>(&self, content: &Content<R>) -> Result<&StreamName, Fault> {
+        self.stream.as_ref().ok_or_else(|| content.damaged("a file is out of order"))
+    }
+
+    fn named<R: Read>(&self, content: &Content<R>, meta: &[u8]) -> Result<StreamName, Fault> {
         #[derive(Deserialize)]
         struct Named {
-            name: String,
+            name: StreamName,
         }
         match serde_json::from_slice::<Named>(meta) {
-            Ok(named) if named.name == self.stream.as_str() => Ok(()),
+            Ok(Named { name }) if self.stream.as_ref().is_none_or(|stream| *stream == name) => Ok(name),
             Ok(_) => Err(content.damaged("it is of another stream")),
             Err(_) => Err(content.damaged("a config is not what servers write")),
         }

@@ -30,8 +30,8 @@ fn what_is_no_tar_is_told_by_its_beginning() {
         (Tar(vec![]).directory("backup/").end(), "it is a tar without files"),
         (Tar(vec![]).file("backup/x", "").end(), "it is a tar, but not of a backup"),
         (
-            Tar(vec![]).file("EVT/backup.json", "{}").file("EVT/stream.tar.s2", "").end(),
-            "it is a tar, but not of a backup",
+            Tar(vec![]).file("EVT/notes", "").file("EVT/backup.json", "{}").end(),
+            "it is a tar of a directory of nats account backup or nats stream backup",
         ),
     ]);
 }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{PROGRAM, of_streams, unread};
-use crate::archive::{Entry, Kind, Reader};
+use super::{PROGRAM, directories, of_streams};
+use crate::archive::{self, Directories, Entry, Found, Kind, Reader, Tar};
 use crate::cli;
 use crate::command::report::{exit_of, print, say};
 use crate::command::{Failure, secrets};
@@ -54,7 +54,10 @@ fn compare(options: cli::Diff, messages: Messages) -> anyhow::Result<Exit> {
     };
     let mut streams = |input, name: &PathBuf| -> anyhow::Result<Streams> {
         let opened = envelope::open(Box::new(input), &mut secrets);
-        let read = opened.map_err(anyhow::Error::from).and_then(|opened| streams(Reader::new(opened)));
+        let read = opened.map_err(anyhow::Error::from).and_then(|opened| match archive::recognise(opened) {
+            Tar::Archive(input) => streams(Reader::new(input)),
+            Tar::Directories(input) => streams_of_directories(input),
+        });
         read.map_err(|error| error.context(crate::command::report::shown(name).to_string()))
     };
     let (old, new) = (streams(inputs.0, &a)?, streams(inputs.1, &b)?);
@@ -84,33 +87,45 @@ struct State {
 
 type Streams = BTreeMap<StreamName, Described>;
 
+/// The streams that descriptions describe.
+#[derive(Default)]
+struct Descriptions {
+    streams: Streams,
+    bytes: usize,
+}
+
+impl Descriptions {
+    fn add(&mut self, stream: StreamName, place: &str, json: &[u8]) -> anyhow::Result<()> {
+        self.bytes = self.bytes.saturating_add(json.len());
+        if self.bytes > MAX_DESCRIPTIONS {
+            let what = "the archive's descriptions are too large to compare";
+            return Err(Failure::new(Exit::Failed, what).into());
+        }
+        let described = serde_json::from_slice(json).map_err(|error| {
+            let (place, error) = (Printable::new(place), Printable::new(&error.to_string()));
+            Failure::new(Exit::Damaged, format!("{place}: {error}"))
+        })?;
+        self.streams.insert(stream, described);
+        Ok(())
+    }
+}
+
 /// The streams of a whole archive, with what was counted where it was counted.
 fn streams<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Streams> {
-    let mut streams = Streams::new();
+    let mut described = Descriptions::default();
     let mut manifest = None;
-    let mut bytes = 0usize;
-    while let Some(entry) = archive.next().map_err(unread)? {
+    while let Some(entry) = archive.next()? {
         match entry {
             Entry::Manifest(read) => manifest = Some(read),
             Entry::Backup { stream, json, .. } => {
-                bytes = bytes.saturating_add(json.len());
-                if bytes > MAX_DESCRIPTIONS {
-                    return Err(Failure::new(
-                        Exit::Failed,
-                        "the archive's descriptions are too large to compare",
-                    )
-                    .into());
-                }
-                let described = serde_json::from_slice(&json).map_err(|error| {
-                    let error = Printable::new(&error.to_string());
-                    Failure::new(Exit::Damaged, format!("streams/{stream}/backup.json: {error}"))
-                })?;
-                streams.insert(stream, described);
+                let place = format!("streams/{}/backup.json", stream.as_str());
+                described.add(stream, &place, &json)?;
             }
             _ => {}
         }
     }
-    of_streams(&archive.finish().map_err(unread)?)?;
+    of_streams(&archive.finish()?)?;
+    let mut streams = described.streams;
     for listed in manifest.iter().flat_map(|manifest| &manifest.streams) {
         if listed.kind == Kind::Skipped || listed.error.is_some() {
             streams.remove(&listed.name);
@@ -122,6 +137,17 @@ fn streams<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Streams> {
         }
     }
     Ok(streams)
+}
+
+/// The streams of a tar of backup directories, as their descriptions have them.
+fn streams_of_directories<R: Read>(mut input: Directories<R>) -> anyhow::Result<Streams> {
+    let mut described = Descriptions::default();
+    while let Some(found) = input.next()? {
+        let Found::Backup { directory, json } = found else { continue };
+        let place = directories::place(&directory, directories::BACKUP);
+        described.add(directories::stream(&place, &json)?, &place, &json)?;
+    }
+    Ok(described.streams)
 }
 
 /// One line a difference, sorted by stream.

@@ -185,7 +185,7 @@ fn write<R: Read>(
     let mut writer = Writer::new(output, mtime);
     writer.index(&index).map_err(copy_failure)?;
     while let Some(found) = input.next()? {
-        if let Found::Snapshot { directory, size, mut body } = found
+        if let Found::Snapshot { directory, size, mut body, .. } = found
             && let Some(stream) = streams.get(&directory).filter(|stream| stream.entry.error.is_none())
         {
             writer.whole(&stream.name, &stream.json, &mut body, size).map_err(copy_failure)?;

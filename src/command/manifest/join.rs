@@ -8,7 +8,7 @@ use std::io::Read;
 
 use super::select::{self, Joined};
 use super::twice::Twice;
-use super::{PROGRAM, binary_output, closing, of_streams, unread};
+use super::{PROGRAM, binary_output, closing, of_streams};
 use crate::archive::{Entry, MAX_ENTRY, Reader};
 use crate::cli::{self, Select};
 use crate::command::Failure;
@@ -29,7 +29,7 @@ pub(super) fn run(options: cli::Join) -> anyhow::Result<Exit> {
 /// Reads a whole archive for the attempts that count, and their sizes.
 fn sizes<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Joined> {
     let mut joined = Joined::new();
-    while let Some(entry) = archive.next().map_err(unread)? {
+    while let Some(entry) = archive.next()? {
         match entry {
             Entry::Part { stream, attempt, size, .. } => {
                 let (counts, bytes) = joined.entry(stream).or_insert((attempt, 0));
@@ -42,7 +42,7 @@ fn sizes<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Joined> {
             _ => {}
         }
     }
-    of_streams(&archive.finish().map_err(unread)?)?;
+    of_streams(&archive.finish()?)?;
     if let Some((stream, (_, bytes))) = joined.iter().find(|(_, (_, bytes))| *bytes > MAX_ENTRY) {
         let most = Size(MAX_ENTRY);
         let what = format!("stream {stream} has {}, and one entry has at most {most}", Size(*bytes));

@@ -3,17 +3,25 @@
 use std::fmt::Write;
 
 use super::show::{kind, no_index};
-use super::{open, unread};
-use crate::archive::{Entry, Kind, ManifestStream, Reader};
+use super::{directories, open};
+use crate::archive::{Entry, Kind, ManifestStream, Reader, Tar};
 use crate::cli;
 use crate::command::report::print;
 use crate::exit::Exit;
 
 pub(super) fn run(options: cli::ListStreams) -> anyhow::Result<Exit> {
-    let mut archive = Reader::new(open(options.reading)?);
-    while let Some(entry) = archive.next().map_err(unread)? {
+    let cli::ListStreams { long, null, index: head_alone, reading } = options;
+    let mut archive = match open(reading)? {
+        Tar::Archive(input) => Reader::new(input),
+        Tar::Directories(_) if head_alone => return Err(no_index().into()),
+        Tar::Directories(mut input) => {
+            print(text(&directories::promised(&mut input)?, long, null).as_bytes())?;
+            return Ok(Exit::Done);
+        }
+    };
+    while let Some(entry) = archive.next()? {
         let streams = match entry {
-            Entry::Index(index) if options.index => index
+            Entry::Index(index) if head_alone => index
                 .streams
                 .into_iter()
                 .map(|stream| ManifestStream {
@@ -23,30 +31,34 @@ pub(super) fn run(options: cli::ListStreams) -> anyhow::Result<Exit> {
                 })
                 .collect(),
             Entry::Manifest(manifest) => manifest.streams,
-            Entry::Backup { .. } | Entry::Snapshot { .. } | Entry::Part { .. } if options.index => {
+            Entry::Backup { .. } | Entry::Snapshot { .. } | Entry::Part { .. } if head_alone => {
                 return Err(no_index().into());
             }
             _ => continue,
         };
-        let end = if options.null { '\0' } else { '\n' };
-        let mut text = String::new();
-        for stream in streams.iter().filter(|s| s.kind != Kind::Skipped && s.error.is_none()) {
-            // Behind a NUL stands a program, which wants the name as it is.
-            match options.null {
-                true => text.push_str(stream.name.as_str()),
-                false => text.push_str(&stream.name.to_string()),
-            }
-            if options.long {
-                details(&mut text, stream);
-            }
-            text.push(end);
-        }
-        if !print(text.as_bytes())? || options.index {
+        if !print(text(&streams, long, null).as_bytes())? || head_alone {
             return Ok(Exit::Done);
         }
     }
-    super::of_streams(&archive.finish().map_err(unread)?)?;
+    super::of_streams(&archive.finish()?)?;
     Ok(Exit::Done)
+}
+
+fn text(streams: &[ManifestStream], long: bool, null: bool) -> String {
+    let end = if null { '\0' } else { '\n' };
+    let mut text = String::new();
+    for stream in streams.iter().filter(|s| s.kind != Kind::Skipped && s.error.is_none()) {
+        // Behind a NUL stands a program, which wants the name as it is.
+        match null {
+            true => text.push_str(stream.name.as_str()),
+            false => text.push_str(&stream.name.to_string()),
+        }
+        if long {
+            details(&mut text, stream);
+        }
+        text.push(end);
+    }
+    text
 }
 
 /// Kind, messages, first and last sequence, bytes, time of capture; empty where it is not known.

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 
 use anyhow::Context;
 
-use super::{PROGRAM, binary_output, closing, copy_failure, open, unread};
+use super::{PROGRAM, binary_output, closing, copy_failure, open};
 use crate::archive::{Entry, Index, IndexedStream, Kind, Manifest, ManifestStream, Reader, Stats, Writer};
 use crate::chatto::policy::{KEY_BUCKET, Skip};
 use crate::cli::{self, Select};
@@ -21,7 +21,7 @@ use crate::terminal::Messages;
 pub(super) fn run(options: cli::SelectStreams) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
     let output = binary_output("select")?;
-    let mut archive = Reader::new(open(options.reading)?);
+    let mut archive = open(options.reading)?.archive()?;
     let stats = copy(&mut archive, output, &options.select, None)?;
     closing(messages, &stats);
     Ok(Exit::Done)
@@ -60,7 +60,7 @@ pub(super) fn copy<R: Read>(
     let mut writer = None;
     let mut manifest: Option<(Manifest, Vec<u8>)> = None;
     let mut described: Option<(StreamName, Vec<u8>)> = None;
-    while let Some(entry) = archive.next().map_err(unread)? {
+    while let Some(entry) = archive.next()? {
         match entry {
             Entry::Index(index) => writer = Some(begin(&index, Some(archive.take_json()))?),
             Entry::Manifest(read) => {

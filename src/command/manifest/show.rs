@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{open, unread};
-use crate::archive::{Entry, Index, Kind, Manifest, ManifestStream, Reader};
+use super::{directories, open};
+use crate::archive::{Entry, Index, Kind, Manifest, ManifestStream, Reader, Tar};
 use crate::cli;
 use crate::command::Failure;
 use crate::command::report::print;
@@ -13,8 +13,16 @@ use crate::terminal;
 
 pub(super) fn run(options: cli::Show) -> anyhow::Result<Exit> {
     let table = options.table || terminal::stdout_is_terminal();
-    let mut archive = Reader::new(open(options.reading)?);
-    while let Some(entry) = archive.next().map_err(unread)? {
+    let mut archive = match open(options.reading)? {
+        Tar::Archive(input) => Reader::new(input),
+        Tar::Directories(_) if options.index => return Err(no_index().into()),
+        Tar::Directories(mut input) => {
+            let streams = directories::promised(&mut input)?;
+            print(if table { of_directories(&streams) } else { directories::json(&streams)? }.as_bytes())?;
+            return Ok(Exit::Done);
+        }
+    };
+    while let Some(entry) = archive.next()? {
         let rows = match entry {
             Entry::Index(index) if options.index => of_index(&index),
             Entry::Manifest(manifest) => of_manifest(&manifest),
@@ -29,7 +37,7 @@ pub(super) fn run(options: cli::Show) -> anyhow::Result<Exit> {
             return Ok(Exit::Done);
         }
     }
-    super::of_streams(&archive.finish().map_err(unread)?)?;
+    super::of_streams(&archive.finish()?)?;
     Ok(Exit::Done)
 }
 
@@ -56,19 +64,7 @@ fn of_manifest(manifest: &Manifest) -> String {
         manifest.generator.as_deref(),
         manifest.server.as_ref().map(|s| &*s.version),
     );
-    let present: Vec<_> = manifest.streams.iter().filter(|s| s.kind != Kind::Skipped).collect();
-    table(&mut out, present.iter().map(|stream| row(stream)));
-    let held = present.iter().filter(|stream| stream.error.is_none());
-    let messages = held.clone().map(|s| s.messages).fold(0, u64::saturating_add);
-    let bytes = held.clone().map(|s| s.bytes).fold(0, u64::saturating_add);
-    let count = held.clone().count() as u64;
-    let _ = write!(out, "{}, {}, {}", counted(count, "stream"), counted(messages, "message"), Size(bytes));
-    let times = || manifest.streams.iter().filter_map(|stream| stream.captured_at);
-    if let (Some(first), Some(last)) = (times().min(), times().max()) {
-        let apart = last.as_millisecond().saturating_sub(first.as_millisecond());
-        let _ = write!(out, "; first and last capture {}.{:03} s apart", apart / 1000, apart % 1000);
-    }
-    out.push('\n');
+    held(&mut out, &manifest.streams);
     left_out(
         &mut out,
         manifest
@@ -78,6 +74,30 @@ fn of_manifest(manifest: &Manifest) -> String {
             .map(|stream| (&stream.name, stream.reason.as_deref())),
     );
     out
+}
+
+fn of_directories(streams: &[ManifestStream]) -> String {
+    let mut out =
+        "directories of nats account backup or nats stream backup, without a manifest\n\n".to_owned();
+    held(&mut out, streams);
+    out
+}
+
+/// What is there and what failed, and the sum of it.
+fn held(out: &mut String, streams: &[ManifestStream]) {
+    let present: Vec<_> = streams.iter().filter(|s| s.kind != Kind::Skipped).collect();
+    table(out, present.iter().map(|stream| row(stream)));
+    let held = present.iter().filter(|stream| stream.error.is_none());
+    let messages = held.clone().map(|s| s.messages).fold(0, u64::saturating_add);
+    let bytes = held.clone().map(|s| s.bytes).fold(0, u64::saturating_add);
+    let count = held.clone().count() as u64;
+    let _ = write!(out, "{}, {}, {}", counted(count, "stream"), counted(messages, "message"), Size(bytes));
+    let times = || streams.iter().filter_map(|stream| stream.captured_at);
+    if let (Some(first), Some(last)) = (times().min(), times().max()) {
+        let apart = last.as_millisecond().saturating_sub(first.as_millisecond());
+        let _ = write!(out, "; first and last capture {}.{:03} s apart", apart / 1000, apart % 1000);
+    }
+    out.push('\n');
 }
 
 fn of_index(index: &Index) -> String {

@@ -5,6 +5,7 @@
 //! faults are gathered, as far as the damage lets the rest be read. Memory: what `archive` and `snapshot`
 //! say of theirs, and one small record a stream.
 
+mod directories;
 mod lists;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{PROGRAM, open};
-use crate::archive::{self, Digest, Entry, Index, MAX_FAULTS, Manifest, Reader};
+use crate::archive::{self, Digest, Entry, Index, MAX_FAULTS, Manifest, Reader, Tar};
 use crate::cli;
 use crate::command::report::print;
 use crate::command::report::text_of;
@@ -75,7 +76,7 @@ pub struct FailedStream {
 
 pub(super) fn run(options: cli::Verify) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
-    let report = verify(open(options.reading)?)?;
+    let report = verify_tar(open(options.reading)?)?;
     let text = if options.json {
         let mut json = serde_json::to_string_pretty(&report)?;
         json.push('\n');
@@ -100,24 +101,28 @@ pub(super) fn run(options: cli::Verify) -> anyhow::Result<Exit> {
     })
 }
 
-/// Reads an archive to its end and says all that is wrong with it.
+/// Reads an archive, or a tar of backup directories, to its end and says all that is wrong with it.
 ///
 /// # Errors
 /// Only when the input cannot be read ([`archive::Error::Io`]); damage is in the [`Report`].
 pub fn verify(input: impl Read) -> Result<Report, archive::Error> {
+    verify_tar(archive::recognise(input))
+}
+
+fn verify_tar<R: Read>(input: Tar<R>) -> Result<Report, archive::Error> {
     let mut verifying = Verifying::default();
-    let mut archive = Reader::audit(input);
+    let mut archive = match input {
+        Tar::Archive(input) => Reader::audit(input),
+        Tar::Directories(mut input) => {
+            let read = verifying.directories(&mut input);
+            verifying.broken_off(read)?;
+            return Ok(verifying.report(false));
+        }
+    };
     let read = verifying.read(&mut archive);
     let audited = archive.take_faults();
     audited.into_iter().for_each(|error| verifying.damage(error));
-    match read {
-        Ok(()) => {}
-        Err(archive::Error::Io { place, source }) => match Damaged::find(&source) {
-            Some(damaged) => verifying.fault(place, damaged.to_string()),
-            None => return Err(archive::Error::Io { place, source }),
-        },
-        Err(error) => verifying.damage(error),
-    }
+    verifying.broken_off(read)?;
     let ended = archive.finish().ok();
     // What the lists say is held only against an archive that was read to its end.
     if let Some(ended) = &ended {
@@ -175,18 +180,24 @@ impl Verifying {
                     continue;
                 }
                 Some(Entry::Backup { stream, attempt, json }) => {
-                    self.describe(stream, attempt, &json);
+                    let place = match attempt {
+                        Some(n) => format!("streams/{stream}/attempt-{n}/backup.json"),
+                        None => format!("streams/{stream}/backup.json"),
+                    };
+                    self.describe(stream, place, &json);
                     continue;
                 }
                 Some(Entry::Snapshot { stream, .. }) => (stream, None),
                 Some(Entry::Part { stream, attempt, .. }) => (stream, Some(attempt)),
                 Some(Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. }) => continue,
             };
-            checked = Some(self.check(stream, attempt, archive.joined())?);
+            let (_, came, fault) = self.check(Some(&stream), attempt, archive.joined())?;
+            checked = Some(Checked { stream, came, fault });
         }
     }
 
-    fn describe(&mut self, stream: StreamName, attempt: Option<u32>, json: &[u8]) {
+    /// Takes the description of `stream` that lies at `place`.
+    fn describe(&mut self, stream: StreamName, place: String, json: &[u8]) {
         #[derive(Deserialize)]
         struct Described {
             config: Named,
@@ -195,10 +206,6 @@ impl Verifying {
         struct Named {
             name: Option<String>,
         }
-        let place = match attempt {
-            Some(n) => format!("streams/{stream}/attempt-{n}/backup.json"),
-            None => format!("streams/{stream}/backup.json"),
-        };
         let promise = match Promise::from_backup_json(json) {
             Ok(promise) => promise,
             Err(error) => return self.fault(place, Printable::new(&text_of(&error.into())).to_string()),
@@ -215,28 +222,33 @@ impl Verifying {
         self.described.insert(stream, promise);
     }
 
-    /// Reads one snapshot to its end. The error is that of the archive.
+    /// Reads one snapshot to its end: of `stream`, or of the one that it names itself. Gives that name, what
+    /// came, and what is wrong with it. The error is that of the archive.
     fn check(
         &self,
-        stream: StreamName,
+        stream: Option<&StreamName>,
         attempt: Option<u32>,
         body: impl Read,
-    ) -> Result<Checked, archive::Error> {
-        let promise = self.described.get(&stream);
+    ) -> Result<(Option<StreamName>, Came, Option<String>), archive::Error> {
+        let promise = stream.and_then(|stream| self.described.get(stream));
         let described = promise.is_some();
         let promise = promise.cloned().unwrap_or_default();
         let mut body = Summed::new(body);
-        let (contents, fault) = match snapshot::inspect(&stream, &promise, &mut body) {
-            Ok(contents) => {
+        let inspected = match stream {
+            Some(stream) => snapshot::inspect(stream, &promise, &mut body).map(|contents| (None, contents)),
+            None => snapshot::inspect_unnamed(&promise, &mut body),
+        };
+        let (name, contents, fault) = match inspected {
+            Ok((name, contents)) => {
                 let short = contents.agrees_with(&promise).err().map(|short| short.to_string());
-                (Some(contents), short)
+                (name, Some(contents), short)
             }
             Err(snapshot::Fault::Io(error)) => return Err(error.into()),
-            Err(fault) => (None, Some(fault.to_string())),
+            Err(fault) => (None, None, Some(fault.to_string())),
         };
         io::copy(&mut body, &mut io::sink())?;
         let (sha256, bytes) = (body.digest(), body.length());
-        Ok(Checked { stream, came: Came { attempt, bytes, sha256, contents, described }, fault })
+        Ok((name, Came { attempt, bytes, sha256, contents, described }, fault))
     }
 
     fn settle(&mut self, checked: Checked) {
@@ -249,6 +261,19 @@ impl Verifying {
             self.fault(place, what);
         }
         self.came.insert(stream, came);
+    }
+
+    /// What kept the input from being read to its end is a fault of it, unless it could not be read at all.
+    fn broken_off(&mut self, read: Result<(), archive::Error>) -> Result<(), archive::Error> {
+        match read {
+            Ok(()) => {}
+            Err(archive::Error::Io { place, source }) => match Damaged::find(&source) {
+                Some(damaged) => self.fault(place, damaged.to_string()),
+                None => return Err(archive::Error::Io { place, source }),
+            },
+            Err(error) => self.damage(error),
+        }
+        Ok(())
     }
 
     fn damage(&mut self, error: archive::Error) {

@@ -1,0 +1,90 @@
+//! What the descriptions in a tar of a directory of `nats account backup` or `nats stream backup` say. Such a tar
+//! has neither a manifest nor an end record: nothing in it tells that a stream is missing.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use serde::{Deserialize, Serialize};
+
+use crate::archive::{Directories, Found, Kind, ManifestStream};
+use crate::command::Failure;
+use crate::exit::Exit;
+use crate::names::{Printable, StreamName};
+use crate::snapshot::Promise;
+
+/// The file that describes a stream.
+pub(super) const BACKUP: &str = "backup.json";
+
+/// What is wrong with a snapshot that has no description.
+pub(super) const UNDESCRIBED: &str = "is missing, and without it the stream cannot be restored";
+
+/// A file in a directory; safe to print.
+pub(super) fn place(directory: &str, file: &str) -> String {
+    match directory {
+        "" => file.to_owned(),
+        directory => format!("{}/{file}", Printable::new(directory)),
+    }
+}
+
+/// The stream that a description names. A directory may be called otherwise.
+pub(super) fn stream(place: &str, json: &[u8]) -> Result<StreamName, Failure> {
+    #[derive(Deserialize)]
+    struct Backup {
+        config: Config,
+    }
+    #[derive(Deserialize)]
+    struct Config {
+        name: StreamName,
+    }
+    match serde_json::from_slice(json) {
+        Ok(Backup { config: Config { name } }) => Ok(name),
+        Err(error) => Err(damaged(place, Printable::new(&error.to_string()))),
+    }
+}
+
+fn damaged(place: &str, what: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Damaged, format!("{place}: {what}"))
+}
+
+/// The streams as they are described, with the size that came; an error in those whose snapshots did not come.
+pub(super) fn promised<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Vec<ManifestStream>> {
+    let mut sizes = BTreeMap::new();
+    let mut streams = BTreeMap::new();
+    while let Some(found) = input.next()? {
+        match found {
+            Found::Snapshot { directory, size, .. } => drop(sizes.insert(directory, size)),
+            Found::Backup { directory, json } => {
+                let place = place(&directory, BACKUP);
+                let name = stream(&place, &json)?;
+                let promise = Promise::from_backup_json(&json).map_err(|error| damaged(&place, error))?;
+                let promised = ManifestStream {
+                    messages: promise.messages,
+                    first_seq: Some(promise.first_seq),
+                    last_seq: Some(promise.last_seq),
+                    deleted: Some(promise.num_deleted),
+                    error: Some("its snapshot is not in the tar".to_owned()),
+                    ..ManifestStream::new(name.clone(), Kind::of(&name))
+                };
+                streams.insert(directory, promised);
+            }
+        }
+    }
+    for (directory, size) in sizes {
+        let Some(stream) = streams.get_mut(&directory) else {
+            return Err(damaged(&place(&directory, BACKUP), UNDESCRIBED).into());
+        };
+        (stream.bytes, stream.error) = (size, None);
+    }
+    Ok(streams.into_values().collect())
+}
+
+/// As a manifest would have them.
+pub(super) fn json(streams: &[ManifestStream]) -> anyhow::Result<String> {
+    #[derive(Serialize)]
+    struct Promised<'a> {
+        streams: &'a [ManifestStream],
+    }
+    let mut json = serde_json::to_string_pretty(&Promised { streams })?;
+    json.push('\n');
+    Ok(json)
+}

@@ -1,0 +1,82 @@
+//! A tar of directories of `nats account backup` or `nats stream backup`: every snapshot is held against its
+//! description, whichever of the two comes first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use super::super::directories::{BACKUP, UNDESCRIBED, place, stream};
+use super::{Came, Verifying};
+use crate::archive::{self, Directories, Found};
+use crate::names::StreamName;
+
+/// What came of a directory.
+#[derive(Default)]
+struct Directory {
+    /// The stream that its description names; none if that says none.
+    described: Option<Option<StreamName>>,
+    /// Whether its snapshot came.
+    snapshot: bool,
+    /// A snapshot that came before its description: the name that it has itself.
+    early: Option<(Option<StreamName>, Came)>,
+}
+
+impl Verifying {
+    pub(super) fn directories<R: Read>(&mut self, input: &mut Directories<R>) -> Result<(), archive::Error> {
+        let mut directories: BTreeMap<String, Directory> = BTreeMap::new();
+        let mut names = BTreeSet::new();
+        while let Some(found) = input.next()? {
+            match found {
+                Found::Backup { directory: path, json } => {
+                    let directory = directories.entry(path.clone()).or_default();
+                    let place = place(&path, BACKUP);
+                    let described = match stream(&place, &json) {
+                        Ok(name) if names.insert(name.clone()) => Some(name),
+                        Ok(name) => {
+                            self.fault(place.clone(), format!("describes stream {name}, as another does"));
+                            None
+                        }
+                        Err(failure) => {
+                            self.fault(place.clone(), failure.what);
+                            None
+                        }
+                    };
+                    if directory.described.replace(described.clone()).is_some() {
+                        self.fault(place.clone(), "comes twice".into());
+                    }
+                    let Some(name) = described else { continue };
+                    if let Some((itself, came)) = directory.early.take() {
+                        if itself.is_some_and(|itself| itself != name) {
+                            self.fault(place.clone(), "describes another stream than its snapshot".into());
+                        }
+                        self.came.insert(name.clone(), came);
+                    }
+                    self.describe(name, place, &json);
+                }
+                Found::Snapshot { directory: path, file, body, .. } => {
+                    let directory = directories.entry(path.clone()).or_default();
+                    let name = directory.described.clone().flatten();
+                    let (itself, came, fault) = self.check(name.as_ref(), None, body)?;
+                    if let Some(what) = fault {
+                        self.fault(place(&path, file), what);
+                    }
+                    if std::mem::replace(&mut directory.snapshot, true) {
+                        self.fault(place(&path, file), "comes twice".into());
+                    }
+                    match name {
+                        Some(name) => drop(self.came.insert(name, came)),
+                        None => directory.early = Some((itself, came)),
+                    }
+                }
+            }
+        }
+        for (path, directory) in directories {
+            if directory.described.is_none() {
+                self.fault(place(&path, BACKUP), UNDESCRIBED.into());
+            }
+            if !directory.snapshot {
+                self.fault(place(&path, "stream.tar.s2"), "is missing".into());
+            }
+        }
+        Ok(())
+    }
+}
