@@ -216,7 +216,7 @@ fn an_archive_of_ours_is_not_imported() {
         let refused = run_with(manifest(&["import", "--spool-dir", "/tmp"]), archive("2.15.1", shape));
         let refused = refused.expect_code(2);
         assert!(refused.stdout.is_empty());
-        assert!(refused.stderr.contains("error: it is an archive already\n"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("error: the input is an archive already\n"), "{}", refused.stderr);
         assert!(refused.stderr.contains("hint: chatto-manifest join "), "{}", refused.stderr);
     }
 }

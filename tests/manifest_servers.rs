@@ -27,7 +27,8 @@ fn dump(server: &Server) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_of_every_release_verifies_and_its_halves_load() -> Result<()> {
-    for release in RELEASES {
+    // The oldest that is supported is dumped and read, if not tested as a destination everywhere.
+    for release in ["2.10.26"].into_iter().chain(RELEASES) {
         let (source, destination) = (Server::start(release), Server::start(release));
         let client = source.client().await?;
         let built = fixtures::v0_4(&client, source.version(), 21, 300).await?;

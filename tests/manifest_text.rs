@@ -165,6 +165,21 @@ fn terminals_get_tables_and_no_archives_and_give_none() {
 }
 
 #[test]
+fn what_is_no_archive_is_called_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for action in ["show", "list", "verify", "select"] {
+        for (input, word) in [(&b""[..], "it is empty"), (b"hello\n", "it looks like text")] {
+            let finished = run_with(manifest(&[action]), input).expect_code(4);
+            let said = [finished.stderr, String::from_utf8(finished.stdout).unwrap()].concat();
+            assert!(said.contains(&format!("not an archive: {word}")), "{action}: {said}");
+        }
+        let refused = run(manifest(&[action, &dir.path().display().to_string()])).expect_code(1);
+        assert!(refused.stderr.contains("is a directory\n"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("hint: feed its tar: tar cf - DIR |"), "{}", refused.stderr);
+    }
+}
+
+#[test]
 fn what_is_locked_and_what_holds_keys_is_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let pass = dir.path().join("pass");

@@ -19,7 +19,7 @@ pub enum Error {
     #[error("not an archive: it is a tar of a directory of nats account backup or nats stream backup")]
     Directories,
     /// The input is an archive of ours, where a tar of such a directory was asked for.
-    #[error("it is an archive already")]
+    #[error("the input is an archive already")]
     Archive,
     /// The input ended before the archive did.
     #[error("the archive is cut short {place}")]

@@ -111,9 +111,7 @@ pub(super) fn hint_of(program: &str, error: &anyhow::Error) -> Option<String> {
                 return Some("make an archive of it: chatto-manifest import FILE > backup.tar".into());
             }
             Some(archive::Error::Archive) => {
-                return Some(
-                    "chatto-manifest join has every stream in one entry, select some of them".into(),
-                );
+                return Some("chatto-manifest join makes every stream one entry, select takes some".into());
             }
             _ => {}
         }

@@ -23,7 +23,12 @@ pub(super) fn input(file: Option<&Path>) -> anyhow::Result<File> {
                 true => Err(io::ErrorKind::IsADirectory.into()),
                 false => Ok(opened),
             });
-            Ok(opened.map_err(|error| cannot(&shown(file), error))?)
+            Ok(opened.map_err(|error| match error.kind() {
+                io::ErrorKind::IsADirectory => {
+                    cannot(&shown(file), error).hint("feed its tar: tar cf - DIR | the same command")
+                }
+                _ => cannot(&shown(file), error),
+            })?)
         }
         None if terminal::stdin_is_terminal() => {
             Err(Failure::new(Exit::Usage, "stdin is a terminal").hint("name a FILE, or feed a pipe").into())

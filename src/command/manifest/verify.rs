@@ -282,6 +282,9 @@ impl Verifying {
                 self.fault(entry.to_string(), what);
             }
             archive::Error::Truncated { place } => self.fault(place, "the archive is cut short".into()),
+            error @ (archive::Error::NotAnArchive { .. } | archive::Error::Directories) => {
+                self.fault("the input".into(), error.to_string());
+            }
             error => self.fault("the archive".into(), text_of(&error.into())),
         }
     }
