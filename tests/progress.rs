@@ -4,13 +4,13 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 use support::faults::{self, Fed, UNDER_WAY};
-use support::programs::{Finished, program_for, run, run_with, spawn};
+use support::programs::{Finished, program, program_for, run, run_with, spawn};
 use support::server::{LATEST, Server};
 use support::terminal::expect_for;
 
@@ -127,6 +127,26 @@ async fn a_signal_is_answered_with_one_line() -> Result<()> {
     assert!(answer.starts_with("chatto-load: 1 of 2 streams restored, "), "{answer}");
     assert!(answer.contains(" MiB read, "), "{answer}");
     load.finish(&archive[UNDER_WAY..]).expect_code(0);
+    Ok(())
+}
+
+/// The programs that need no server tell how much they have read.
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_without_a_server_answer_too() -> Result<()> {
+    let archive = faults::archive_of(&source().await?);
+    let made = run(Command::new("age-keygen")).expect_code(0);
+    let recipient = made.stderr.trim().strip_prefix("Public key: ").context("a recipient")?.to_owned();
+    for (name, arguments) in
+        [("chatto-manifest", &["verify"][..]), ("chatto-keys", &["seal", "-r", &recipient])]
+    {
+        let mut child = program(name);
+        child.args(arguments);
+        let mut child = Fed::spawn(child);
+        child.feed(&archive[..UNDER_WAY]);
+        let answer = asked(&mut child.0)?;
+        assert!(answer.starts_with(&format!("{name}: ")) && answer.contains(" MiB read, "), "{answer}");
+        child.finish(&archive[UNDER_WAY..]).expect_code(0);
+    }
     Ok(())
 }
 

@@ -37,6 +37,21 @@ pub enum Action {
     Import(ImportTar),
 }
 
+impl Action {
+    /// How much to say.
+    pub fn say(&self) -> &Say {
+        match self {
+            Action::Show(options) => &options.reading.say,
+            Action::List(options) => &options.reading.say,
+            Action::Verify(options) => &options.reading.say,
+            Action::Select(options) => &options.reading.say,
+            Action::Join(options) => &options.reading.say,
+            Action::Diff(options) => &options.say,
+            Action::Import(options) => &options.reading.say,
+        }
+    }
+}
+
 /// The archive, and what opens it.
 #[derive(Debug, Args)]
 pub struct Reading {

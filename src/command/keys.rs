@@ -20,17 +20,24 @@ use super::{Failure, session};
 use crate::chatto::keys::BUCKET;
 use crate::cli;
 use crate::exit::Exit;
+use crate::terminal::progress::{Doing, Progress, Style};
+use crate::terminal::{Messages, Verbosity};
 
 const PROGRAM: &str = "chatto-keys";
 
+const DOING: Doing = Doing { streams: "read", archive: "read" };
+
 /// Runs the program.
 pub fn run(options: cli::Keys) -> anyhow::Result<Exit> {
+    // Keys are few and files that are sealed may be large: there is an answer for whoever asks, and no more.
+    let messages = Messages::new(PROGRAM, Verbosity::Normal).showing(Style::Never);
+    let (progress, _shown) = Progress::shown(DOING, messages);
     match options.action {
         cli::KeysAction::Export(options) => export::run(options),
         cli::KeysAction::Import(options) => import::run(options),
         cli::KeysAction::List(options) => list(&options),
-        cli::KeysAction::Seal(options) => crypt::seal(options),
-        cli::KeysAction::Open(options) => crypt::open(options),
+        cli::KeysAction::Seal(options) => crypt::seal(options, progress),
+        cli::KeysAction::Open(options) => crypt::open(options, progress),
     }
 }
 

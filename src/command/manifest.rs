@@ -29,23 +29,30 @@ use crate::cli;
 use crate::envelope::{self, Opened};
 use crate::exit::Exit;
 use crate::names::{Size, counted};
+use crate::terminal::progress::{Doing, Progress, Taken};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-manifest";
+
+/// Streams are not counted here, only what is read.
+const DOING: Doing = Doing { streams: "read", archive: "read" };
 
 /// Small entries are gathered up to this size before they are written, in bytes.
 const GATHER: usize = 64 << 10;
 
 /// Runs the program.
 pub fn run(options: cli::Manifest) -> anyhow::Result<Exit> {
-    match options.action.unwrap_or(cli::ManifestAction::Show(options.show)) {
-        cli::ManifestAction::Show(options) => show::run(options),
-        cli::ManifestAction::List(options) => list::run(options),
-        cli::ManifestAction::Verify(options) => verify::run(options),
-        cli::ManifestAction::Select(options) => select::run(options),
-        cli::ManifestAction::Join(options) => join::run(options),
-        cli::ManifestAction::Diff(options) => diff::run(options),
-        cli::ManifestAction::Import(options) => import::run(options),
+    let action = options.action.unwrap_or(cli::ManifestAction::Show(options.show));
+    let messages = Messages::new(PROGRAM, action.say().verbosity());
+    let (progress, _shown) = Progress::shown(DOING, messages);
+    match action {
+        cli::ManifestAction::Show(options) => show::run(options, progress),
+        cli::ManifestAction::List(options) => list::run(options, progress),
+        cli::ManifestAction::Verify(options) => verify::run(options, progress),
+        cli::ManifestAction::Select(options) => select::run(options, progress),
+        cli::ManifestAction::Join(options) => join::run(options, progress),
+        cli::ManifestAction::Diff(options) => diff::run(options, progress),
+        cli::ManifestAction::Import(options) => import::run(options, progress),
     }
 }
 
@@ -55,11 +62,12 @@ fn generator() -> String {
 }
 
 /// The input that `reading` names, unwrapped, for the reader that it is for.
-fn open(reading: cli::Reading) -> anyhow::Result<Tar<Opened>> {
+fn open(reading: cli::Reading, progress: Progress) -> anyhow::Result<Tar<Opened>> {
     let messages = Messages::new(PROGRAM, reading.say.verbosity());
     let file = reading.file.as_deref();
     let input = secrets::input(file)?;
     let mut secrets = secrets::unlock(reading.secrets, file, messages)?;
+    let input = Taken::reading(input, progress);
     Ok(archive::recognise(envelope::open(Box::new(input), &mut secrets)?))
 }
 

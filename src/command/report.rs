@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 
 use crate::exit::Exit;
 use crate::names::Printable;
-use crate::terminal::{Messages, Verbosity};
+use crate::terminal::{self, Messages, Verbosity};
 use crate::{archive, chatto, envelope, jetstream};
 
 /// A failure that a command words itself.
@@ -166,6 +166,7 @@ pub(super) fn hint_of_output(error: &std::io::Error) -> Option<String> {
 
 /// Writes text. `false` when nobody reads on, which is no failure: it was read as far as somebody cared to.
 pub(super) fn print(text: &[u8]) -> anyhow::Result<bool> {
+    terminal::clear();
     let mut out = std::io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),

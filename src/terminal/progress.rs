@@ -9,6 +9,7 @@
 //! - Without a terminal there is nothing but the answers to SIGUSR1.
 
 use std::collections::VecDeque;
+use std::fs::{File, Metadata};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -392,7 +393,7 @@ impl Drop for Shown {
     }
 }
 
-/// Notes what is written through it.
+/// Notes what is written or read through it.
 pub struct Taken<W> {
     to: W,
     progress: Progress,
@@ -402,6 +403,16 @@ impl<T> Taken<T> {
     /// What goes through `to` is the archive.
     pub fn new(to: T, progress: Progress) -> Self {
         Taken { to, progress }
+    }
+}
+
+impl Taken<File> {
+    /// The same with an input, whose length is known where it is a file.
+    pub fn reading(from: File, progress: Progress) -> Self {
+        if let Some(file) = from.metadata().ok().filter(Metadata::is_file) {
+            progress.archive_is(file.len());
+        }
+        Taken::new(from, progress)
     }
 }
 

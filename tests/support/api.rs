@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Connects, with a token if there is one.
 pub async fn connect(url: &str, token: Option<&str>) -> Result<Client> {
-    let options = async_nats::ConnectOptions::new().request_timeout(Some(LIMIT));
+    let options = async_nats::ConnectOptions::new().request_timeout(Some(LIMIT)).connection_timeout(LIMIT);
     let options = match token {
         Some(token) => options.token(token.to_owned()),
         None => options,

@@ -11,18 +11,19 @@ use crate::command::Failure;
 use crate::command::secrets::{input, read_failure, sealing, unlock};
 use crate::envelope;
 use crate::exit::Exit;
+use crate::terminal::progress::{Progress, Taken};
 use crate::terminal::{self, Messages};
 
 /// Bytes that are moved at once.
 const PIECE: usize = 64 << 10;
 
 /// Runs `chatto-keys seal`.
-pub(super) fn seal(options: cli::Seal) -> anyhow::Result<Exit> {
+pub(super) fn seal(options: cli::Seal, progress: Progress) -> anyhow::Result<Exit> {
     refuse_terminal("an encrypted file is binary", "chatto-keys seal FILE > FILE.age")?;
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let file = options.file.as_deref();
     let sealing = sealing(options.lock, Some(file), messages)?;
-    let mut input = input(file)?;
+    let mut input = Taken::reading(input(file)?, progress);
     let lock = sealing.lock()?;
     let stdout = BufWriter::with_capacity(PIECE, terminal::stdout().context("cannot use stdout")?);
     let mut sealed = envelope::seal(stdout, &lock).map_err(|error| match error {
@@ -35,12 +36,12 @@ pub(super) fn seal(options: cli::Seal) -> anyhow::Result<Exit> {
 }
 
 /// Runs `chatto-keys open`.
-pub(super) fn open(options: cli::Open) -> anyhow::Result<Exit> {
+pub(super) fn open(options: cli::Open, progress: Progress) -> anyhow::Result<Exit> {
     refuse_terminal("what it decrypts may be binary", "chatto-keys open FILE > OTHER, or into a pipe")?;
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let file = options.file.as_deref();
     let mut secrets = unlock(options.secrets, file, messages)?;
-    let input = Box::new(input(file)?);
+    let input = Box::new(Taken::reading(input(file)?, progress));
     let mut opened = envelope::unseal(input, &mut secrets)?;
     let mut stdout = terminal::stdout().context("cannot use stdout")?;
     copy(&mut opened, &mut stdout)?;

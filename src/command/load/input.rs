@@ -1,7 +1,7 @@
 //! The archive as a sequence of events, read on a thread of its own: the input may stall, and the
 //! server must hear from us meanwhile.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
 
 use bytes::{Bytes, BytesMut};
@@ -50,10 +50,7 @@ pub(super) enum Event {
 
 /// Begins to read `archive`, and notes how far it is.
 pub(super) fn events(archive: File, mut secrets: Given, progress: Progress) -> Receiver<Event> {
-    if let Some(size) = archive.metadata().ok().filter(Metadata::is_file).map(|file| file.len()) {
-        progress.archive_is(size);
-    }
-    let archive = Taken::new(archive, progress);
+    let archive = Taken::reading(archive, progress);
     let (to, events) = channel(WAITING);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = read(archive, &mut secrets, &to) {

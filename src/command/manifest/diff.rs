@@ -21,6 +21,7 @@ use crate::envelope;
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName, counted};
 use crate::terminal::Messages;
+use crate::terminal::progress::{Progress, Taken};
 
 /// The answer "different": 1, as with diff(1).
 const DIFFERENT: Exit = Exit::Failed;
@@ -31,9 +32,9 @@ const TROUBLE: Exit = Exit::Usage;
 /// The most bytes that the descriptions of one archive may have together: 8,000 streams have some 16 MiB.
 const MAX_DESCRIPTIONS: usize = 256 << 20;
 
-pub(super) fn run(options: cli::Diff) -> anyhow::Result<Exit> {
+pub(super) fn run(options: cli::Diff, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
-    match compare(options, messages) {
+    match compare(options, messages, progress) {
         Err(error) if exit_of(&error) == Exit::Failed => {
             say(&messages, &error);
             Ok(TROUBLE)
@@ -42,7 +43,7 @@ pub(super) fn run(options: cli::Diff) -> anyhow::Result<Exit> {
     }
 }
 
-fn compare(options: cli::Diff, messages: Messages) -> anyhow::Result<Exit> {
+fn compare(options: cli::Diff, messages: Messages, progress: Progress) -> anyhow::Result<Exit> {
     let cli::Diff { a, b, secrets, .. } = options;
     if envelope::is_stdin(&a) && envelope::is_stdin(&b) {
         return Err(Failure::new(Exit::Usage, "only one of two archives can be stdin").into());
@@ -53,7 +54,7 @@ fn compare(options: cli::Diff, messages: Messages) -> anyhow::Result<Exit> {
         (inputs, secrets::unlock(secrets, Some(stdin), messages)?)
     };
     let mut streams = |input, name: &PathBuf| -> anyhow::Result<Streams> {
-        let opened = envelope::open(Box::new(input), &mut secrets);
+        let opened = envelope::open(Box::new(Taken::new(input, progress.clone())), &mut secrets);
         let read = opened.map_err(anyhow::Error::from).and_then(|opened| match archive::recognise(opened) {
             Tar::Archive(input) => streams(Reader::new(input)),
             Tar::Directories(input) => streams_of_directories(input),

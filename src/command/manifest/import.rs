@@ -23,6 +23,7 @@ use crate::exit::Exit;
 use crate::names::{Printable, StreamName, counted};
 use crate::snapshot::{self, Promise};
 use crate::terminal::Messages;
+use crate::terminal::progress::Progress;
 
 /// The most bytes that the descriptions of all streams may have together: 8,000 streams have some 16 MiB.
 const MAX_DESCRIPTIONS: usize = 256 << 20;
@@ -42,10 +43,10 @@ struct Described {
 
 type Streams = BTreeMap<String, Described>;
 
-pub(super) fn run(options: cli::ImportTar) -> anyhow::Result<Exit> {
+pub(super) fn run(options: cli::ImportTar, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
     let output = binary_output("import")?;
-    let mut input = Twice::new("import", options.reading, options.spool_dir.as_deref())?;
+    let mut input = Twice::new("import", options.reading, options.spool_dir.as_deref(), progress)?;
     let mut streams = describe(&mut Directories::new(input.open()?))?;
     prove(&mut Directories::new(input.open()?), &mut streams)?;
     let stats = write(&mut Directories::new(input.open()?), &streams, output)?;

@@ -15,11 +15,12 @@ use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::Size;
 use crate::terminal::Messages;
+use crate::terminal::progress::Progress;
 
-pub(super) fn run(options: cli::Join) -> anyhow::Result<Exit> {
+pub(super) fn run(options: cli::Join, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
     let output = binary_output("join")?;
-    let mut input = Twice::new("join", options.reading, options.spool_dir.as_deref())?;
+    let mut input = Twice::new("join", options.reading, options.spool_dir.as_deref(), progress)?;
     let joined = sizes(Reader::new(input.open()?))?;
     let stats = select::copy(&mut Reader::new(input.open()?), output, &Select::default(), Some(&joined))?;
     closing(messages, &stats);

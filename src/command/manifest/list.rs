@@ -8,10 +8,11 @@ use crate::archive::{Entry, Kind, ManifestStream, Reader, Tar};
 use crate::cli;
 use crate::command::report::print;
 use crate::exit::Exit;
+use crate::terminal::progress::Progress;
 
-pub(super) fn run(options: cli::ListStreams) -> anyhow::Result<Exit> {
+pub(super) fn run(options: cli::ListStreams, progress: Progress) -> anyhow::Result<Exit> {
     let cli::ListStreams { long, null, index: head_alone, reading } = options;
-    let mut archive = match open(reading)? {
+    let mut archive = match open(reading, progress)? {
         Tar::Archive(input) => Reader::new(input),
         Tar::Directories(_) if head_alone => return Err(no_index().into()),
         Tar::Directories(mut input) => {

@@ -17,11 +17,12 @@ use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::StreamName;
 use crate::terminal::Messages;
+use crate::terminal::progress::Progress;
 
-pub(super) fn run(options: cli::SelectStreams) -> anyhow::Result<Exit> {
+pub(super) fn run(options: cli::SelectStreams, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
     let output = binary_output("select")?;
-    let mut archive = open(options.reading)?.archive()?;
+    let mut archive = open(options.reading, progress)?.archive()?;
     let stats = copy(&mut archive, output, &options.select, None)?;
     closing(messages, &stats);
     Ok(Exit::Done)

@@ -10,10 +10,11 @@ use crate::command::report::print;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, counted};
 use crate::terminal;
+use crate::terminal::progress::Progress;
 
-pub(super) fn run(options: cli::Show) -> anyhow::Result<Exit> {
+pub(super) fn run(options: cli::Show, progress: Progress) -> anyhow::Result<Exit> {
     let table = options.table || terminal::stdout_is_terminal();
-    let mut archive = match open(options.reading)? {
+    let mut archive = match open(options.reading, progress)? {
         Tar::Archive(input) => Reader::new(input),
         Tar::Directories(_) if options.index => return Err(no_index().into()),
         Tar::Directories(mut input) => {

@@ -14,17 +14,24 @@ use crate::command::{Failure, secrets};
 use crate::envelope::{self, Given, Identity, Opened, Passphrase, SecretError, Secrets};
 use crate::exit::Exit;
 use crate::terminal::Messages;
+use crate::terminal::progress::{Progress, Taken};
 
 pub(super) struct Twice {
     file: File,
     /// Where the input begins: a descriptor may be handed over in the middle of a file.
     start: u64,
     secrets: Remembered,
+    progress: Progress,
 }
 
 impl Twice {
     /// Takes the input that `reading` names; one that cannot be read twice goes to `spool_dir` first.
-    pub fn new(action: &str, reading: cli::Reading, spool_dir: Option<&Path>) -> anyhow::Result<Twice> {
+    pub fn new(
+        action: &str,
+        reading: cli::Reading,
+        spool_dir: Option<&Path>,
+        progress: Progress,
+    ) -> anyhow::Result<Twice> {
         let messages = Messages::new(PROGRAM, reading.say.verbosity());
         let name = reading.file.as_deref();
         let mut file = secrets::input(name)?;
@@ -47,7 +54,7 @@ impl Twice {
             }
         }
         let start = file.stream_position().context("cannot read the input")?;
-        Ok(Twice { file, start, secrets })
+        Ok(Twice { file, start, secrets, progress })
     }
 
     /// The input from its beginning, unwrapped.
@@ -55,7 +62,7 @@ impl Twice {
         self.file.seek(SeekFrom::Start(self.start)).context("cannot read the input again")?;
         let file = self.file.try_clone().context("cannot read the input")?;
         self.secrets.next = 0;
-        Ok(envelope::open(Box::new(file), &mut self.secrets)?)
+        Ok(envelope::open(Box::new(Taken::new(file, self.progress.clone())), &mut self.secrets)?)
     }
 }
 

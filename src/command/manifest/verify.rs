@@ -24,6 +24,7 @@ use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, counted};
 use crate::snapshot::{self, Contents, Promise};
 use crate::terminal::Messages;
+use crate::terminal::progress::Progress;
 
 /// What was found out about an archive. Its JSON is documented in chatto-manifest(1): members may be added.
 #[derive(Debug, Serialize)]
@@ -74,9 +75,9 @@ pub struct FailedStream {
     pub error: String,
 }
 
-pub(super) fn run(options: cli::Verify) -> anyhow::Result<Exit> {
+pub(super) fn run(options: cli::Verify, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
-    let report = verify_tar(open(options.reading)?)?;
+    let report = verify_tar(open(options.reading, progress)?)?;
     let text = if options.json {
         let mut json = serde_json::to_string_pretty(&report)?;
         json.push('\n');
