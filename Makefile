@@ -1,6 +1,70 @@
-# Both are complete on a fresh Debian or Ubuntu with Rust: what else they need, they fetch.
+# Needs Rust, and a C compiler for two of its libraries. What the other targets need beside that,
+# they fetch (on Debian or Ubuntu).
+#
+#   make                                   build the programs and their completions
+#   make install PREFIX=… DESTDIR=…        by default below /usr/local
+#   make uninstall PREFIX=… DESTDIR=…
+#   make static                            the programs without any shared library, in target/static
+#   make deb                               a Debian package, in target/debian
+#   make demo, make test
 
-.PHONY: demo test
+PREFIX = /usr/local
+DESTDIR =
+# Where each shell looks without being told.
+BASH_DIR = $(PREFIX)/share/bash-completion/completions
+ZSH_DIR = $(PREFIX)/share/zsh/site-functions
+FISH_DIR = $(PREFIX)/share/fish/vendor_completions.d
+MAN_DIR = $(PREFIX)/share/man
+DOC_DIR = $(PREFIX)/share/doc/chatto-pipes
+
+CARGO = cargo
+CARGO_TARGET_DIR ?= target
+# A target triple, where the programs are not for this machine's own libc.
+TARGET =
+OUT = $(CARGO_TARGET_DIR)/$(if $(TARGET),$(TARGET)/)release
+MUSL = $(shell uname -m)-unknown-linux-musl
+
+PROGRAMS = chatto-dump chatto-load chatto-keys chatto-manifest
+PAGES = $(wildcard man/*.[157])
+
+.PHONY: all install uninstall static deb demo test
+
+all: $(OUT)/.built
+
+# "make install" as root finds everything built, and needs neither cargo nor a network.
+$(OUT)/.built: Cargo.toml Cargo.lock $(shell find src -name '*.rs') examples/completions.rs
+	$(CARGO) build --release --locked $(if $(TARGET),--target $(TARGET)) --bins --example completions
+	$(OUT)/examples/completions $(OUT)/completions
+	touch $@
+
+install: all
+	install -d $(foreach dir,bin share/man/man1 share/man/man5 share/man/man7,$(DESTDIR)$(PREFIX)/$(dir))
+	install -m 755 $(PROGRAMS:%=$(OUT)/%) $(DESTDIR)$(PREFIX)/bin
+	for page in $(PAGES); do install -m 644 $$page $(DESTDIR)$(MAN_DIR)/man$${page##*.} || exit; done
+	install -d $(foreach dir,$(BASH_DIR) $(ZSH_DIR) $(FISH_DIR) $(DOC_DIR)/examples/systemd,$(DESTDIR)$(dir))
+	for program in $(PROGRAMS); do \
+	    install -m 644 $(OUT)/completions/$$program.bash $(DESTDIR)$(BASH_DIR)/$$program && \
+	    install -m 644 $(OUT)/completions/_$$program $(DESTDIR)$(ZSH_DIR) && \
+	    install -m 644 $(OUT)/completions/$$program.fish $(DESTDIR)$(FISH_DIR) || exit; \
+	done
+	install -m 644 README.md LICENSE CHANGELOG.md $(DESTDIR)$(DOC_DIR)
+	install -m 755 examples/chatto-backup.sh $(DESTDIR)$(DOC_DIR)/examples
+	install -m 644 examples/systemd/* $(DESTDIR)$(DOC_DIR)/examples/systemd
+
+uninstall:
+	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%)
+	for page in $(PAGES:man/%=%); do rm -f $(DESTDIR)$(MAN_DIR)/man$${page##*.}/$$page; done
+	rm -f $(PROGRAMS:%=$(DESTDIR)$(BASH_DIR)/%) $(PROGRAMS:%=$(DESTDIR)$(ZSH_DIR)/_%) $(PROGRAMS:%=$(DESTDIR)$(FISH_DIR)/%.fish)
+	rm -rf $(DESTDIR)$(DOC_DIR)
+
+static:
+	@scripts/install-tools cc musl-gcc
+	rustup target add $(MUSL)
+	$(MAKE) TARGET=$(MUSL)
+	install -D -t $(CARGO_TARGET_DIR)/static $(PROGRAMS:%=$(CARGO_TARGET_DIR)/$(MUSL)/release/%)
+
+deb: all
+	scripts/make-deb $(TARGET)
 
 demo:
 	@scripts/demo
