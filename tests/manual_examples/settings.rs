@@ -1,0 +1,296 @@
+//! What each example needs to be there, and what must be true when it has run.
+
+/// An example: a literal block of `page` that holds `holds`.
+pub struct Setting {
+    pub page: &'static str,
+    pub holds: &'static str,
+    /// Whether `chatto.toml` leads to the empty server instead of the full one.
+    pub into_new: bool,
+    /// The files that it takes for granted, see `FILES` in `world`.
+    pub given: &'static str,
+    /// A script that runs first.
+    pub before: &'static str,
+    /// What is asked at the terminal, and the answers.
+    pub typed: &'static [(&'static str, &'static str)],
+    pub then: Then,
+}
+
+/// What must be true afterwards.
+pub enum Then {
+    /// This script succeeds; the file `said` holds what the example wrote.
+    Shell(&'static str),
+    /// The new server is equal to the old one, with or without its keys.
+    Restored { keys: bool },
+    /// It takes minutes: `.ci/run` has it.
+    Ci,
+}
+
+use Then::{Ci, Restored, Shell};
+
+const ANY: Setting =
+    Setting { page: "", holds: "", into_new: false, given: "", before: "", typed: &[], then: Ci };
+const README: Setting = Setting { page: "README.md", ..ANY };
+const DUMP: Setting = Setting { page: "man/chatto-dump.1", ..ANY };
+const LOAD: Setting =
+    Setting { page: "man/chatto-load.1", into_new: true, given: "chatto.tar.gz.age key.txt", ..ANY };
+const KEYS: Setting = Setting { page: "man/chatto-keys.1", ..ANY };
+const ARCHIVE: Setting = Setting { page: "man/chatto-archive.5", given: "backup.tar", ..ANY };
+const BACKUP: Setting = Setting { page: "man/chatto-backup.7", ..ANY };
+
+const VERIFIED: Then = Shell("chatto-manifest verify -i etc/chatto/key.txt chatto.tar.gz.age");
+const SAYS_SOUND: Then = Shell("grep '^sound: [1-9]' said");
+const AT_THE_VAULT: Then = Shell(
+    "test \"$(ls vault)\" = $'chatto-'$(date +%F)$'.tar.gz.age\\nchatto.toml'
+     chatto-manifest verify -i etc/chatto/key.txt vault/chatto-*.tar.gz.age",
+);
+const NEVER_OVERWRITTEN: Then = Shell("not grep -q . said");
+
+pub const SETTINGS: &[Setting] = &[
+    Setting { holds: "| gzip | age -R backup.pub > chatto.tar.gz.age", given: "backup.pub", then: VERIFIED, ..README },
+    Setting {
+        holds: "| gunzip | chatto-load",
+        into_new: true,
+        given: "chatto.tar.gz.age key.txt",
+        then: Restored { keys: false },
+        ..README
+    },
+    Setting { holds: "make install", ..README },
+    Setting { holds: "ssh vault", given: "backup.pub", then: AT_THE_VAULT, ..README },
+    Setting {
+        holds: "aws s3 cp",
+        given: "backup.pub",
+        then: Shell(
+            "test \"$(aws s3 ls s3://chatto-data | wc -l)\" = 1
+             aws s3 cp s3://chatto-data/$(date +%F).tar.gz.age - | chatto-manifest verify -i etc/chatto/key.txt",
+        ),
+        ..README
+    },
+    Setting { holds: "chatto-keys export", given: "backup.pub key.txt", then: NEVER_OVERWRITTEN, ..README },
+    Setting { holds: "--rehearse", given: "chatto.tar.gz.age key.txt", then: SAYS_SOUND, ..README },
+    Setting { holds: "nats://old:4222", then: Restored { keys: false }, ..README },
+    // ----
+    Setting {
+        holds: "age -p >chatto.tar.gz.age",
+        given: "pass",
+        typed: &[("Enter passphrase", "sesame"), ("Confirm passphrase", "sesame")],
+        then: Shell("chatto-manifest verify --passphrase-file pass chatto.tar.gz.age"),
+        ..DUMP
+    },
+    Setting { holds: "ssh vault", given: "backup.pub", then: AT_THE_VAULT, ..DUMP },
+    Setting { holds: "nats://old:4222", then: Restored { keys: false }, ..DUMP },
+    Setting {
+        holds: "--spool-dir /var/tmp",
+        then: Shell("tar tzf chatto.tar.gz > names; not grep /part- names; chatto-manifest verify chatto.tar.gz"),
+        ..DUMP
+    },
+    Setting { holds: "awk", then: Shell("grep '^KV_AUTH_TOKENS: .*tokens' said; not grep '^EVT' said"), ..DUMP },
+    // ----
+    Setting {
+        holds: "$ chatto-load chatto.tar.gz.age",
+        given: "sealed.tar.gz.age",
+        before: "mv sealed.tar.gz.age chatto.tar.gz.age",
+        typed: &[("passphrase", "sesame")],
+        then: Restored { keys: false },
+        ..LOAD
+    },
+    Setting {
+        holds: "ssh vault cat",
+        before: "mv chatto.tar.gz.age vault/",
+        then: Restored { keys: false },
+        ..LOAD
+    },
+    Setting {
+        holds: "--rehearse",
+        before: "head -c 9000 chatto.tar.gz.age > chatto-cut.age; mv chatto.tar.gz.age chatto-good.age",
+        then: Shell("test \"$(grep ': bad$' said)\" = 'chatto-cut.age: bad'"),
+        ..LOAD
+    },
+    Setting {
+        holds: "--conflict skip",
+        before: "chatto-load --stream 'KV_*' -i key.txt chatto.tar.gz.age",
+        then: Restored { keys: false },
+        ..LOAD
+    },
+    Setting {
+        holds: "--stream KV_RUNTIME_STATE",
+        given: "older.tar chatto.tar.gz.age key.txt",
+        before: "chatto-load --stream KV_RUNTIME_STATE older.tar
+                 chatto-load --exclude KV_RUNTIME_STATE -i key.txt chatto.tar.gz.age",
+        then: Restored { keys: false },
+        ..LOAD
+    },
+    // ----
+    Setting {
+        holds: "age -d keys.age",
+        typed: &[("new passphrase: ", "sesame"), ("the same again: ", "sesame"), ("Enter passphrase", "sesame")],
+        given: "pass",
+        // On a terminal, jq(1) puts colours between the words.
+        then: Shell(
+            "grep key_count said
+             chatto-keys open --passphrase-file pass keys.age | jq -e '.key_count == 10'",
+        ),
+        ..KEYS
+    },
+    Setting {
+        holds: "chatto-keys seal --passphrase-file pass",
+        then: Shell(
+            "chatto-manifest verify --passphrase-file etc/chatto/pass mnt/backup/*.tar.gz.age
+             age -d -i etc/chatto/key.txt mnt/other/keys-*.age | jq -e '.key_count == 10'",
+        ),
+        ..KEYS
+    },
+    Setting {
+        holds: "chatto-keys import",
+        into_new: true,
+        given: "pass key.txt sealed.tar.gz.age keys.age",
+        before: "mv sealed.tar.gz.age mnt/backup/2026-11-22.tar.gz.age; mv keys.age mnt/other/keys-2026-11-22.age",
+        then: Restored { keys: true },
+        ..KEYS
+    },
+    Setting {
+        holds: "pass.age",
+        given: "pass pass.age key.txt chatto.tar.gz",
+        then: Shell("chatto-keys open --passphrase-file pass chatto.tar.gz.age | cmp - chatto.tar.gz"),
+        ..KEYS
+    },
+    // ----
+    Setting { holds: "tar xf backup.tar", then: Shell("test -s backup/manifest.json; not grep . said"), ..ARCHIVE },
+    Setting { holds: "backup/index.json", before: "tar xf backup.tar", then: Shell("grep -x EVT said"), ..ARCHIVE },
+    Setting {
+        holds: "attempt-$(jq",
+        before: "tar xf backup.tar",
+        then: Shell("test -s EVT.tar.s2; test -e backup/streams/EVT/attempt-1/part-000002; not grep . said"),
+        ..ARCHIVE
+    },
+    Setting {
+        holds: "again.tar",
+        before: "tar xf backup.tar",
+        then: Shell("chatto-manifest verify again.tar"),
+        ..ARCHIVE
+    },
+    // ----
+    Setting {
+        holds: "$ age-keygen -o key.txt",
+        then: Shell("echo hello | age -R backup.pub | age -d -i key.txt | grep -x hello"),
+        ..BACKUP
+    },
+    Setting { holds: ">keys.age", given: "backup.pub key.txt", then: SAYS_SOUND, ..BACKUP },
+    Setting {
+        holds: "pigz",
+        given: "backup.pub key.txt",
+        then: Shell("for f in *.age; do chatto-manifest verify -i key.txt $f; done; test -e chatto.tar.zst.age"),
+        ..BACKUP
+    },
+    Setting {
+        holds: "15 3 * * *",
+        then: Shell(
+            "chatto-manifest verify -i etc/chatto/key.txt srv/backup/daily/chatto-$(date +%F).tar.gz.age
+             age -d -i etc/chatto/key.txt srv/keys/daily/chatto-keys-$(date +%F).age | jq -e '.key_count == 10'
+             not grep . said",
+        ),
+        ..BACKUP
+    },
+    Setting { holds: "| ssh vault", given: "backup.pub", then: AT_THE_VAULT, ..BACKUP },
+    Setting {
+        holds: "ssh -C chatto",
+        given: "backup.pub",
+        then: Shell("chatto-manifest verify -i etc/chatto/key.txt chatto-$(date +%F).tar.gz.age; not test -e part"),
+        ..BACKUP
+    },
+    Setting {
+        holds: "aws s3 mv",
+        given: "backup.pub",
+        then: Shell(
+            "test \"$(aws s3 ls s3://chatto-data | wc -l)\" = 1
+             aws s3 cp s3://chatto-data/chatto-$(date +%F).tar.gz.age - |
+                 chatto-manifest verify -i etc/chatto/key.txt
+             aws s3 cp s3://chatto-keys/keys-$(date +%F).age - |
+                 age -d -i etc/chatto/key.txt | jq -e '.key_count == 10'",
+        ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "aws s3 cp s3://chatto-data",
+        given: "chatto.tar.gz.age key.txt",
+        before: "aws s3 cp chatto.tar.gz.age s3://chatto-data/chatto-2026-11-22.tar.gz.age",
+        then: SAYS_SOUND,
+        ..BACKUP
+    },
+    Setting {
+        holds: "ssh vault cat",
+        given: "chatto.tar.gz.age key.txt",
+        before: "mv chatto.tar.gz.age vault/",
+        then: SAYS_SOUND,
+        ..BACKUP
+    },
+    Setting {
+        holds: "--rehearse",
+        given: "chatto.tar.gz.age key.txt",
+        then: Shell("test -z \"$(ls tmp)\""),
+        ..BACKUP
+    },
+    Setting {
+        holds: "chatto-backup rehearse",
+        before: "chatto-backup data srv/backup etc/chatto/backup.pub",
+        then: Shell("not grep . said; test -z \"$(ls tmp)\""),
+        ..BACKUP
+    },
+    Setting {
+        holds: "--dry-run",
+        into_new: true,
+        given: "chatto.tar.gz.age key.txt",
+        then: Shell("chatto-load -i key.txt chatto.tar.gz.age"),
+        ..BACKUP
+    },
+    Setting {
+        holds: "$ chatto-keys import",
+        into_new: true,
+        given: "chatto.tar.gz.age keys.age key.txt",
+        then: Restored { keys: true },
+        ..BACKUP
+    },
+    Setting {
+        holds: "--conflict overwrite -i",
+        into_new: true,
+        given: "older.tar chatto.tar.gz.age key.txt",
+        before: "chatto-load older.tar",
+        then: Restored { keys: false },
+        ..BACKUP
+    },
+    Setting {
+        holds: "--stream OBJ_SERVER_ASSETS",
+        into_new: true,
+        given: "older.tar chatto.tar.gz.age key.txt",
+        before: "chatto-load --stream OBJ_SERVER_ASSETS older.tar
+                 chatto-load --exclude OBJ_SERVER_ASSETS -i key.txt chatto.tar.gz.age",
+        then: Restored { keys: false },
+        ..BACKUP
+    },
+    Setting { holds: "ssh new chatto-load", then: Restored { keys: true }, ..BACKUP },
+    Setting {
+        holds: "--include-keys",
+        given: "backup.pub key.txt",
+        then: Shell(
+            "chatto-manifest list -i key.txt data.tar.age > names
+             grep -qx EVT names; not grep ENCRYPTION names
+             chatto-manifest list -i key.txt keys.tar.age | diff - <(echo KV_ENCRYPTION_KEYS)",
+        ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "new.txt",
+        given: "chatto.tar.gz.age key.txt",
+        before: "cp chatto.tar.gz.age chatto-2026-11-22.tar.gz.age",
+        then: Shell(
+            "chatto-manifest verify -i new.txt chatto-2026-11-22.tar.gz.age
+             not age -d -i key.txt chatto-2026-11-22.tar.gz.age",
+        ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "tar xz",
+        given: "chatto.tar.gz.age keys.age key.txt",
+        then: Shell("grep '\"name\": \"EVT\"' said; tail -n 1 said | grep -x 10"),
+        ..BACKUP
+    },
+];
