@@ -8,6 +8,8 @@
 //!                              └─ snapshot check ─ manifest
 //! stdin ─ envelope ─ archive ─┬─ jetstream ─ server ─ commit            (load)
 //!                             └─ snapshot check ─────┘ only if proven
+//! server ─ jetstream ─ key records ─ envelope ─ stdout, and back        (keys)
+//! stdin ─ envelope ─ archive ─ snapshot check ─ verdict, list, archive  (manifest)
 //! ```
 //!
 //! Every room knows only its neighbours:

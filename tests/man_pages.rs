@@ -369,8 +369,8 @@ fn every_example_parses() {
     for program in programs() {
         let examples = commands(&Page::of(&program).examples());
         assert!(examples.len() >= 4, "{}: {examples:?}", program.get_name());
-        let help = commands(&program.get_after_help().unwrap().to_string().replace("Example: ", ""));
-        assert!(!help.is_empty(), "{}", program.get_name());
+        let help = commands(&program.get_after_help().unwrap().to_string());
+        assert!(help.len() >= 2, "{}: {help:?}", program.get_name());
         examples.iter().chain(&help).for_each(|words| assert_parses(words));
     }
     let readme = fs::read_to_string(path("README.md")).unwrap();
@@ -394,7 +394,7 @@ fn help_is_one_screen_whichever_way_it_is_asked_for() {
                 assert!(help.contains(&format!("--{long}")), "{help}");
             }
             assert_eq!(help, asked("-h"));
-            assert!(help.lines().count() <= 40, "{} lines:\n{help}", help.lines().count());
+            assert!(help.lines().count() <= 50, "{} lines:\n{help}", help.lines().count());
         }
     }
 }

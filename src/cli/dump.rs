@@ -53,7 +53,10 @@ pub struct Dump {
 }
 
 const EXAMPLES: &str = "\
-Example: chatto-dump | gzip | age -p > chatto.tar.gz.age
+Examples:
+  chatto-dump | gzip | age -p > chatto.tar.gz.age
+  chatto-dump | zstd | ssh new chatto-load
+
 Exit status: 0 done, 3 some streams failed, 7 no server; see chatto-dump(1)";
 
 fn buffer(text: &str) -> Result<Size, String> {

@@ -140,7 +140,6 @@ const EXAMPLES: &str = "\
 Examples:
   chatto-keys export > keys.age
   chatto-keys import keys.age
-  chatto-dump | gzip | chatto-keys seal --passphrase-file pass > backup.tar.gz.age
 
-Exit status: 0 done, 3 some keys failed (named), 4 damaged input, 6 cannot decrypt, 7 no server;
-chatto-keys(1) has all.";
+Exit status: 0 done, 3 some keys failed, 4 damaged input, 6 cannot decrypt,
+7 no server; see chatto-keys(1)";

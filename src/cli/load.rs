@@ -65,5 +65,9 @@ pub enum Conflict {
 }
 
 const EXAMPLES: &str = "\
-Example: chatto-load -i key.txt chatto.tar.gz.age
-Exit status: 0 done, 3 some streams failed, 4 archive damaged, 5 streams exist; see chatto-load(1)";
+Examples:
+  chatto-load -i key.txt chatto.tar.gz.age
+  chatto-load --rehearse -i key.txt chatto.tar.gz.age
+
+Exit status: 0 done, 3 some streams failed, 4 archive damaged, 5 streams exist;
+see chatto-load(1)";

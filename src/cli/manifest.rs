@@ -160,9 +160,8 @@ pub struct ImportTar {
 
 const EXAMPLES: &str = "\
 Examples:
-  chatto-manifest backup.tar.gz.age
-  chatto-manifest verify backup.tar.gz
+  chatto-manifest verify -i key.txt chatto.tar.gz.age
   chatto-manifest select --exclude 'OBJ_*' backup.tar > small.tar
 
-Exit status: 0 done, 3 some streams failed (named), 4 damaged archive, 6 cannot decrypt;
-diff: 0 equal, 1 different, 2 trouble; chatto-manifest(1) has all.";
+Exit status: 0 done, 3 some streams failed, 4 damaged archive, 6 cannot decrypt;
+diff: 0 equal, 1 different, 2 trouble; see chatto-manifest(1)";
