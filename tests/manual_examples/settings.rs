@@ -54,6 +54,7 @@ pub const SETTINGS: &[Setting] = &[
         then: Restored { keys: false },
         ..README
     },
+    Setting { holds: "scripts/demo", ..README },
     Setting { holds: "make install", ..README },
     Setting { holds: "ssh vault", given: "backup.pub", then: AT_THE_VAULT, ..README },
     Setting {
