@@ -2,5 +2,6 @@
 //! in which order ([`policy`]). Knows nothing of how bytes travel.
 
 pub mod config;
+pub mod in_use;
 pub mod keys;
 pub mod policy;

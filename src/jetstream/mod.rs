@@ -14,6 +14,7 @@ mod hold;
 mod list;
 pub mod private_server;
 mod restore;
+pub mod store;
 
 pub use api::StreamReply;
 pub use bucket::{Bucket, Entry};
