@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use super::{Connect, Say, Secrets, Select, Showing};
+use super::{Connect, Offline, Say, Secrets, Select, Showing};
 
 /// Restore a Chatto server from an archive of chatto-dump or chatto backup
 #[derive(Debug, Parser)]
@@ -33,11 +33,8 @@ pub struct Load {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Restore into a private nats-server, compare, and throw it away
-    #[arg(long, conflicts_with_all = ["dry_run", "config", "server", "conflict"])]
+    #[arg(long, group = "private", conflicts_with_all = ["dry_run", "config", "server", "conflict"])]
     pub rehearse: bool,
-    /// Rehearse with this one [default: $NATS_SERVER, else on $PATH]
-    #[arg(long, value_name = "PATH", requires = "rehearse")]
-    pub nats_server: Option<PathBuf>,
     // Before the groups, whose headings also cover what follows them.
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -51,6 +48,9 @@ pub struct Load {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connect: Connect,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub offline: Offline,
 }
 
 /// What to do about a stream that exists at the destination.
