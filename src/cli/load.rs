@@ -35,6 +35,9 @@ pub struct Load {
     /// Restore into a private nats-server, compare, and throw it away
     #[arg(long, group = "private", conflicts_with_all = ["dry_run", "config", "server", "conflict"])]
     pub rehearse: bool,
+    /// Restore although a Chatto, or another client, consumes what is there
+    #[arg(long)]
+    pub force: bool,
     // Before the groups, whose headings also cover what follows them.
     #[command(flatten)]
     #[allow(missing_docs)]

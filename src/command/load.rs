@@ -10,6 +10,7 @@ mod input;
 mod judge;
 mod rescue;
 mod restoring;
+mod running;
 mod steps;
 mod streams;
 mod target;
@@ -42,9 +43,13 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         false => Access::find(&options.offline, &options.connect, Intent::Create)?,
     };
     let replicas = options.replicas.or(access.replicas());
+    let shared = !access.is_private() && !options.force;
     let ended = access.run(&options.connect, messages, Signals::AreWatched, async |reached| {
         let mut endings = Endings::watch()?;
         let listing = reached.streams().await?;
+        if shared {
+            running::refuse(&reached.server, &listing).await?;
+        }
         let described = listing.streams.into_iter().map(|stream| (stream.name.clone(), Some(stream)));
         let others = listing.unavailable.into_iter().filter_map(|stream| StreamName::new(stream.name).ok());
         let existing = described.chain(others.map(|name| (name, None))).collect();

@@ -104,6 +104,11 @@ impl Access {
         Ok(Access::Private { binary, directory: None })
     }
 
+    /// Whether nobody else can be a client of the server.
+    pub fn is_private(&self) -> bool {
+        matches!(self, Access::Private { .. })
+    }
+
     /// `nats.replicas`, where it is set; a private server can have but one of anything.
     pub fn replicas(&self) -> Option<u32> {
         match self {

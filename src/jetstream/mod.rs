@@ -9,6 +9,7 @@ mod api;
 mod bucket;
 mod capture;
 mod connect;
+mod consumers;
 mod error;
 mod hold;
 mod list;
