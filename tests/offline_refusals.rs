@@ -236,6 +236,10 @@ async fn a_directory_beside_the_right_one() -> Result<()> {
     let right = fs::canonicalize(server.store())?;
     let hint = format!("hint: give {}\n", right.display());
     for deeper in ["jetstream", "jetstream/$G", "jetstream/$G/streams", "jetstream/$G/streams/KV_SMALL"] {
+        // One that is not there is not made there.
+        let new = right.join(deeper).join("new");
+        let load = run(on("chatto-load", &[], LATEST, &new)).expect_code(1);
+        assert!(load.stderr.contains(&hint) && !new.exists(), "{}", load.stderr);
         refused(LATEST, &right.join(deeper), &["is not the store directory, but lies inside it", &hint]);
     }
     let above = tempfile::tempdir()?;

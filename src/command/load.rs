@@ -21,7 +21,6 @@ use self::rescue::Rescue;
 use self::streams::{Loading, Wishes};
 use super::offline::{self, Access, Intent, Signals};
 use super::secrets;
-use super::session::Endings;
 use crate::cli::{self, Conflict};
 use crate::exit::Exit;
 use crate::names::StreamName;
@@ -44,8 +43,8 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
     };
     let replicas = options.replicas.or(access.replicas());
     let shared = !access.is_private() && !options.force;
-    let ended = access.run(&options.connect, messages, Signals::AreWatched, async |reached| {
-        let mut endings = Endings::watch()?;
+    let ended = access.run(&options.connect, messages, Signals::AreWatched, async |mut reached| {
+        let mut endings = reached.endings()?;
         let listing = reached.streams().await?;
         if shared {
             running::refuse(&reached.server, &listing).await?;

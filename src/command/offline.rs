@@ -73,6 +73,7 @@ pub(super) struct Reached {
     pub server: Server,
     /// What its store holds, where that was looked at.
     on_disk: BTreeSet<String>,
+    endings: Option<Endings>,
 }
 
 impl Access {
@@ -130,7 +131,7 @@ impl Access {
         match self {
             Access::Network(connection) => session::block_on(async {
                 let server = session::connect(&connection, connect, program).await?;
-                work(Reached { server, on_disk: BTreeSet::new() }).await.map(Ok)
+                work(Reached { server, on_disk: BTreeSet::new(), endings: None }).await.map(Ok)
             }),
             Access::Private { binary, directory } => session::block_on(async {
                 let mut endings = Endings::watch()?;
@@ -142,19 +143,29 @@ impl Access {
                     Ok(private) => private,
                     Err(signal) => return Ok(Err(signal)),
                 };
+                let mut on_disk = BTreeSet::new();
                 if let Some(directory) = &directory {
                     let (version, path) = (private.version(), shown(&directory.path));
                     messages.detail(&format!("a private nats-server {version} runs on {path}"));
+                    on_disk = directory.streams.clone();
                 }
-                let on_disk = directory.as_ref().map(|directory| directory.streams.clone());
-                let worked = async {
-                    let server = session::connect(&connection_to(&private), connect, program).await?;
-                    work(Reached { server, on_disk: on_disk.unwrap_or_default() }).await
+                let connection = connection_to(&private);
+                let ended = async {
+                    let server = tokio::select! {
+                        server = session::connect(&connection, connect, program) => server?,
+                        signal = endings.next() => return Ok(Err(signal)),
+                    };
+                    match signals {
+                        Signals::AreWatched => {
+                            work(Reached { server, on_disk, endings: Some(endings) }).await.map(Ok)
+                        }
+                        Signals::EndIt => tokio::select! {
+                            result = work(Reached { server, on_disk, endings: None }) => result.map(Ok),
+                            signal = endings.next() => Ok(Err(signal)),
+                        },
+                    }
                 };
-                let ended = tokio::select! {
-                    result = worked => result.map(Ok),
-                    signal = endings.next(), if signals == Signals::EndIt => Ok(Err(signal)),
-                };
+                let ended = ended.await;
                 let stopped = tokio::task::spawn_blocking(|| private.stop()).await;
                 let stopped = stopped.context("waiting for the private nats-server broke off")?;
                 let settled = match directory {
@@ -204,6 +215,11 @@ fn connection_to(server: &PrivateServer) -> Connection {
 }
 
 impl Reached {
+    /// The signals, for work that [watches](Signals::AreWatched) for them: none is missed in between.
+    pub fn endings(&mut self) -> anyhow::Result<Endings> {
+        self.endings.take().map_or_else(Endings::watch, Ok)
+    }
+
     /// The streams that the server lists, and those of its store that it does not.
     pub async fn streams(&self) -> anyhow::Result<Listing> {
         let mut listing = self.server.streams().await.context("cannot list the streams")?;

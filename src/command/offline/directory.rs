@@ -36,6 +36,14 @@ impl Directory {
     pub fn open(path: PathBuf, intent: Intent, binary: &Path) -> anyhow::Result<Self> {
         let version = private_server::version(binary)?;
         let made = intent == Intent::Create && make(&path)?;
+        let opened = Directory::checked(path.clone(), intent, binary, version);
+        if opened.is_err() && made {
+            let _ = fs::remove_dir(&path);
+        }
+        Ok(Directory { made, ..opened? })
+    }
+
+    fn checked(path: PathBuf, intent: Intent, binary: &Path, version: Version) -> anyhow::Result<Self> {
         let text = || format!("cannot open {}", shown(&path));
         let lock = File::open(&path).with_context(text)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -60,7 +68,7 @@ impl Directory {
                 .into());
         }
         not_older(&store, version, binary, &path)?;
-        Ok(Directory { path, streams: store.streams, lock, intent, made })
+        Ok(Directory { path, streams: store.streams, lock, intent, made: false })
     }
 
     /// The server is gone: what was written is to survive a power cut, and what was only prepared is to go.
