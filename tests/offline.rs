@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Result;
 use chatto_pipes::jetstream::private_server::Options;
@@ -85,12 +86,18 @@ async fn large(release: &str) -> Result<(Server, Vec<u8>)> {
 }
 
 /// A load into `data` that has `LARGE` half restored.
-fn half_loaded(release: &str, data: &Path, temporary: &TempDir, archive: &[u8]) -> Fed {
+async fn half_loaded(release: &str, data: &Path, temporary: &TempDir, archive: &[u8]) -> Fed {
     let mut load = on("chatto-load", release, data, temporary);
     load.args(["--timeout", "20"]).process_group(0);
     let mut load = Fed::spawn(load);
     let middle = Archive::read(archive).entry("streams/LARGE/attempt-1/backup.json").header_at + UNDER_WAY;
     load.feed(&archive[..middle]);
+    // The pipe has it; that the server has begun is to be seen on the disk, in the one place or the other.
+    let account = data.join("jetstream/$G");
+    let mut again = tokio::time::interval(Duration::from_millis(10));
+    while !["__snapshots__", "streams/LARGE/meta.sum"].iter().any(|there| account.join(there).exists()) {
+        again.tick().await;
+    }
     load
 }
 
@@ -100,7 +107,7 @@ async fn a_load_that_is_killed_leaves_a_directory_that_opens_and_no_server() -> 
         let (mut source, archive) = large(release).await?;
         let (parent, temporary) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let data = parent.path().join("data");
-        let mut load = half_loaded(release, &data, &temporary, &archive);
+        let mut load = half_loaded(release, &data, &temporary, &archive).await;
         let servers: Vec<End> = children(&load.0).map(End::of).collect();
         assert_eq!(servers.len(), 1, "{release}");
         load.0.kill()?;
@@ -127,7 +134,7 @@ async fn a_load_that_is_interrupted_leaves_what_was_complete() -> Result<()> {
         let (mut source, archive) = large(release).await?;
         let (parent, temporary) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let data = parent.path().join("data");
-        let load = half_loaded(release, &data, &temporary, &archive);
+        let load = half_loaded(release, &data, &temporary, &archive).await;
         let servers: Vec<End> = children(&load.0).map(End::of).collect();
         // As a terminal does: to the whole process group. The server is in another.
         kill_process_group(Pid::from_child(&load.0), signal)?;

@@ -326,6 +326,21 @@ async fn a_stream_that_the_server_cannot_read() -> Result<()> {
     Ok(())
 }
 
+/// A server that is stopped while it creates a stream leaves a directory without a stream in it. One with
+/// messages in it is another matter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_no_stream_is_none() -> Result<()> {
+    let server = stopped(LATEST, Options::default()).await?;
+    let streams = server.store().join("jetstream/$G/streams");
+    let half = streams.join("HALF/msgs");
+    fs::create_dir_all(&half)?;
+    run(on("chatto-dump", &["-n"], LATEST, server.store())).expect_code(0);
+    fs::copy(streams.join("KV_SMALL/msgs/1.blk"), half.join("1.blk"))?;
+    let dump = run(on("chatto-dump", &[], LATEST, server.store())).expect_code(3);
+    assert!(dump.stderr.contains("stream HALF: it is on the disk, and nats-server"), "{}", dump.stderr);
+    Ok(())
+}
+
 /// An archive with a stream `EVT`.
 fn whole() -> Result<Vec<u8>> {
     tokio::task::block_in_place(|| {

@@ -35,7 +35,7 @@ pub struct Load {
     /// Restore into a private nats-server, compare, and throw it away
     #[arg(long, group = "private", conflicts_with_all = ["dry_run", "config", "server", "conflict"])]
     pub rehearse: bool,
-    /// Restore although a Chatto, or another client, consumes what is there
+    /// Restore although clients consume from the destination
     #[arg(long)]
     pub force: bool,
     // Before the groups, whose headings also cover what follows them.

@@ -8,6 +8,7 @@
 //! | `…/meta.key` | there when the stream is encrypted |
 //! | `…/msgs/index.db` | an index; its second byte tells which release line wrote it last (see `snapshot::index`) |
 //! | `…/obs/CONSUMER/meta.inf` | a consumer's configuration, likewise |
+//! | `…/msgs/N.blk` | messages; where there are none, and no `meta.inf` with its `meta.sum`, a server was stopped while it created or deleted the stream |
 //! | `jetstream/$SYS/_js_/` | there when the server was a node of a cluster |
 //!
 //! `_nats.ver` and `_nats.level`, which a server shows in its answers, are not stored. Source:
@@ -213,10 +214,18 @@ fn nearby(dir: &Path) -> Result<Option<(PathBuf, &'static str)>, StoreError> {
     Ok(None)
 }
 
-/// The streams of an account's directory, without those that are being deleted.
+/// The streams of an account's directory, without those that are being deleted or were never there.
 fn streams(account: &Path) -> Result<BTreeSet<String>, StoreError> {
-    let names = entries(&account.join("streams"))?;
-    Ok(names.into_iter().filter(|name| !name.starts_with('.')).collect())
+    let directory = account.join("streams");
+    let mut found = BTreeSet::new();
+    for name in entries(&directory)?.into_iter().filter(|name| !name.starts_with('.')) {
+        let stream = directory.join(&name);
+        let described = stream.join("meta.inf").exists() && stream.join("meta.sum").exists();
+        if described || entries(&stream.join("msgs"))?.iter().any(|file| file.ends_with(".blk")) {
+            found.insert(name);
+        }
+    }
+    Ok(found)
 }
 
 /// The names in a directory; none where there is no directory.
