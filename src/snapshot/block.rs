@@ -23,6 +23,7 @@ use highway::HighwayHash;
 
 use super::content::Content;
 use super::fault::Fault;
+use super::messages::Bytes;
 use super::sums::{self, SUM_LEN};
 use super::tally::Tally;
 use crate::names::StreamName;
@@ -51,7 +52,7 @@ pub fn read<R: Read>(
         }
         let mut header = [0; HEADER_LEN];
         content.exact(&mut header)?;
-        let Header { len, has_headers, sequence, subject } = Header::parse(&header);
+        let Header { len, has_headers, sequence, time, subject } = Header::parse(&header);
         content.at_sequence(Some(sequence & !(ERASED | TOMBSTONE)));
         let body = len.checked_sub((HEADER_LEN + SUM_LEN) as u64).filter(|_| len <= left);
         let Some(body) = body.filter(|body| subject + if has_headers { 4 } else { 0 } <= *body) else {
@@ -60,18 +61,24 @@ pub fn read<R: Read>(
 
         let mut hash = keyed.clone();
         hash.append(header.get(4..20).unwrap_or(&[]));
+        let mut bytes = Bytes::default();
+        let mut take = |piece: &[u8]| {
+            hash.append(piece);
+            bytes.append(piece);
+        };
+        content.pass(subject, &mut take)?;
+        let mut rest = body - subject;
+        let mut headers = 0;
         if has_headers {
-            content.pass(subject, |bytes| hash.append(bytes))?;
-            let mut headers = [0; 4];
-            content.exact(&mut headers)?;
-            let rest = body - subject - 4;
-            if u64::from(u32::from_le_bytes(headers)) > rest {
+            let mut len = [0; 4];
+            content.exact(&mut len)?;
+            rest -= 4;
+            headers = u64::from(u32::from_le_bytes(len));
+            if headers > rest {
                 return Err(content.damaged("the length of a message's headers"));
             }
-            content.pass(rest, |bytes| hash.append(bytes))?;
-        } else {
-            content.pass(body, |bytes| hash.append(bytes))?;
         }
+        content.pass(rest, take)?;
         let mut sum = [0; SUM_LEN];
         content.exact(&mut sum)?;
         last = u64::from_le_bytes(sum);
@@ -86,6 +93,7 @@ pub fn read<R: Read>(
             tally.gone(number);
             Ok(())
         } else {
+            tally.sum.add(number, time, [subject, headers, rest - headers], bytes);
             tally.message(number)
         };
         noted.map_err(|_| content.unsupported(super::tally::TOO_SCATTERED))?;
@@ -99,17 +107,19 @@ struct Header {
     len: u64,
     has_headers: bool,
     sequence: u64,
+    time: i64,
     subject: u64,
 }
 
 impl Header {
     fn parse(bytes: &[u8; HEADER_LEN]) -> Header {
-        let [l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, _, _, _, _, _, _, _, _, n0, n1] = *bytes;
+        let [l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, t0, t1, t2, t3, t4, t5, t6, t7, n0, n1] = *bytes;
         let len = u32::from_le_bytes([l0, l1, l2, l3]);
         Header {
             len: u64::from(len & !HEADERS),
             has_headers: len & HEADERS != 0,
             sequence: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
+            time: i64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
             subject: u64::from(u16::from_le_bytes([n0, n1])),
         }
     }

@@ -24,6 +24,7 @@ mod index;
 mod leb128;
 #[cfg(test)]
 mod made;
+mod messages;
 mod natsarc;
 mod promise;
 mod sums;
@@ -66,6 +67,11 @@ pub struct Contents {
     pub deleted: u64,
     /// Consumers.
     pub consumers: u64,
+    /// A sum over sequence, time, subject, headers and payload of every message, which depends neither on the
+    /// format nor on the order in which they lie in it: equal sums, equal messages, as far as accidents go.
+    /// None where the snapshot also holds messages that are not live, because it says which ones only after
+    /// they have been read.
+    pub sum: Option<u64>,
     /// Bytes of the decompressed content.
     pub bytes: u64,
 }

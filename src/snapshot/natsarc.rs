@@ -29,6 +29,7 @@ use serde_json::value::RawValue;
 use super::content::Content;
 use super::fault::Fault;
 use super::leb128::{Number, TooLong};
+use super::messages::{Bytes, Sum};
 use super::promise::State;
 use super::tally::Count;
 use super::{Contents, Format};
@@ -66,6 +67,7 @@ pub fn read<R: Read>(content: &mut Content<R>) -> Result<Contents, Fault> {
     }
 
     let (mut messages, mut first, mut last) = (0, 0, 0);
+    let mut sum = Sum::default();
     let mut name = Vec::new();
     loop {
         content.within(None);
@@ -81,7 +83,7 @@ pub fn read<R: Read>(content: &mut Content<R>) -> Result<Contents, Fault> {
         if entry.sequence <= last {
             return Err(content.damaged("messages are out of order"));
         }
-        entry.skip(content)?;
+        entry.message(content, &mut sum)?;
         if messages == 0 {
             first = entry.sequence;
         }
@@ -103,6 +105,7 @@ pub fn read<R: Read>(content: &mut Content<R>) -> Result<Contents, Fault> {
         last_seq: count.last,
         deleted: count.deleted(),
         consumers: state.consumer_count,
+        sum: sum.of(messages),
         bytes: content.offset(),
     })
 }
@@ -131,6 +134,7 @@ fn consumer<R: Read>(content: &mut Content<R>) -> Result<(), Fault> {
 
 struct Entry {
     name: Vec<u8>,
+    /// Zigzag: the sign is the lowest bit.
     time: u64,
     sequence: u64,
     headers: u64,
@@ -159,9 +163,15 @@ impl Entry {
         self.name.is_empty() && self.time == 0 && self.sequence == 0 && self.headers == 0 && self.payload == 0
     }
 
-    fn skip<R: Read>(&self, content: &mut Content<R>) -> Result<(), Fault> {
-        content.pass(self.headers, |_| {})?;
-        content.pass(self.payload, |_| {})
+    /// Reads the rest of a message.
+    fn message<R: Read>(&self, content: &mut Content<R>, sum: &mut Sum) -> Result<(), Fault> {
+        let mut bytes = Bytes::default();
+        bytes.append(&self.name);
+        content.pass(self.headers, |piece| bytes.append(piece))?;
+        content.pass(self.payload, |piece| bytes.append(piece))?;
+        let time = (self.time >> 1).cast_signed() ^ -(self.time & 1).cast_signed();
+        sum.add(self.sequence, time, [self.name.len() as u64, self.headers, self.payload], bytes);
+        Ok(())
     }
 
     fn json<R: Read>(&self, content: &mut Content<R>) -> Result<Vec<u8>, Fault> {
@@ -177,7 +187,6 @@ impl Entry {
     }
 }
 
-/// Times are zigzag numbers, but only whether one is zero matters here.
 fn number<R: Read>(content: &mut Content<R>) -> Result<u64, Fault> {
     let mut number = Number::default();
     loop {

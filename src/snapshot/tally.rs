@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 
 use roaring::RoaringTreemap;
 
+use super::messages::Sum;
 use super::promise::Promise;
 
 /// The most memory that the sets of one snapshot may take, in bytes. Scattered sequences take two bytes
@@ -31,6 +32,8 @@ pub struct Tally {
     records: Sequences,
     tombstones: Sequences,
     last: u64,
+    /// Over all messages that have a record.
+    pub sum: Sum,
 }
 
 /// What a server's index says, held against the records.

@@ -55,6 +55,7 @@ pub fn read<R: Read>(
     }
     content.finish(Some(0))?;
     let stream = seen.stream(content)?.clone();
+    let sum = seen.tally.sum;
     let count = seen.tally.count(seen.index.as_ref(), promise);
     let contents = Contents {
         format: Format::Tar,
@@ -64,6 +65,8 @@ pub fn read<R: Read>(
         last_seq: count.last,
         deleted: count.deleted(),
         consumers: seen.consumers,
+        // All records are live then, and none comes twice.
+        sum: sum.of(count.messages).filter(|_| count.records == count.messages),
         bytes: content.offset(),
     };
     Ok((stream, contents))

@@ -188,9 +188,29 @@ fn a_tar_snapshot_made_by_hand_is_counted() {
         last_seq: 8,
         deleted: 3,
         consumers: 0,
+        // The record of a deleted message is among those that were read.
+        sum: None,
         bytes: snapshot.len() as u64,
     };
     assert_eq!(held, expected);
+}
+
+#[test]
+fn the_same_messages_have_the_same_sum_in_both_formats() {
+    let tar = |text: &[u8]| {
+        let block = [record(1, 3, "a.b", Some("h: 1"), text), record(1, 7, "x", None, b"")].concat();
+        let index = index([2, 3, 7], &[(3, 7, &[4, 5, 6])]);
+        let promise = Promise { messages: 2, first_seq: 3, last_seq: 7, ..Promise::default() };
+        let snapshot = tarball(&[("msgs/1.blk", block), ("msgs/index.db", index)]);
+        inspect(&s(), &promise, s2(&snapshot, 64).as_slice()).unwrap().sum
+    };
+    // The time of a record made here, as a zigzag number.
+    let time = 2 * u64::from_le_bytes([7; 8]);
+    let messages = [entry("a.b", time, 3, b"h: 1", b"text"), entry("x", time, 7, b"", b"")].concat();
+    let archive = look(&natsarc("{}", &[messages, entry("", 0, 0, b"", b"")])).unwrap();
+    assert!(archive.sum.is_some());
+    assert_eq!(tar(b"text"), archive.sum);
+    assert_ne!(tar(b"texT"), archive.sum);
 }
 
 #[test]
@@ -333,6 +353,7 @@ fn natsarc_must_be_complete_and_in_order() {
         last_seq: 9,
         deleted: 5,
         consumers: 1,
+        sum: held.sum,
         bytes: held.bytes,
     };
     assert_eq!(held, expected);
@@ -364,6 +385,9 @@ fn frames_that_mean_nothing_may_come_anywhere_and_others_nowhere() {
     };
     let nothing = [PADDING.repeat(60_000), frame(0x99, b"index"), frame(0x80, &[7; 70_000])].concat();
     assert!(with(&[START, &nothing, START].concat(), &nothing).is_ok());
+    let much = frame(0x80, &[7; 600_000]);
+    assert!(with(&[START, &much].concat(), &much).is_ok());
+    assert_eq!(what(with(START, &much.repeat(2))), "unsupported: it has too much padding");
 
     assert_eq!(what(with(&[&PADDING, START].concat(), b"")), "it does not begin as an S2 stream");
     assert_eq!(what(with(b"", b"")), "it does not begin as an S2 stream");

@@ -1,0 +1,96 @@
+//! A sum over messages that is the same for the same messages, whichever format they lie in and in which
+//! order. Knows no format.
+//!
+//! It tells accidents, not forgeries: each message's bytes go through a CRC-32C, which costs next to nothing
+//! beside the checksums that are checked anyway, and what comes out is mixed and added up.
+
+/// The bytes of one message as they pass: subject, headers, payload.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bytes(u32);
+
+impl Bytes {
+    /// Takes the next ones.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.0 = crc32c::crc32c_append(self.0, bytes);
+    }
+}
+
+/// The sum so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sum {
+    total: u64,
+    messages: u64,
+}
+
+impl Sum {
+    /// Adds a message. `time` is in ns since 1970; the lengths, in bytes, of subject, headers and payload tell
+    /// where one of them ends.
+    pub fn add(&mut self, sequence: u64, time: i64, lengths: [u64; 3], bytes: Bytes) {
+        let [subject, headers, payload] = lengths;
+        let numbers = [sequence, time.cast_unsigned(), subject, headers, payload, bytes.0.into()];
+        // Addition does not care about the order.
+        self.total = self.total.wrapping_add(numbers.into_iter().fold(0, mix));
+        self.messages = self.messages.saturating_add(1);
+    }
+
+    /// The sum, if as many messages were added as `messages`.
+    pub fn of(self, messages: u64) -> Option<u64> {
+        (self.messages == messages).then_some(self.total)
+    }
+}
+
+/// Spreads every bit of both over all bits, as the finaliser of MurmurHash3 does.
+fn mix(state: u64, number: u64) -> u64 {
+    let mut mixed = state.rotate_left(23).wrapping_add(number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
+        mixed = (mixed ^ mixed >> 33).wrapping_mul(factor);
+    }
+    mixed ^ mixed >> 33
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(messages: &[(u64, i64, &str, &str, &str)]) -> Option<u64> {
+        let mut sum = Sum::default();
+        for (sequence, time, subject, headers, payload) in messages {
+            let parts = [subject, headers, payload];
+            let mut bytes = Bytes::default();
+            parts.iter().for_each(|part| bytes.append(part.as_bytes()));
+            sum.add(*sequence, *time, parts.map(|part| part.len() as u64), bytes);
+        }
+        sum.of(messages.len() as u64)
+    }
+
+    #[test]
+    fn the_order_does_not_matter_and_everything_else_does() {
+        let one = (1, 7, "a.b", "h", "payload");
+        let two = (2, -7, "a.c", "", "payload");
+        let both = sum(&[one, two]);
+        assert_eq!(sum(&[two, one]), both);
+        for other in [
+            &[one][..],
+            &[one, one],
+            &[one, two, two],
+            &[(3, 7, "a.b", "h", "payload"), two],
+            &[(1, 8, "a.b", "h", "payload"), two],
+            &[(1, 7, "a.x", "h", "payload"), two],
+            &[(1, 7, "a.b", "x", "payload"), two],
+            &[(1, 7, "a.b", "h", "payloaD"), two],
+            &[(1, 7, "a.bh", "", "payload"), two],
+            &[(1, 7, "a.b", "hp", "ayload"), two],
+            &[(2, 7, "a.b", "h", "payload"), (1, -7, "a.c", "", "payload")],
+        ] {
+            assert_ne!(sum(other), both, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_sum_of_other_messages_too_is_none() {
+        let mut sum = Sum::default();
+        sum.add(1, 0, [0; 3], Bytes::default());
+        assert_eq!(sum.of(0), None);
+        assert!(sum.of(1).is_some());
+    }
+}
