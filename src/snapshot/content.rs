@@ -23,6 +23,9 @@ use crate::names::Printable;
 pub const MAX_BLOCK: usize = 4 << 20;
 /// The most that one data frame may carry: a block that did not compress, its checksum and length.
 const MAX_FRAME: usize = MAX_BLOCK + 64;
+/// The most bytes of frames without data in a row. Servers write none; what restores a snapshot has to
+/// hold them back, and must not be made to hold more than it may.
+const MAX_IDLE: u64 = 1 << 20;
 /// Small frames (one a message in NATSARC1) are read through a buffer of this size.
 const INPUT_BUFFER: usize = 64 << 10;
 const CRC_LEN: usize = 4;
@@ -33,6 +36,8 @@ const MAGIC: &[u8; 6] = b"S2sTwO";
 pub struct Content<R> {
     input: BufReader<R>,
     compressed: u64,
+    /// What `compressed` was behind the last frame with data.
+    data_until: u64,
     offset: u64,
     identified: bool,
     ended: bool,
@@ -58,6 +63,7 @@ impl<R: Read> Content<R> {
         Content {
             input: BufReader::with_capacity(INPUT_BUFFER, input),
             compressed: 0,
+            data_until: 0,
             offset: 0,
             identified: false,
             ended: false,
@@ -205,7 +211,11 @@ impl<R: Read> Content<R> {
                     return Err(self.damaged("a frame is larger than S2 allows"));
                 }
                 self.read_frame(len)?;
+                self.data_until = self.compressed;
                 self.decode(kind)
+            }
+            0x80..=IDENTIFIER if self.compressed + len as u64 - self.data_until > MAX_IDLE => {
+                Err(self.unsupported("it has too much padding"))
             }
             IDENTIFIER => {
                 if len != MAGIC.len() {
