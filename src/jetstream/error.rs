@@ -127,20 +127,41 @@ impl ApiError {
         if self.err_code == RESTORE_FAILED { in_text().unwrap_or(RESTORE_FAILED) } else { self.err_code }
     }
 
+    /// The consumer that could not be restored, as the server names it. Since 2.15 `consumer "NAME"`, before
+    /// `consumer ["NAME"]`.
+    fn consumer(&self) -> Option<&str> {
+        let after = |text| Some(self.description.split_once(text)?.1);
+        let name = after("consumer [\"").or_else(|| after("consumer \""))?;
+        Some(name.split_once('"')?.0)
+    }
+
     fn hint(&self) -> Option<String> {
-        match self.cause() {
-            10074 => Some("this server or cluster cannot keep so many replicas: give --replicas N".into()),
-            10025 => Some(
-                "this server does not know a field of the stream's configuration: restore into the version that the dump came from, or a newer one"
-                    .into(),
-            ),
-            10047 | 10023 | 10028 | 10077 => {
-                Some("raise the server's or the account's JetStream limits (max_file_store), or free space".into())
-            }
-            10005 => Some("the cluster has no server that fits the stream's placement".into()),
-            _ => None,
+        match (self.cause(), self.consumer()) {
+            (10126 | 10074, Some(consumer)) => Some(format!(
+                "consumer \"{}\" asks for more replicas than its stream would have here: restore into a \
+                 cluster with --replicas as large, or set the consumer's num_replicas to 0 where it comes \
+                 from and dump again, or dump with --no-consumers",
+                Printable::new(consumer)
+            )),
+            (cause, _) => hint(cause),
         }
     }
+}
+
+fn hint(cause: u32) -> Option<String> {
+    let hint = match cause {
+        10074 => "this server or cluster cannot keep so many replicas: give --replicas N",
+        10025 => {
+            "this server does not know a field of the stream's configuration: restore into the version that \
+             the dump came from, or a newer one"
+        }
+        10047 | 10023 | 10028 | 10077 => {
+            "raise the server's or the account's JetStream limits (max_file_store), or free space"
+        }
+        10005 => "the cluster has no server that fits the stream's placement",
+        _ => return None,
+    };
+    Some(hint.into())
 }
 
 #[cfg(test)]
@@ -157,5 +178,19 @@ mod tests {
         assert_eq!(cause(RESTORE_FAILED, text), 10074);
         assert_eq!(cause(RESTORE_FAILED, "restore failed: invalid tar header"), RESTORE_FAILED);
         assert_eq!(cause(10025, "something (7)"), 10025);
+    }
+
+    #[test]
+    fn a_consumer_with_too_many_replicas_is_named_and_its_stream_is_not() {
+        let hint = |description: &str| {
+            ApiError { code: 500, err_code: RESTORE_FAILED, description: description.into() }.hint().unwrap()
+        };
+        let why = "consumer config replica count exceeds parent stream (10126)";
+        for of_consumer in ["failed to add consumer \"mailer\"", "error restoring consumer [\"mailer\"]"] {
+            let hint = hint(&format!("restore failed: {of_consumer}: {why}"));
+            assert!(hint.starts_with("consumer \"mailer\" asks for more replicas"), "{hint}");
+        }
+        let of_stream = hint("restore failed: replicas > 1 not supported in non-clustered mode (10074)");
+        assert!(of_stream.ends_with("give --replicas N"), "{of_stream}");
     }
 }
