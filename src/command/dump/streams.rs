@@ -17,7 +17,7 @@ use super::output::Output;
 use super::plan::failed_entry;
 use crate::archive::{Kind, ManifestStream, PART_SIZE};
 use crate::command::report::text_of;
-use crate::jetstream::{self, CaptureError, Listed, Server};
+use crate::jetstream::{CaptureError, Listed, Server};
 use crate::names::{Size, StreamName, counted};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
@@ -283,12 +283,10 @@ struct Retry {
 impl Retry {
     async fn after(&self, server: &Server, stream: &StreamName, error: &AttemptError, attempts: u32) -> Next {
         let text = text_of(&anyhow::anyhow!("{error}"));
-        let lost =
-            matches!(error, AttemptError::Capture(CaptureError::Request(jetstream::Error::Disconnected)));
         if self.gone.load(Memory::Acquire) || is_final(error) {
             return Next::GiveUp(text);
         }
-        if (lost || !server.is_connected()) && !server.reconnected().await {
+        if !server.reconnected().await {
             self.gone.store(true, Memory::Release);
             return Next::GiveUp(format!("{text}, and it does not come back"));
         }
