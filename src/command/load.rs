@@ -8,6 +8,7 @@
 mod announced;
 mod input;
 mod judge;
+mod read_back;
 mod rescue;
 mod restoring;
 mod running;
@@ -58,6 +59,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             select: options.select,
             dry_run: options.dry_run,
             replicas: replicas.or(single.then_some(1)),
+            read_back: options.rehearse,
             rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
                 .then(|| Rescue::new(options.rescue_dir.as_deref())),
         };

@@ -22,7 +22,6 @@ use async_nats::{Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep_until};
 
 use super::api::{StreamReply, parsed};
@@ -191,14 +190,11 @@ impl Capture {
         })
     }
 
-    /// The stream's configuration, as the server sent it.
-    pub fn config(&self) -> &RawValue {
-        &self.reply.config
-    }
-
-    /// The stream's state when the snapshot began, as the server sent it.
-    pub fn state(&self) -> &RawValue {
-        &self.reply.state
+    /// `backup.json`: the stream's configuration, and its state when the snapshot began, in the server's own
+    /// words.
+    pub fn backup_json(&self) -> Bytes {
+        let StreamReply { config, state, .. } = &self.reply;
+        format!("{{\"config\":{},\"state\":{}}}", config.get(), state.get()).into()
     }
 
     /// The next bytes of the snapshot; `None` at its end. To be awaited without long breaks, also

@@ -95,7 +95,7 @@ impl Attempt<'_> {
         let captured_at = Timestamp::now();
         let begun = Instant::now();
         let mut capture = Capture::begin(self.server, self.stream, how).await?;
-        let backup_json = backup_json(&capture);
+        let backup_json = capture.backup_json();
         let promise = Promise::from_backup_json(&backup_json)?;
         let proof = Proof::begin(self.stream, &promise, self.read);
 
@@ -132,11 +132,6 @@ impl Attempt<'_> {
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Taken { backup_json, proven, captured_at, duration_ms, snapshot })
     }
-}
-
-/// `backup.json`: the server's own words.
-fn backup_json(capture: &Capture) -> Bytes {
-    format!("{{\"config\":{},\"state\":{}}}", capture.config().get(), capture.state().get()).into()
 }
 
 /// Writes `gathered` and all that follows in parts of `part` bytes, one part at a time while the next

@@ -86,6 +86,7 @@ impl Rescue {
             select: Select::default(),
             dry_run: false,
             replicas: None,
+            read_back: false,
             rescue: None,
         };
         let no_secrets = Given::new(None, None, Vec::new(), |_| {});

@@ -1,27 +1,28 @@
 //! The streams of an archive, one after another, as the archive brings them.
 
+mod at_hand;
+mod conclusion;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
 use super::super::Failure;
-use super::super::proof::{NotProven, Proven};
-use super::super::report::{exit_of, say, text_of};
+use super::super::proof::Proven;
+use super::super::report::{exit_of, say};
 use super::announced::Announced;
 use super::input::Event;
-use super::judge::{difference, parse};
 use super::rescue::Rescue;
-use super::restoring::{Restoring, RestoringError};
+use super::restoring::Restoring;
 use super::steps::Steps;
 use super::target::{self, Traits};
-use crate::archive::{Ended, Index, Layout, Manifest};
+use crate::archive::{Ended, Index, Manifest};
 use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
-use crate::jetstream::{Listed, RestoreError, Server, StreamReply, Version};
-use crate::names::{Printable, Size, StreamName, counted};
+use crate::jetstream::{Listed, Server, Version};
+use crate::names::{Printable, StreamName};
 use crate::snapshot::Format;
 use crate::terminal::Messages;
 use crate::terminal::progress::{Flight, Progress};
@@ -36,8 +37,12 @@ const READS_TAR: Version = Version(2, 10, 0);
 /// The most bytes of snapshots that wait in memory because their `backup.json` comes later.
 const DESCRIBED_LATER_MAX: usize = 32 << 20;
 
-/// How long a restored stream may take to show what was restored; a cluster's answer can be early.
-const SETTLE: Duration = Duration::from_secs(5);
+/// The most bytes of descriptions that wait in memory because their snapshots come later: those of some
+/// 30,000 streams.
+const DESCRIBED_EARLY_MAX: usize = 64 << 20;
+
+const PACK_AGAIN: &str =
+    "pack the archive again with each stream's backup.json right before its stream.tar.s2";
 
 /// What a load is asked to do.
 pub(super) struct Wishes {
@@ -46,6 +51,8 @@ pub(super) struct Wishes {
     pub dry_run: bool,
     /// What every restored stream's replicas shall be; none leaves the archive's.
     pub replicas: Option<u32>,
+    /// Whether every restored stream is captured again and compared with the archive.
+    pub read_back: bool,
     /// Where old streams are kept while new ones replace them; none to do without.
     pub rescue: Option<Rescue>,
 }
@@ -63,6 +70,8 @@ pub(super) struct Loading {
     announced: Announced,
     /// Descriptions that came and whose snapshots have not.
     described: BTreeMap<StreamName, Vec<u8>>,
+    /// The bytes of those, in all.
+    described_size: usize,
     /// Snapshots whose descriptions have not come.
     early: Early,
     current: Option<Current>,
@@ -114,6 +123,7 @@ impl Loading {
             emptied: None,
             announced: Announced::default(),
             described: BTreeMap::new(),
+            described_size: 0,
             early: Early::default(),
             current: None,
             done: BTreeMap::new(),
@@ -193,7 +203,10 @@ impl Loading {
             Event::Snapshot(stream) => {
                 self.end_of_attempt().await?;
                 match self.described.remove(&stream) {
-                    Some(json) => self.begin(stream, false, &json).await?,
+                    Some(json) => {
+                        self.described_size = self.described_size.saturating_sub(json.len());
+                        self.begin(stream, false, &json).await?;
+                    }
                     None => self.early.coming = Some(stream),
                 }
             }
@@ -261,6 +274,11 @@ impl Loading {
 
     async fn described(&mut self, stream: StreamName, json: Vec<u8>) -> anyhow::Result<()> {
         let Some(pieces) = self.early.pieces.remove(&stream) else {
+            self.described_size = self.described_size.saturating_add(json.len());
+            if self.described_size > DESCRIBED_EARLY_MAX {
+                let what = "the archive describes its streams long before their snapshots come";
+                return Err(Failure::new(Exit::Failed, what).hint(PACK_AGAIN).into());
+            }
             self.described.insert(stream, json);
             return Ok(());
         };
@@ -315,9 +333,7 @@ impl Loading {
                 let what = format!(
                     "stream {stream}: its snapshot comes before its backup.json, and is too large to wait"
                 );
-                return Err(Failure::new(Exit::Failed, what)
-                    .hint("pack the archive again with each stream's backup.json before its stream.tar.s2")
-                    .into());
+                return Err(Failure::new(Exit::Failed, what).hint(PACK_AGAIN).into());
             }
             self.early.pieces.entry(stream.clone()).or_default().push(bytes);
             return Ok(());
@@ -354,297 +370,10 @@ impl Loading {
         Ok(())
     }
 
-    /// The snapshot has come whole: has it proven, makes it real, and compares.
-    async fn finish(&mut self) -> anyhow::Result<()> {
-        let Some(current) = &mut self.current else { return Ok(()) };
-        if current.over {
-            self.current = None;
-            return Ok(());
-        }
-        let proven = match self.verdict().await {
-            Ok(proven) => proven,
-            Err(error) => {
-                self.current_failed(error).await;
-                self.current = None;
-                return Ok(());
-            }
-        };
-        if let Err(failure) = self.suits(&proven) {
-            self.current_failed_as(Exit::Failed, &failure.to_string()).await;
-            self.current = None;
-            return Ok(());
-        }
-        let begun = self.current.as_ref().is_some_and(|current| current.restoring.begun);
-        if !begun && !self.make_room().await {
-            self.current = None;
-            return Ok(());
-        }
-        let _step = self.steps.begin();
-        let Some(current) = &mut self.current else { return Ok(()) };
-        match current.restoring.commit().await {
-            Ok(None) => self.stands(proven),
-            Ok(Some(reply)) => match self.compare(&reply, &proven).await {
-                Ok(()) => self.stands(proven),
-                Err(text) => self.current_failed_as(Exit::Partial, &text).await,
-            },
-            Err(error) => self.current_failed(error).await,
-        }
-        self.current = None;
-        Ok(())
-    }
-
-    /// Waits for the check, while the server goes on hearing from us.
-    async fn verdict(&mut self) -> Result<Proven, RestoringError> {
-        let Some(current) = &mut self.current else {
-            return Err(NotProven::Broken("there is no stream".into()).into());
-        };
-        let Some(proof) = current.restoring.take_proof() else {
-            return Err(NotProven::Broken("its verdict was given before".into()).into());
-        };
-        let verdict = proof.verdict();
-        tokio::pin!(verdict);
-        loop {
-            tokio::select! {
-                verdict = &mut verdict => return Ok(verdict?),
-                () = until(current.restoring.silent_until()) => current.restoring.keep_alive().await?,
-            }
-        }
-    }
-
-    /// Whether the destination can hold what was proven.
-    fn suits(&self, proven: &Proven) -> Result<(), Failure> {
-        self.can_take(proven.contents.format)?;
-        let in_memory = self.current.as_ref().is_some_and(|current| current.traits.in_memory);
-        if in_memory && proven.contents.format == Format::Tar && proven.contents.messages > 0 {
-            return Err(Failure::new(
-                Exit::Failed,
-                "it lives in memory, and a server restores none of its messages from this kind of snapshot",
-            ));
-        }
-        Ok(())
-    }
-
-    /// Makes room for the stream at hand, where the user wants it to replace another. `false` when it
-    /// could not be made; the stream has failed then, and the old one stands.
-    async fn make_room(&mut self) -> bool {
-        let Some(current) = &self.current else { return false };
-        let stream = current.restoring.stream.clone();
-        if self.wishes.dry_run || self.emptied.as_ref() == Some(&stream) {
-            return true;
-        }
-        let Some(old) = self.existing.get(&stream).cloned() else { return true };
-        if let Some(rescue) = &mut self.wishes.rescue
-            && let Err(error) = rescue.take(&self.server, &stream, old, self.messages).await
-        {
-            say(&self.messages, &error);
-            self.current_failed_as(Exit::Partial, "not replaced: the old one could not be rescued first")
-                .await;
-            return false;
-        }
-        let _step = self.steps.begin();
-        self.emptied = Some(stream.clone());
-        if let Err(e) = self.server.delete(&stream).await {
-            // It may be that only the answer was lost.
-            if matches!(self.server.stream(&stream).await, Ok(Some(_))) {
-                self.emptied = None;
-            }
-            self.current_failed_as(Exit::Partial, &format!("cannot delete the old one: {e}")).await;
-            return false;
-        }
-        true
-    }
-
-    /// Puts the old stream back whose place is empty.
-    async fn put_back(&mut self) {
-        let _step = self.steps.begin();
-        let Some(stream) = self.emptied.take() else { return };
-        let Some(rescue) = &mut self.wishes.rescue else {
-            self.messages.error(&format!("stream {stream}: the old one is gone (--no-rescue)"));
-            return;
-        };
-        match rescue.put_back(&self.server, &stream, self.messages).await {
-            Ok(()) => self.messages.notice(&format!("stream {stream}: the old one is back")),
-            Err(error) => say(&self.messages, &error),
-        }
-    }
-
-    /// Compares the server's word with what was read.
-    async fn compare(&self, reply: &StreamReply, proven: &Proven) -> Result<(), String> {
-        let Some(current) = &self.current else { return Ok(()) };
-        let stream = &current.restoring.stream;
-        let deadline = Instant::now() + SETTLE;
-        let mut state = parse(&reply.state)?;
-        loop {
-            let difference = difference(&state, &proven.contents, current.traits.may_expire);
-            let Some(text) = difference else { break };
-            if Instant::now() >= deadline {
-                return Err(text);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            match self.server.stream(stream).await {
-                Ok(Some(reply)) => state = parse(&reply.state)?,
-                Ok(None) => return Err("it is gone after its restore".into()),
-                Err(e) => return Err(e.to_string()),
-            }
-        }
-        let expired = proven.contents.messages.saturating_sub(state.messages);
-        if expired > 0 {
-            self.messages.notice(&format!(
-                "stream {stream}: {} past their time (max_age or TTL) and not restored",
-                counted(expired, "message")
-            ));
-        }
-        Ok(())
-    }
-
-    fn stands(&mut self, proven: Proven) {
-        let Some(Current { restoring, traits, flight, .. }) = self.current.take() else { return };
-        flight.done();
-        let stream = restoring.stream;
-        if traits.replicas != traits.replicas_before {
-            *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
-        }
-        self.messages.detail(&format!(
-            "stream {stream}: {}, {}, {}",
-            counted(proven.contents.messages, "message"),
-            counted(proven.contents.consumers, "consumer"),
-            Size(proven.bytes)
-        ));
-        self.emptied = None;
-        self.done.insert(stream, proven);
-    }
-
-    async fn current_failed(&mut self, error: RestoringError) {
-        let exit = match &error {
-            RestoringError::NotProven(_) => Exit::Damaged,
-            RestoringError::Restore(_) => Exit::Partial,
-        };
-        let hint = error.hint();
-        if let (RestoringError::Restore(RestoreError::Request(error)), Some(current)) =
-            (&error, &mut self.current)
-            && error.is_taken()
-        {
-            // Somebody made a stream of this name meanwhile: what is there is theirs.
-            current.restoring.begun = false;
-        }
-        self.current_failed_as(exit, &text_of(&anyhow::Error::new(error))).await;
-        // What ails one stream may ail all of them.
-        if let Some(hint) = hint
-            && self.hints.insert(hint.clone())
-        {
-            self.messages.hint(&hint);
-        }
-    }
-
-    async fn current_failed_as(&mut self, exit: Exit, text: &str) {
-        let _step = self.steps.begin();
-        let Some(current) = &mut self.current else { return };
-        current.over = true;
-        let stream = current.restoring.stream.clone();
-        self.fail(&stream, exit, text);
-        self.remove_what_was_begun().await;
-        self.put_back().await;
-    }
-
     fn fail(&mut self, stream: &StreamName, exit: Exit, text: &str) {
         self.messages.error(&format!("stream {stream}: {text}"));
         self.progress.failed(stream);
         self.failed.insert(stream.clone(), exit);
-    }
-
-    /// Drops the stream at hand, which is not proven, and puts back what it was to replace.
-    async fn give_up(&mut self) {
-        self.remove_what_was_begun().await;
-        self.current = None;
-        self.put_back().await;
-    }
-
-    /// Removes what this run created of the stream at hand, and nothing else.
-    async fn remove_what_was_begun(&mut self) {
-        let _step = self.steps.begin();
-        let Some(current) = &mut self.current else { return };
-        if !std::mem::take(&mut current.restoring.begun) {
-            return;
-        }
-        current.restoring.abort().await;
-        self.server.reconnected().await;
-        let stream = current.restoring.stream.clone();
-        if let Err(e) = self.server.delete(&stream).await {
-            self.messages.error(&format!("stream {stream}: cannot remove what is there of it: {e}"));
-        }
-    }
-
-    fn conclude(&mut self, ended: Ended) -> anyhow::Result<Exit> {
-        if ended.layout == Layout::Keys || (self.has_keys && self.done.is_empty()) {
-            return Err(Failure::new(
-                Exit::Damaged,
-                "this is an export of encryption keys, not an archive of streams",
-            )
-            .hint("chatto-keys import reads it")
-            .into());
-        }
-        let belied: Vec<_> = self.announced.belied(&self.done).into_iter().cloned().collect();
-        for stream in belied {
-            self.fail(&stream, Exit::Damaged, "the manifest does not agree with its snapshot");
-        }
-        for stream in self.announced.unlisted(&self.done) {
-            self.fail(&stream, Exit::Damaged, "the archive holds it and its manifest does not list it");
-        }
-        for stream in std::mem::take(&mut self.early.pieces).into_keys() {
-            self.fail(&stream, Exit::Damaged, "the archive holds its snapshot and not its backup.json");
-        }
-        for stream in self.announced.missing() {
-            if !self.failed.contains_key(&stream) {
-                self.fail(&stream, Exit::Damaged, "the archive lists it and does not hold it");
-            }
-        }
-        let nothing = self.done.is_empty() && self.failed.is_empty() && self.skipped.is_empty();
-        if nothing && self.wishes.select.is_choosy() {
-            return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream of the archive")
-                .hint("tar tf shows what is in it")
-                .into());
-        }
-        for ((before, after), streams) in &self.replica_changes {
-            self.messages.notice(&format!(
-                "{}: replicas {before} in the archive, {after} here",
-                counted(*streams, "stream")
-            ));
-        }
-        let restored = if self.wishes.dry_run { "would be restored" } else { "restored" };
-        let bytes = self.done.values().map(|proven| proven.bytes).sum();
-        self.messages.closing(&format!(
-            "{} {restored}, {}; {} left alone, {} failed{}",
-            counted(self.done.len() as u64, "stream"),
-            Size(bytes),
-            self.skipped.len(),
-            self.failed.len(),
-            if ended.sums { "" } else { " (the archive has no end record)" },
-        ));
-        if let Some(rescue) = self.wishes.rescue.take() {
-            rescue.conclude(self.failed.is_empty(), &self.messages);
-        }
-        // A damaged archive is worse news than a stream that was known to be missing.
-        let worst = self.failed.values().copied().max_by_key(|exit| *exit == Exit::Damaged);
-        match worst {
-            None => Ok(Exit::Done),
-            Some(Exit::Damaged) => Ok(Exit::Damaged),
-            Some(_) if self.done.is_empty() && self.skipped.is_empty() => Ok(Exit::Failed),
-            Some(_) => Ok(Exit::Partial),
-        }
-    }
-
-    fn say_what_stands(&mut self) {
-        if let Some(rescue) = self.wishes.rescue.take() {
-            rescue.conclude(false, &self.messages);
-        }
-        if self.wishes.dry_run {
-            return;
-        }
-        let names: Vec<String> = self.done.keys().map(ToString::to_string).collect();
-        self.messages.notice(&match names.is_empty() {
-            true => "nothing was restored".to_string(),
-            false => format!("restored before that, and kept: {}", names.join(", ")),
-        });
     }
 }
 

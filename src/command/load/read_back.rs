@@ -1,0 +1,131 @@
+//! A rehearsal reads back what it restored: the stream is captured again and its content checked as
+//! `chatto-dump` does it, and what that holds is compared with what the archive's snapshot held.
+
+use std::sync::Arc;
+
+use super::super::proof::Proof;
+use crate::jetstream::{Capture, Hold, Server, Snapshotting};
+use crate::names::StreamName;
+use crate::snapshot::{Contents, Promise};
+
+/// Memory for what is being read back, in bytes.
+const BUFFER: usize = 32 << 20;
+
+/// What the server holds of `stream`: every record read, every checksum verified.
+pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Result<Contents> {
+    let hold = Arc::new(Hold::default());
+    let how = Snapshotting { no_consumers: false, check: false, hold, buffer: BUFFER };
+    let mut capture = Capture::begin(server, stream, how).await?;
+    let promise = Promise::from_backup_json(&capture.backup_json())?;
+    let proof = Proof::begin(stream, &promise, Arc::default());
+    while let Some(bytes) = capture.next().await? {
+        if !proof.feed(bytes) {
+            return Err(proof.verdict_against().await.into());
+        }
+    }
+    Ok(proof.verdict().await?.contents)
+}
+
+/// How much a comparison that found no difference could tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Equal {
+    /// Every message is there as the archive has it.
+    Messages,
+    /// As many messages are there, up to the same sequence; one of the snapshots holds the records of others
+    /// too, or some have expired.
+    Counts,
+}
+
+/// Holds what was read `back` against what the `archive` was proven to hold. An error says in words what
+/// differs.
+///
+/// Some differences mean no harm: messages that a limit had removed come back with a server that cannot use
+/// the snapshot's index, old ones expire, and a stream with sources goes on receiving.
+pub(super) fn compare(archive: &Contents, back: &Contents, may_expire: bool) -> Result<Equal, String> {
+    let since = back.last_seq.saturating_sub(archive.last_seq);
+    let most = archive.messages.max(archive.records).saturating_add(since);
+    let fewer = back.messages < archive.messages && !may_expire;
+    if fewer || back.messages > most {
+        return Err(format!(
+            "read back, it holds {} messages, and the archive {}",
+            back.messages, archive.messages
+        ));
+    }
+    if back.last_seq < archive.last_seq {
+        return Err(format!(
+            "read back, it ends at message {}, and the archive at {}",
+            back.last_seq, archive.last_seq
+        ));
+    }
+    if back.consumers < archive.consumers {
+        return Err(format!(
+            "read back, it holds {} consumers, and the archive {}",
+            back.consumers, archive.consumers
+        ));
+    }
+    // A sum says that the archive holds no record but those of its messages.
+    let (Some(there), Some(here)) = (archive.sum, back.sum) else { return Ok(Equal::Counts) };
+    if back.first_seq < archive.first_seq {
+        return Err(format!(
+            "read back, it begins at message {}, and the archive at {}",
+            back.first_seq, archive.first_seq
+        ));
+    }
+    if since > 0 || back.messages != archive.messages {
+        return Ok(Equal::Counts);
+    }
+    if here != there {
+        return Err("read back, its messages are not those of the archive".into());
+    }
+    Ok(Equal::Messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archived() -> Contents {
+        Contents {
+            messages: 10,
+            records: 10,
+            first_seq: 3,
+            last_seq: 20,
+            deleted: 8,
+            consumers: 2,
+            sum: Some(7),
+            ..Contents::default()
+        }
+    }
+
+    #[test]
+    fn what_came_back_whole_is_equal_message_by_message() {
+        assert_eq!(compare(&archived(), &archived(), false), Ok(Equal::Messages));
+        // The server may have compacted what a limit had left behind.
+        let loose = Contents { records: 12, sum: None, ..archived() };
+        assert_eq!(compare(&loose, &archived(), false), Ok(Equal::Counts));
+        assert_eq!(compare(&loose, &Contents { messages: 12, ..archived() }, false), Ok(Equal::Counts));
+    }
+
+    #[test]
+    fn whatever_differs_is_named() {
+        for (back, said) in [
+            (Contents { messages: 9, ..archived() }, "holds 9 messages, and the archive 10"),
+            (Contents { messages: 11, ..archived() }, "holds 11 messages, and the archive 10"),
+            (Contents { last_seq: 19, ..archived() }, "ends at message 19, and the archive at 20"),
+            (Contents { first_seq: 2, ..archived() }, "begins at message 2, and the archive at 3"),
+            (Contents { consumers: 1, ..archived() }, "holds 1 consumers, and the archive 2"),
+            (Contents { sum: Some(8), ..archived() }, "are not those of the archive"),
+        ] {
+            let text = compare(&archived(), &back, false).unwrap_err();
+            assert!(text.ends_with(said), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_expired_or_came_since_is_no_fault() {
+        let fewer = Contents { messages: 4, first_seq: 15, sum: Some(8), ..archived() };
+        assert_eq!(compare(&archived(), &fewer, true), Ok(Equal::Counts));
+        let later = Contents { messages: 12, last_seq: 22, sum: Some(8), ..archived() };
+        assert_eq!(compare(&archived(), &later, false), Ok(Equal::Counts));
+    }
+}

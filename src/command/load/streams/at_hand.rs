@@ -1,0 +1,261 @@
+//! The stream at hand: from the end of its snapshot to the moment when it stands, or the old one does
+//! again.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::judge::{difference, parse};
+use super::super::read_back::{self, Equal, compare};
+use super::super::restoring::RestoringError;
+use super::{Current, Loading, until};
+use crate::command::Failure;
+use crate::command::proof::{NotProven, Proven};
+use crate::command::report::{say, text_of};
+use crate::exit::Exit;
+use crate::jetstream::{RestoreError, StreamReply};
+use crate::names::{Size, counted};
+use crate::snapshot::Format;
+
+/// How long a restored stream may take to show what was restored; a cluster's answer can be early.
+const SETTLE: Duration = Duration::from_secs(5);
+
+impl Loading {
+    /// The snapshot has come whole: has it proven, makes it real, and compares.
+    pub(super) async fn finish(&mut self) -> anyhow::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if current.over {
+            self.current = None;
+            return Ok(());
+        }
+        let proven = match self.verdict().await {
+            Ok(proven) => proven,
+            Err(error) => {
+                self.current_failed(error).await;
+                self.current = None;
+                return Ok(());
+            }
+        };
+        if let Err(failure) = self.suits(&proven) {
+            self.current_failed_as(Exit::Failed, &failure.to_string()).await;
+            self.current = None;
+            return Ok(());
+        }
+        let begun = self.current.as_ref().is_some_and(|current| current.restoring.begun);
+        if !begun && !self.make_room().await {
+            self.current = None;
+            return Ok(());
+        }
+        let _step = self.steps.begin();
+        let Some(current) = &mut self.current else { return Ok(()) };
+        match current.restoring.commit().await {
+            Ok(None) => self.stands(proven),
+            Ok(Some(reply)) => {
+                let mut judged = self.compare(&reply, &proven).await;
+                if judged.is_ok() && self.wishes.read_back {
+                    judged = self.read_back(&proven).await;
+                }
+                match judged {
+                    Ok(()) => self.stands(proven),
+                    Err(text) => self.current_failed_as(Exit::Partial, &text).await,
+                }
+            }
+            Err(error) => self.current_failed(error).await,
+        }
+        self.current = None;
+        Ok(())
+    }
+
+    /// Waits for the check, while the server goes on hearing from us.
+    async fn verdict(&mut self) -> Result<Proven, RestoringError> {
+        let Some(current) = &mut self.current else {
+            return Err(NotProven::Broken("there is no stream".into()).into());
+        };
+        let Some(proof) = current.restoring.take_proof() else {
+            return Err(NotProven::Broken("its verdict was given before".into()).into());
+        };
+        let verdict = proof.verdict();
+        tokio::pin!(verdict);
+        loop {
+            tokio::select! {
+                verdict = &mut verdict => return Ok(verdict?),
+                () = until(current.restoring.silent_until()) => current.restoring.keep_alive().await?,
+            }
+        }
+    }
+
+    /// Whether the destination can hold what was proven.
+    fn suits(&self, proven: &Proven) -> Result<(), Failure> {
+        self.can_take(proven.contents.format)?;
+        let in_memory = self.current.as_ref().is_some_and(|current| current.traits.in_memory);
+        if in_memory && proven.contents.format == Format::Tar && proven.contents.messages > 0 {
+            return Err(Failure::new(
+                Exit::Failed,
+                "it lives in memory, and a server restores none of its messages from this kind of snapshot",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes room for the stream at hand, where the user wants it to replace another. `false` when it
+    /// could not be made; the stream has failed then, and the old one stands.
+    pub(super) async fn make_room(&mut self) -> bool {
+        let Some(current) = &self.current else { return false };
+        let stream = current.restoring.stream.clone();
+        if self.wishes.dry_run || self.emptied.as_ref() == Some(&stream) {
+            return true;
+        }
+        let Some(old) = self.existing.get(&stream).cloned() else { return true };
+        if let Some(rescue) = &mut self.wishes.rescue
+            && let Err(error) = rescue.take(&self.server, &stream, old, self.messages).await
+        {
+            say(&self.messages, &error);
+            self.current_failed_as(Exit::Partial, "not replaced: the old one could not be rescued first")
+                .await;
+            return false;
+        }
+        let _step = self.steps.begin();
+        self.emptied = Some(stream.clone());
+        if let Err(e) = self.server.delete(&stream).await {
+            // It may be that only the answer was lost.
+            if matches!(self.server.stream(&stream).await, Ok(Some(_))) {
+                self.emptied = None;
+            }
+            self.current_failed_as(Exit::Partial, &format!("cannot delete the old one: {e}")).await;
+            return false;
+        }
+        true
+    }
+
+    /// Puts the old stream back whose place is empty.
+    pub(super) async fn put_back(&mut self) {
+        let _step = self.steps.begin();
+        let Some(stream) = self.emptied.take() else { return };
+        let Some(rescue) = &mut self.wishes.rescue else {
+            self.messages.error(&format!("stream {stream}: the old one is gone (--no-rescue)"));
+            return;
+        };
+        match rescue.put_back(&self.server, &stream, self.messages).await {
+            Ok(()) => self.messages.notice(&format!("stream {stream}: the old one is back")),
+            Err(error) => say(&self.messages, &error),
+        }
+    }
+
+    /// Compares the server's word with what was read.
+    async fn compare(&self, reply: &StreamReply, proven: &Proven) -> Result<(), String> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let stream = &current.restoring.stream;
+        let deadline = Instant::now() + SETTLE;
+        let mut state = parse(&reply.state)?;
+        loop {
+            let difference = difference(&state, &proven.contents, current.traits.may_expire);
+            let Some(text) = difference else { break };
+            if Instant::now() >= deadline {
+                return Err(text);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            match self.server.stream(stream).await {
+                Ok(Some(reply)) => state = parse(&reply.state)?,
+                Ok(None) => return Err("it is gone after its restore".into()),
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+        let expired = proven.contents.messages.saturating_sub(state.messages);
+        if expired > 0 {
+            self.messages.notice(&format!(
+                "stream {stream}: {} past their time (max_age or TTL) and not restored",
+                counted(expired, "message")
+            ));
+        }
+        Ok(())
+    }
+
+    /// Compares what the server holds with what was read, down to the messages.
+    async fn read_back(&self, proven: &Proven) -> Result<(), String> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let stream = &current.restoring.stream;
+        if current.traits.in_memory {
+            self.messages.detail(&format!("stream {stream}: lives in memory, not read back"));
+            return Ok(());
+        }
+        let back = read_back::contents(&self.server, stream).await;
+        let back = back.map_err(|error| format!("cannot be read back: {}", text_of(&error)))?;
+        let messages = counted(back.messages, "message");
+        self.messages.detail(&match compare(&proven.contents, &back, current.traits.may_expire)? {
+            Equal::Messages => format!("stream {stream}: read back: {messages}, each as in the archive"),
+            Equal::Counts => format!("stream {stream}: read back: {messages}"),
+        });
+        Ok(())
+    }
+
+    fn stands(&mut self, proven: Proven) {
+        let Some(Current { restoring, traits, flight, .. }) = self.current.take() else { return };
+        flight.done();
+        let stream = restoring.stream;
+        if traits.replicas != traits.replicas_before {
+            *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
+        }
+        self.messages.detail(&format!(
+            "stream {stream}: {}, {}, {}",
+            counted(proven.contents.messages, "message"),
+            counted(proven.contents.consumers, "consumer"),
+            Size(proven.bytes)
+        ));
+        self.emptied = None;
+        self.done.insert(stream, proven);
+    }
+
+    pub(super) async fn current_failed(&mut self, error: RestoringError) {
+        let exit = match &error {
+            RestoringError::NotProven(_) => Exit::Damaged,
+            RestoringError::Restore(_) => Exit::Partial,
+        };
+        let hint = error.hint();
+        if let (RestoringError::Restore(RestoreError::Request(error)), Some(current)) =
+            (&error, &mut self.current)
+            && error.is_taken()
+        {
+            // Somebody made a stream of this name meanwhile: what is there is theirs.
+            current.restoring.begun = false;
+        }
+        self.current_failed_as(exit, &text_of(&anyhow::Error::new(error))).await;
+        // What ails one stream may ail all of them.
+        if let Some(hint) = hint
+            && self.hints.insert(hint.clone())
+        {
+            self.messages.hint(&hint);
+        }
+    }
+
+    pub(super) async fn current_failed_as(&mut self, exit: Exit, text: &str) {
+        let _step = self.steps.begin();
+        let Some(current) = &mut self.current else { return };
+        current.over = true;
+        let stream = current.restoring.stream.clone();
+        self.fail(&stream, exit, text);
+        self.remove_what_was_begun().await;
+        self.put_back().await;
+    }
+
+    /// Drops the stream at hand, which is not proven, and puts back what it was to replace.
+    pub(super) async fn give_up(&mut self) {
+        self.remove_what_was_begun().await;
+        self.current = None;
+        self.put_back().await;
+    }
+
+    /// Removes what this run created of the stream at hand, and nothing else.
+    pub(super) async fn remove_what_was_begun(&mut self) {
+        let _step = self.steps.begin();
+        let Some(current) = &mut self.current else { return };
+        if !std::mem::take(&mut current.restoring.begun) {
+            return;
+        }
+        current.restoring.abort().await;
+        self.server.reconnected().await;
+        let stream = current.restoring.stream.clone();
+        if let Err(e) = self.server.delete(&stream).await {
+            self.messages.error(&format!("stream {stream}: cannot remove what is there of it: {e}"));
+        }
+    }
+}

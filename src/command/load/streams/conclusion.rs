@@ -1,0 +1,87 @@
+//! The end of a load: what the archive promised and did not bring, the report, and the exit status.
+
+use super::Loading;
+use crate::archive::{Ended, Layout};
+use crate::command::Failure;
+use crate::exit::Exit;
+use crate::names::{Size, counted};
+
+impl Loading {
+    /// The archive has been read to its end.
+    pub(super) fn conclude(&mut self, ended: Ended) -> anyhow::Result<Exit> {
+        if ended.layout == Layout::Keys || (self.has_keys && self.done.is_empty()) {
+            return Err(Failure::new(
+                Exit::Damaged,
+                "this is an export of encryption keys, not an archive of streams",
+            )
+            .hint("chatto-keys import reads it")
+            .into());
+        }
+        let belied: Vec<_> = self.announced.belied(&self.done).into_iter().cloned().collect();
+        for stream in belied {
+            self.fail(&stream, Exit::Damaged, "the manifest does not agree with its snapshot");
+        }
+        for stream in self.announced.unlisted(&self.done) {
+            self.fail(&stream, Exit::Damaged, "the archive holds it and its manifest does not list it");
+        }
+        for stream in std::mem::take(&mut self.early.pieces).into_keys() {
+            self.fail(&stream, Exit::Damaged, "the archive holds its snapshot and not its backup.json");
+        }
+        for stream in self.announced.missing() {
+            if !self.failed.contains_key(&stream) {
+                self.fail(&stream, Exit::Damaged, "the archive lists it and does not hold it");
+            }
+        }
+        let nothing = self.done.is_empty() && self.failed.is_empty() && self.skipped.is_empty();
+        if nothing && self.wishes.select.is_choosy() {
+            return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream of the archive")
+                .hint("tar tf shows what is in it")
+                .into());
+        }
+        for ((before, after), streams) in &self.replica_changes {
+            self.messages.notice(&format!(
+                "{}: replicas {before} in the archive, {after} here",
+                counted(*streams, "stream")
+            ));
+        }
+        let restored = match &self.wishes {
+            wishes if wishes.dry_run => "would be restored",
+            wishes if wishes.read_back => "restored and read back",
+            _ => "restored",
+        };
+        let bytes = self.done.values().map(|proven| proven.bytes).sum();
+        self.messages.closing(&format!(
+            "{} {restored}, {}; {} left alone, {} failed{}",
+            counted(self.done.len() as u64, "stream"),
+            Size(bytes),
+            self.skipped.len(),
+            self.failed.len(),
+            if ended.sums { "" } else { " (the archive has no end record)" },
+        ));
+        if let Some(rescue) = self.wishes.rescue.take() {
+            rescue.conclude(self.failed.is_empty(), &self.messages);
+        }
+        // A damaged archive is worse news than a stream that was known to be missing.
+        let worst = self.failed.values().copied().max_by_key(|exit| *exit == Exit::Damaged);
+        match worst {
+            None => Ok(Exit::Done),
+            Some(Exit::Damaged) => Ok(Exit::Damaged),
+            Some(_) if self.done.is_empty() && self.skipped.is_empty() => Ok(Exit::Failed),
+            Some(_) => Ok(Exit::Partial),
+        }
+    }
+
+    pub(super) fn say_what_stands(&mut self) {
+        if let Some(rescue) = self.wishes.rescue.take() {
+            rescue.conclude(false, &self.messages);
+        }
+        if self.wishes.dry_run {
+            return;
+        }
+        let names: Vec<String> = self.done.keys().map(ToString::to_string).collect();
+        self.messages.notice(&match names.is_empty() {
+            true => "nothing was restored".to_string(),
+            false => format!("restored before that, and kept: {}", names.join(", ")),
+        });
+    }
+}
