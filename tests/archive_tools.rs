@@ -206,7 +206,7 @@ fn without_times(entries: &[Entry]) -> Result<Vec<(Entry, Json)>> {
                 }
             }
         }
-        same.push((Entry { mtime: 0, data: Vec::new(), ..entry.clone() }, content));
+        same.push((Entry { mtime: 0, data: Vec::new(), header_at: 0, data_at: 0, ..entry.clone() }, content));
     }
     Ok(same)
 }

@@ -9,9 +9,10 @@ mod support;
 use anyhow::Result;
 use async_nats::Client;
 use serde_json::json;
-use support::archives::{Archive, unwrapped, wrapped};
+use support::archive::{Archive, sha256};
 use support::builder::Builder;
 use support::programs::{Finished, program_for, run, run_with};
+use support::s2::{unwrapped, wrapped};
 use support::server::{LATEST, Server};
 use support::{api, equality, faults};
 
@@ -88,11 +89,11 @@ async fn a_flipped_bit_anywhere() -> Result<()> {
     run_with(program_for("chatto-load", &Server::start(LATEST)), &scene.archive).expect_code(0);
     for entry in Archive::read(&scene.archive).0 {
         let header = [0, 124 + 10, 148 + 3, 156, 257].map(|at| entry.header_at + at);
-        let len = entry.bytes.as_ref().map_or(0, Vec::len);
+        let len = entry.data.len();
         // Frame header, checksum, the content, its end, the padding after it.
         let body =
             [0, 1, 6, len / 3, len / 2, len.saturating_sub(1), len.next_multiple_of(512).saturating_sub(1)];
-        let body = body.into_iter().filter(|_| len > 0).map(|at| entry.bytes_at + at);
+        let body = body.into_iter().filter(|_| len > 0).map(|at| entry.data_at + at);
         for at in header.into_iter().chain(body) {
             let mut archive = scene.archive.clone();
             archive[at] ^= 1;
@@ -143,19 +144,14 @@ async fn a_record_that_does_not_match_its_own_sum() -> Result<()> {
     Ok(())
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest as _;
-    support::archives::hexadecimal(&sha2::Sha256::digest(bytes))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_anywhere() -> Result<()> {
     let scene = Scene::set(LATEST).await?;
     for entry in Archive::read(&scene.archive).0.iter().skip(1) {
-        let len = entry.bytes.as_ref().map_or(0, Vec::len);
+        let len = entry.data.len();
         let mut cuts = vec![entry.header_at, entry.header_at + 100];
         if len > 0 {
-            cuts.extend([entry.bytes_at, entry.bytes_at + len / 2]);
+            cuts.extend([entry.data_at, entry.data_at + len / 2]);
         }
         for cut in cuts {
             let what = format!("cut at {cut}, at {}", entry.path);
@@ -279,7 +275,7 @@ async fn a_dry_run_finds_it_and_changes_nothing() -> Result<()> {
     };
     let good = run_with(load(&["--dry-run", "-v"]), &scene.archive).expect_code(0);
     assert!(good.stderr.contains("3 streams would be restored"), "{}", good.stderr);
-    let at = Archive::read(&scene.archive).entry("streams/EVT/stream.tar.s2").bytes_at + 200;
+    let at = Archive::read(&scene.archive).entry("streams/EVT/stream.tar.s2").data_at + 200;
     let mut damaged = scene.archive.clone();
     damaged[at] ^= 4;
     let bad = run_with(load(&["--dry-run"]), &damaged).expect_code(4);

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use async_nats::Client;
 use serde_json::json;
-use support::archives::Archive;
+use support::archive::Archive;
 use support::builder::Builder;
 use support::faults;
 use support::programs::{pipeline, program_for, run, run_with, spawn};
@@ -51,7 +51,7 @@ async fn a_bucket_that_is_overwritten_all_the_time() -> Result<()> {
         });
         for _ in 0..4 {
             let dump = run(program_for("chatto-dump", &server));
-            let mut archive = Archive::read(&dump.stdout);
+            let archive = Archive::read(&dump.stdout);
             let entry = archive.in_manifest("KV_BUSY");
             match dump.code {
                 Some(0) => {
@@ -114,7 +114,7 @@ async fn a_stream_that_is_deleted_while_it_is_captured() -> Result<()> {
         let begin = faults::take(&mut dump, 3 << 20);
         api::call(&client, "STREAM.DELETE.LARGE", json!(null)).await?;
         let dump = faults::finish(dump, begin);
-        let mut archive = Archive::read(&dump.stdout);
+        let archive = Archive::read(&dump.stdout);
         let entry = archive.in_manifest("LARGE");
         // A server may have sent all of it all the same.
         assert_eq!(dump.code, Some(if entry["error"].is_null() { 0 } else { 3 }), "{}", dump.stderr);

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use anyhow::{Context, Result, ensure};
 use async_nats::Client;
 use serde_json::{Value as Json, json};
-use support::archives::Archive;
+use support::archive::Archive;
 use support::builder::Builder;
 use support::cluster::Cluster;
 use support::faults::{self, News};
@@ -139,39 +139,28 @@ fn is_chunk(message: &Passing) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_link() -> Result<()> {
-    for release in FORMATS {
-        let server = Server::start(release);
-        fill(&server.client().await?, &server).await?;
-        let chunks = AtomicU64::new(0);
-        let proxy = Proxy::start(&server, move |message| {
-            match is_chunk(message) && chunks.fetch_add(1, Ordering::Relaxed) == 60 {
-                true => Fate::Cut,
-                false => Fate::Pass,
-            }
-        })
-        .await?;
-        let dump = run(through(&proxy, faults::dump(&server, &[]))).expect_code(0);
-        assert_second_attempt_counts(&dump, "the connection to the server was lost");
-        assert_loads_equal(&server, &dump.stdout, release).await?;
-    }
-    Ok(())
+    a_chunk_meets(Fate::Cut, "the connection to the server was lost").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_chunk() -> Result<()> {
+    a_chunk_meets(Fate::Swallow, "chunk 62 came after chunk 60").await
+}
+
+async fn a_chunk_meets(fate: Fate, said: &str) -> Result<()> {
     for release in FORMATS {
         let server = Server::start(release);
         fill(&server.client().await?, &server).await?;
         let chunks = AtomicU64::new(0);
         let proxy = Proxy::start(&server, move |message| {
             match is_chunk(message) && chunks.fetch_add(1, Ordering::Relaxed) == 60 {
-                true => Fate::Swallow,
+                true => fate,
                 false => Fate::Pass,
             }
         })
         .await?;
         let dump = run(through(&proxy, faults::dump(&server, &[]))).expect_code(0);
-        assert_second_attempt_counts(&dump, "chunk 62 came after chunk 60");
+        assert_second_attempt_counts(&dump, said);
         assert_loads_equal(&server, &dump.stdout, release).await?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 use serde_json::json;
 use support::api;
-use support::archives::Archive;
+use support::archive::Archive;
 use support::programs::{Finished, finish, program_for, run, spawn};
 use support::server::{LATEST, Server};
 use tar::{EntryType, Header};
@@ -155,4 +155,32 @@ async fn a_snapshot_that_unpacks_without_end() -> Result<()> {
         snapshot.extend(&frame);
     }
     assert_refused(&server, [bomb.with_sums()].into_iter(), "stream KV_SMALL: ").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_padding() -> Result<()> {
+    let server = destination().await?;
+    let (archive, _) = sound().await?;
+    let mut padded = Archive::read(&archive);
+    let snapshot = padded.file("streams/KV_SMALL/stream.tar.s2");
+    snapshot.truncate(10);
+    for _ in 0..40 {
+        snapshot.extend([0xfe, 0, 0, 0x10]);
+        snapshot.resize(snapshot.len() + (1 << 20), 0);
+    }
+    assert_refused(&server, [padded.with_sums()].into_iter(), "too much padding").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn descriptions_without_end() -> Result<()> {
+    const SIZE: usize = 8 << 20;
+    let server = destination().await?;
+    let description = |n: usize| {
+        let header = header(&format!("backup/streams/S{n}/backup.json"), EntryType::Regular, SIZE as u64);
+        [header.as_bytes(), vec![b' '; SIZE].as_slice()].concat()
+    };
+    let load = fed(&server, (0..400).map(description));
+    assert_eq!(load.code, Some(1), "{:?} {}", load.signal, load.stderr);
+    assert!(load.stderr.contains("describes its streams long before"), "{}", load.stderr);
+    Ok(())
 }

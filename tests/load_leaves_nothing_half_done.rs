@@ -10,7 +10,7 @@ use anyhow::Result;
 use async_nats::Client;
 use rustix::process::Signal;
 use serde_json::json;
-use support::archives::Archive;
+use support::archive::Archive;
 use support::faults::{self, Fed, News, UNDER_WAY};
 use support::programs::{program_for, run_with};
 use support::server::{LATEST, Server};

@@ -13,7 +13,7 @@ use std::process::Command;
 use anyhow::Result;
 use async_nats::Client;
 use rustix::process::Signal;
-use support::archives::Archive;
+use support::archive::Archive;
 use support::faults::{self, Fed, News, UNDER_WAY};
 use support::programs::{Finished, program_for, run, run_with};
 use support::proxy::{Fate, Proxy};

@@ -9,6 +9,7 @@ use anyhow::Result;
 use async_nats::Client;
 use serde_json::json;
 use support::archive::{dump, load};
+use support::builder::Builder;
 use support::cluster::Cluster;
 use support::fixtures::Built;
 use support::programs::{program_for, run_with};
@@ -136,5 +137,26 @@ async fn too_many_for_a_single_server() -> Result<()> {
     }
     assert_eq!(finished.stderr.matches("hint: ").count(), 1, "{}", finished.stderr);
     assert_eq!(api::stream_names(&single.client().await?).await?, Vec::<String>::new());
+    Ok(())
+}
+
+/// A consumer may ask for replicas of its own, which the option does not change.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_of_a_consumer_for_a_single_server() -> Result<()> {
+    for release in ["2.14.5", LATEST] {
+        let cluster = Cluster::start(release).await?;
+        let client = cluster.nodes[0].client().await?;
+        let mut b = Builder::new(&client, cluster.nodes[0].version(), 1).await?;
+        b.stream("EVT", json!(["evt.>"]), json!({ "num_replicas": 3 })).await?;
+        b.consumer("EVT", "mailer", json!({ "num_replicas": 3 })).await?;
+        b.finish().await?;
+        let backup = dump(&cluster.nodes[0], &[]);
+        let single = Server::start(release);
+        let finished = load(&single, &[], &backup).expect_code(1);
+        for words in ["stream EVT: ", "hint: consumer \"mailer\" asks for more replicas", "--no-consumers"] {
+            assert!(finished.stderr.contains(words), "{release}: no \"{words}\" in:\n{}", finished.stderr);
+        }
+        assert_eq!(api::stream_names(&single.client().await?).await?, Vec::<String>::new());
+    }
     Ok(())
 }

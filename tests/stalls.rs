@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Result;
 use chatto_pipes::jetstream::Version;
 use futures_util::future::try_join_all;
-use support::archives::Archive;
+use support::archive::Archive;
 use support::equality;
 use support::faults::{self, Fed, News, UNDER_WAY};
 use support::programs::{program_for, run_with, spawn};

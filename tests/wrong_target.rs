@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
-use support::archives::Archive;
+use support::archive::Archive;
+use support::builder::Builder;
 use support::programs::{program, program_for, run, run_with};
 use support::server::{LATEST, Server, binary};
 use support::{api, equality, faults, fixtures};
@@ -111,12 +112,42 @@ async fn a_rehearsal_restores_for_real_and_leaves_nothing_behind() -> Result<()>
             load
         };
         let good = run_with(rehearsal(), &archive).expect_code(0);
-        assert!(good.stderr.contains("1 stream restored"), "{}", good.stderr);
+        assert!(good.stderr.contains("1 stream restored and read back"), "{}", good.stderr);
         let mut damaged = archive.clone();
-        let at = Archive::read(&archive).entry("streams/KV_SMALL/stream.tar.s2").bytes_at + 100;
+        let at = Archive::read(&archive).entry("streams/KV_SMALL/stream.tar.s2").data_at + 100;
         damaged[at] ^= 1;
         run_with(rehearsal(), &damaged).expect_code(4);
         assert_eq!(temporary.path().read_dir()?.count(), 0);
+    }
+    Ok(())
+}
+
+/// On the server's own release, and on the newest, which stores and sends them in another format.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_reads_every_message_back() -> Result<()> {
+    for (from, to) in [("2.12.8", "2.12.8"), ("2.14.5", LATEST), (LATEST, LATEST)] {
+        let source = Server::start(from);
+        let client = source.client().await?;
+        let mut b = Builder::new(&client, source.version(), 7).await?;
+        b.stream("EVT", json!(["evt.>"]), json!({ "compression": "s2" })).await?;
+        for n in 0..300 {
+            let headers: &[(&str, &str)] = if n % 2 == 0 { &[] } else { &[("Number", "odd")] };
+            let bytes = b.random.bytes(n);
+            b.publisher.send(&format!("evt.{}", n % 7), headers, bytes).await?;
+        }
+        b.consumer("EVT", "mailer", json!({})).await?;
+        b.finish().await?;
+        // Twenty puts to fifteen keys: five that were replaced.
+        faults::small_bucket(&client, source.version(), "SMALL", 1).await?;
+        let mut load = program("chatto-load");
+        load.args(["--rehearse", "-v", "--nats-server"]).arg(binary(to));
+        let load = run_with(load, faults::archive_of(&source)).expect_code(0);
+        for said in [
+            "stream EVT: read back: 300 messages, each as in the archive",
+            "stream KV_SMALL: read back: 15 messages",
+        ] {
+            assert!(load.stderr.contains(said), "{from} to {to}, {said}:\n{}", load.stderr);
+        }
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Archives in a test's hands: dumped, loaded, looked into, taken apart and packed again.
+//! Archives in a test's hands: dumped, loaded, looked into, taken apart and packed again, so that one thing
+//! in them can be wrong and all the rest still fits it: sums, sizes, checksums.
 
 use std::io::Read;
 
@@ -40,6 +41,9 @@ pub struct Entry {
     pub owner: (u64, u64),
     pub mtime: u64,
     pub data: Vec<u8>,
+    /// Where its header begins and where its data do, in the archive that was read.
+    pub header_at: usize,
+    pub data_at: usize,
 }
 
 impl Entry {
@@ -47,7 +51,7 @@ impl Entry {
     pub fn new(path: impl Into<String>, data: impl Into<Vec<u8>>) -> Entry {
         let (path, data) = (path.into(), data.into());
         let (kind, mode) = if path.ends_with('/') { (b'5', 0o700) } else { (b'0', 0o600) };
-        Entry { path, kind, mode, owner: (0, 0), mtime: 0, data }
+        Entry { path, kind, mode, owner: (0, 0), mtime: 0, data, header_at: 0, data_at: 0 }
     }
 }
 
@@ -60,9 +64,11 @@ pub fn entries(tar: &[u8]) -> Result<Vec<Entry>> {
         let header = entry.header();
         let (kind, mode, mtime) = (header.entry_type().as_byte(), header.mode()?, header.mtime()?);
         let owner = (header.uid()?, header.gid()?);
+        let (header_at, data_at) = (entry.raw_header_position(), entry.raw_file_position());
+        let (header_at, data_at) = (usize::try_from(header_at)?, usize::try_from(data_at)?);
         let mut data = Vec::new();
         entry.read_to_end(&mut data)?;
-        entries.push(Entry { path, kind, mode, owner, mtime, data });
+        entries.push(Entry { path, kind, mode, owner, mtime, data, header_at, data_at });
     }
     Ok(entries)
 }
@@ -88,8 +94,7 @@ pub fn with_sums(mut entries: Vec<Entry>) -> Result<Vec<u8>> {
     let mut sums = String::new();
     for entry in entries.iter().filter(|entry| entry.kind == b'0' && entry.path != SUMS) {
         let path = entry.path.strip_prefix("backup/").context("a path below backup/")?;
-        let digest: String = Sha256::digest(&entry.data).iter().map(|byte| format!("{byte:02x}")).collect();
-        sums += &format!("{digest}  {path}\n");
+        sums += &format!("{}  {path}\n", sha256(&entry.data));
     }
     entries.retain(|entry| entry.path != SUMS);
     entries.push(Entry::new(SUMS, sums));
@@ -117,4 +122,67 @@ pub fn manifest(tar: &[u8]) -> Result<Json> {
 pub fn stream<'a>(list: &'a Json, name: &str) -> &'a Json {
     let streams = list["streams"].as_array().expect("a list of streams");
     streams.iter().find(|stream| stream["name"] == name).unwrap_or_else(|| panic!("no {name} in {list}"))
+}
+
+/// An archive to be changed. What cannot be done to it is a failed test; paths are those below `backup/`.
+#[derive(Clone)]
+pub struct Archive(pub Vec<Entry>);
+
+impl Archive {
+    #[track_caller]
+    pub fn read(archive: &[u8]) -> Archive {
+        Archive(entries(archive).unwrap())
+    }
+
+    #[track_caller]
+    pub fn entry(&mut self, path: &str) -> &mut Entry {
+        let path = format!("backup/{path}");
+        let found = self.0.iter_mut().find(|entry| entry.path == path);
+        found.unwrap_or_else(|| panic!("the archive holds no {path}"))
+    }
+
+    /// The content of a file.
+    #[track_caller]
+    pub fn file(&mut self, path: &str) -> &mut Vec<u8> {
+        &mut self.entry(path).data
+    }
+
+    /// Changes the JSON of a file.
+    #[track_caller]
+    pub fn edit(&mut self, path: &str, change: impl FnOnce(&mut Json)) {
+        let file = self.file(path);
+        let mut json = serde_json::from_slice(file).unwrap();
+        change(&mut json);
+        *file = json.to_string().into_bytes();
+    }
+
+    /// The manifest's entry of a stream.
+    #[track_caller]
+    pub fn in_manifest(&self, name: &str) -> Json {
+        stream(&json(&self.0, "backup/manifest.json").unwrap(), name).clone()
+    }
+
+    /// Changes the manifest's entry of a stream.
+    #[track_caller]
+    pub fn edit_manifest(&mut self, stream: &str, change: impl FnOnce(&mut Json)) {
+        self.edit("manifest.json", |manifest| {
+            let mut streams = manifest["streams"].as_array_mut().unwrap().iter_mut();
+            change(streams.find(|entry| entry["name"] == stream).unwrap());
+        });
+    }
+
+    /// As a tar, its sums as they are.
+    pub fn tar(&self) -> Vec<u8> {
+        pack(&self.0).unwrap()
+    }
+
+    /// As a tar whose `SHA256SUMS` agrees with every file.
+    pub fn with_sums(&self) -> Vec<u8> {
+        with_sums(self.0.clone()).unwrap()
+    }
+}
+
+/// As sha256sum(1) writes it.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -9,7 +9,6 @@
 
 pub mod api;
 pub mod archive;
-pub mod archives;
 pub mod builder;
 pub mod captures;
 pub mod cluster;
@@ -23,5 +22,6 @@ pub mod programs;
 pub mod proxy;
 pub mod publish;
 pub mod random;
+pub mod s2;
 pub mod server;
 pub mod terminal;
