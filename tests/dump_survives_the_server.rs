@@ -107,7 +107,7 @@ async fn a_server_that_is_killed_for_good() -> Result<()> {
         }
         assert!(dump.stderr.contains("2 streams not in the archive"), "{}", dump.stderr);
 
-        let mut archive = Archive::read(&dump.stdout);
+        let archive = Archive::read(&dump.stdout);
         let entry = archive.in_manifest("LARGE");
         assert!(entry["error"].as_str().unwrap().ends_with("and it does not come back"), "{entry}");
         // Once is enough when the server is known to be gone.
