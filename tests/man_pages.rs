@@ -286,7 +286,8 @@ fn no_page_speaks_of_an_option_that_is_not_there() {
 #[test]
 fn every_environment_variable_is_described_and_no_other() {
     let asked = RefCell::new(BTreeSet::new());
-    let nothing = Overrides { file: Some("/dev/null".into()), ..Overrides::default() };
+    let context = Some("none".into());
+    let nothing = Overrides { file: Some("/dev/null".into()), context, ..Overrides::default() };
     let nowhere = resolve(&nothing, |name| {
         asked.borrow_mut().insert(name.to_string());
         None

@@ -33,7 +33,7 @@ pub struct Load {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Restore into a private nats-server, compare, and throw it away
-    #[arg(long, conflicts_with_all = ["dry_run", "config", "server", "conflict"])]
+    #[arg(long, conflicts_with_all = REHEARSE_NEEDS_NONE)]
     pub rehearse: bool,
     /// Rehearse with this one [default: $NATS_SERVER, else on $PATH]
     #[arg(long, value_name = "PATH", requires = "rehearse")]
@@ -52,6 +52,24 @@ pub struct Load {
     #[allow(missing_docs)]
     pub connect: Connect,
 }
+
+/// The options that make no sense for a private server.
+const REHEARSE_NEEDS_NONE: [&str; 14] = [
+    "dry_run",
+    "conflict",
+    "config",
+    "server",
+    "user",
+    "password_file",
+    "token_file",
+    "creds",
+    "nkey",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
+    "js_domain",
+    "context",
+];
 
 /// What to do about a stream that exists at the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
