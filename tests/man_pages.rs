@@ -15,13 +15,14 @@ use chatto_pipes::cli;
 use chatto_pipes::exit::Exit;
 use clap::{Arg, CommandFactory as _};
 
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "NAME",
     "SYNOPSIS",
     "DESCRIPTION",
     "OPTIONS",
     "ENVIRONMENT",
     "FILES",
+    "PERMISSIONS",
     "EXIT STATUS",
     "EXAMPLES",
     "SEE ALSO",
@@ -404,7 +405,8 @@ fn help_is_one_screen_whichever_way_it_is_asked_for() {
 fn every_page_has_all_sections() {
     for program in programs() {
         let page = Page::of(&program);
-        let needed = |section: &&str| is_configured(&program) || !matches!(*section, "ENVIRONMENT" | "FILES");
+        let of_servers = ["ENVIRONMENT", "FILES", "PERMISSIONS"];
+        let needed = |section: &&str| is_configured(&program) || !of_servers.contains(section);
         let sections: Vec<_> = SECTIONS.into_iter().filter(needed).collect();
         assert_eq!(page.sections(), sections, "{}", program.get_name());
         let name = page.section("NAME");

@@ -8,6 +8,7 @@
 mod announced;
 mod input;
 mod judge;
+mod limits;
 mod rescue;
 mod restoring;
 mod steps;
@@ -59,6 +60,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             conflict: options.conflict,
             select: options.select,
             dry_run: options.dry_run,
+            account: Some(server.account().await.context("cannot ask for the account's limits")?),
             replicas: options.replicas.or(connection.replicas).or(single.then_some(1)),
             rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
                 .then(|| Rescue::new(options.rescue_dir.as_deref())),

@@ -88,10 +88,6 @@ impl Server {
         Error::NoJetStream { servers, domain, cause }
     }
 
-    pub(super) async fn require_jetstream(&self) -> Result<(), Error> {
-        self.api("INFO", Bytes::new()).await.map(drop)
-    }
-
     /// The stream as it is now; `None` when there is none of that name.
     pub async fn stream(&self, name: &StreamName) -> Result<Option<StreamReply>, Error> {
         let request = format!("STREAM.INFO.{}", name.as_str());

@@ -110,7 +110,7 @@ pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Resul
         None => API_PREFIX.into(),
     };
     let server = Server { client, servers, losses, denials, api_prefix, timeout };
-    server.require_jetstream().await?;
+    server.account().await?;
     Ok(server)
 }
 

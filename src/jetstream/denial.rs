@@ -83,10 +83,8 @@ impl DenialWatch {
 pub(super) fn to_allow(subject: &str) -> String {
     let tokens: Vec<&str> = subject.split('.').collect();
     match tokens[..] {
-        ["$JS", "API", "STREAM", verb, _] if verb != "MSG" => format!("$JS.API.STREAM.{verb}.*"),
-        ["$JS", "API", "STREAM", "MSG", verb, _] => format!("$JS.API.STREAM.MSG.{verb}.*"),
-        ["$JS", domain, "API", "STREAM", verb, _] if verb != "MSG" => {
-            format!("$JS.{domain}.API.STREAM.{verb}.*")
+        [.., "API", "STREAM", "SNAPSHOT" | "RESTORE" | "DELETE", stream] => {
+            format!("{}*", subject.strip_suffix(stream).unwrap_or(subject))
         }
         ["$JS", "SNAPSHOT", deed, ..] => format!("$JS.SNAPSHOT.{deed}.>"),
         ["$KV", bucket, ..] => format!("$KV.{bucket}.>"),
@@ -115,7 +113,7 @@ mod tests {
             ("$JS.API.INFO", "$JS.API.INFO"),
             ("$JS.API.STREAM.LIST", "$JS.API.STREAM.LIST"),
             ("$JS.API.STREAM.SNAPSHOT.EVT", "$JS.API.STREAM.SNAPSHOT.*"),
-            ("$JS.API.STREAM.MSG.GET.EVT", "$JS.API.STREAM.MSG.GET.*"),
+            ("$JS.API.STREAM.INFO.KV_KEYS", "$JS.API.STREAM.INFO.KV_KEYS"),
             ("$JS.hub.API.STREAM.SNAPSHOT.EVT", "$JS.hub.API.STREAM.SNAPSHOT.*"),
             ("$JS.SNAPSHOT.ACK.EVT.Xy.128.3", "$JS.SNAPSHOT.ACK.>"),
             ("$JS.SNAPSHOT.RESTORE.EVT.Xy", "$JS.SNAPSHOT.RESTORE.>"),

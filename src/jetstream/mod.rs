@@ -5,6 +5,7 @@
 //! "JetStream wire API"), and every configuration and state is carried as the JSON text that the
 //! server sent: each server version knows fields that a typed struct would lose.
 
+mod account;
 mod api;
 mod bucket;
 mod capture;
@@ -18,6 +19,7 @@ pub mod private_server;
 mod restore;
 mod tls;
 
+pub use account::{Account, Usage};
 pub use api::StreamReply;
 pub use bucket::{Bucket, Entry};
 pub use capture::{Capture, CaptureError, Snapshotting};

@@ -85,6 +85,8 @@ impl Rescue {
             conflict: Conflict::Error,
             select: Select::default(),
             dry_run: false,
+            // It was there a moment ago.
+            account: None,
             replicas: None,
             rescue: None,
         };

@@ -13,6 +13,7 @@ use super::super::report::{exit_of, say, text_of};
 use super::announced::Announced;
 use super::input::Event;
 use super::judge::{difference, parse};
+use super::limits::{self, Weight};
 use super::rescue::Rescue;
 use super::restoring::{Restoring, RestoringError};
 use super::steps::Steps;
@@ -20,7 +21,7 @@ use super::target::{self, Traits};
 use crate::archive::{Ended, Index, Layout, Manifest};
 use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
-use crate::jetstream::{Listed, RestoreError, Server, StreamReply, Version};
+use crate::jetstream::{Account, Listed, RestoreError, Server, StreamReply, Version};
 use crate::names::{Printable, Size, StreamName, counted};
 use crate::snapshot::Format;
 use crate::terminal::Messages;
@@ -44,6 +45,8 @@ pub(super) struct Wishes {
     pub conflict: Conflict,
     pub select: Select,
     pub dry_run: bool,
+    /// What the account may hold, where what comes is to be held against it first.
+    pub account: Option<Account>,
     /// What every restored stream's replicas shall be; none leaves the archive's.
     pub replicas: Option<u32>,
     /// Where old streams are kept while new ones replace them; none to do without.
@@ -222,6 +225,7 @@ impl Loading {
         let bytes = coming.iter().filter_map(|stream| self.announced.bytes(stream));
         self.progress.expect(coming.len() as u64, bytes.fold(0, u64::saturating_add));
         self.refuse_conflicts(&coming)?;
+        self.refuse_excess(index, &coming)?;
         if let Some(version) = index.server.as_ref().and_then(|s| s.version.parse::<Version>().ok()) {
             let format = if version >= READS_NATSARC1 { Format::NatsArc1 } else { Format::Tar };
             self.can_take(format)?;
@@ -244,6 +248,27 @@ impl Loading {
             Conflict::Error if !conflicts.is_empty() => Err(conflict(&conflicts)),
             _ => Ok(()),
         }
+    }
+
+    /// What is coming must fit into the account, with the room that overwriting makes.
+    fn refuse_excess(&self, index: &Index, coming: &BTreeSet<StreamName>) -> Result<(), Failure> {
+        let Some(account) = &self.wishes.account else { return Ok(()) };
+        let skips = self.wishes.conflict == Conflict::Skip;
+        let lands = |name: &StreamName| coming.contains(name) && !(skips && self.existing.contains_key(name));
+        let streams = index.streams.iter().filter(|stream| lands(&stream.name));
+        let coming: Vec<Weight> = streams
+            .map(|stream| Weight {
+                replicas: self.wishes.replicas.or(stream.replicas).unwrap_or(1),
+                in_memory: stream.storage.as_deref() == Some("memory"),
+                bytes: stream.bytes,
+            })
+            .collect();
+        let replaced = self.existing.iter().filter(|(name, _)| lands(name));
+        let going: Vec<Weight> = replaced
+            .filter_map(|(_, old)| old.as_ref())
+            .map(|old| Weight { replicas: old.replicas, in_memory: old.in_memory, bytes: old.bytes })
+            .collect();
+        limits::check(account, &coming, &going)
     }
 
     fn can_take(&self, format: Format) -> Result<(), Failure> {
