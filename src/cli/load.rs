@@ -23,6 +23,9 @@ pub struct Load {
     /// Replicas of every stream [default: nats.replicas, else as archived]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5))]
     pub replicas: Option<u32>,
+    /// Let the destination choose the servers of every stream
+    #[arg(long)]
+    pub no_placement: bool,
     /// Do not keep the old streams until all is well
     #[arg(long)]
     pub no_rescue: bool,

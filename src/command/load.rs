@@ -62,6 +62,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             dry_run: options.dry_run,
             account: Some(server.account().await.context("cannot ask for the account's limits")?),
             replicas: options.replicas.or(connection.replicas).or(single.then_some(1)),
+            placement: !options.no_placement,
             rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
                 .then(|| Rescue::new(options.rescue_dir.as_deref())),
         };

@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use tokio::time::Instant;
 
-use super::api::parsed;
+use super::api::{ASK_AGAIN, parsed};
 use super::{Error, Server};
 
 /// An account's limits and what it uses of them.
@@ -95,6 +96,17 @@ impl Server {
     /// # Errors
     /// [`Error::NoJetStream`] where it may hold nothing at all, and what goes for every request.
     pub async fn account(&self) -> Result<Account, Error> {
-        parsed("INFO", &self.api("INFO", Bytes::new()).await?)
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            // In a cluster the leader answers, and while there is none nobody hears the question.
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.api_within("INFO", Bytes::new(), left.min(ASK_AGAIN)).await {
+                Err(Error::TimedOut { request, .. }) if left <= ASK_AGAIN => {
+                    return Err(Error::TimedOut { request, limit: self.timeout });
+                }
+                Err(Error::TimedOut { .. }) => {}
+                answer => return parsed("INFO", &answer?),
+            }
+        }
     }
 }

@@ -6,10 +6,20 @@ use async_nats::{Message, RequestErrorKind};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep};
 
 use super::error::{ApiError, NOT_ENABLED, STREAM_NOT_FOUND};
 use super::{Error, Server};
 use crate::names::{Printable, StreamName};
+
+/// How long the elections of a cluster may take that has lost a server.
+const ELECTIONS: Duration = Duration::from_secs(60);
+
+/// When a request is sent again that nobody may have heard.
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(3);
+
+/// The pause after an answer that is no help.
+const BREATH: Duration = Duration::from_millis(250);
 
 /// A stream as the server describes it in the answer to an info, create or restore request. Both
 /// parts are the server's own text.
@@ -95,6 +105,23 @@ impl Server {
             Ok(answer) => parsed(&request, &answer).map(Some),
             Err(Error::Api(e)) if e.err_code == STREAM_NOT_FOUND => Ok(None),
             Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes what a restore has left of a stream. A cluster that has just lost a server answers nobody
+    /// until it has elected new leaders, so this asks again for a while.
+    pub async fn clear_away(&self, name: &StreamName) -> Result<(), Error> {
+        let deadline = Instant::now() + ELECTIONS;
+        loop {
+            if !self.reconnected().await {
+                return Err(Error::Disconnected);
+            }
+            let request = format!("STREAM.DELETE.{}", name.as_str());
+            match self.api_within(&request, Bytes::new(), self.timeout.min(ASK_AGAIN)).await {
+                Err(Error::Api(e)) if e.err_code == STREAM_NOT_FOUND => return Ok(()),
+                Err(e) if e.is_passing() && Instant::now() < deadline => sleep(BREATH).await,
+                other => return other.map(drop),
+            }
         }
     }
 

@@ -181,10 +181,13 @@ impl ApiError {
                 "this server does not know a field of the stream's configuration: restore into the version that the dump came from, or a newer one"
                     .into(),
             ),
-            10047 | 10023 | 10028 | 10077 => {
-                Some("raise the server's or the account's JetStream limits (max_file_store), or free space".into())
+            10002 | 10023 | 10026 | 10027 | 10028 | 10047 | 10077 | 10113 | 10120 | 10122 => {
+                Some("raise the server's or the account's JetStream limits (max_file, max_mem, max_streams …), or free space".into())
             }
-            10005 => Some("the cluster has no server that fits the stream's placement".into()),
+            10005 => Some(
+                "no server here fits the stream's placement, or too few do: --no-placement restores without it, --replicas N with fewer copies"
+                    .into(),
+            ),
             _ => None,
         }
     }

@@ -88,6 +88,7 @@ impl Rescue {
             // It was there a moment ago.
             account: None,
             replicas: None,
+            placement: true,
             rescue: None,
         };
         let no_secrets = Given::new(None, None, Vec::new(), |_| {});

@@ -49,6 +49,8 @@ pub(super) struct Wishes {
     pub account: Option<Account>,
     /// What every restored stream's replicas shall be; none leaves the archive's.
     pub replicas: Option<u32>,
+    /// Whether streams go to the servers that their configuration asks for.
+    pub placement: bool,
     /// Where old streams are kept while new ones replace them; none to do without.
     pub rescue: Option<Rescue>,
 }
@@ -76,6 +78,8 @@ pub(super) struct Loading {
     /// What was said already.
     hints: BTreeSet<String>,
     replica_changes: BTreeMap<(u32, u32), u64>,
+    /// How many streams lost their placement.
+    unplaced: u64,
     has_keys: bool,
     steps: Steps,
 }
@@ -87,6 +91,18 @@ struct Early {
     /// The one that is coming now.
     coming: Option<StreamName>,
     size: usize,
+}
+
+/// How what the server holds is not what was proven, and what to do about it.
+struct Differs {
+    text: String,
+    hint: Option<String>,
+}
+
+impl From<String> for Differs {
+    fn from(text: String) -> Self {
+        Differs { text, hint: None }
+    }
 }
 
 /// The stream that is being restored.
@@ -124,6 +140,7 @@ impl Loading {
             hints: BTreeSet::new(),
             skipped: BTreeSet::new(),
             replica_changes: BTreeMap::new(),
+            unplaced: 0,
             has_keys: false,
             steps: Steps::default(),
         }
@@ -319,13 +336,14 @@ impl Loading {
             }
             _ => {}
         }
-        let (request, traits) = match target::request(&stream, json, self.wishes.replicas) {
-            Ok(described) => described,
-            Err(e) => {
-                self.fail(&stream, Exit::Damaged, &e.to_string());
-                return Ok(());
-            }
-        };
+        let (request, traits) =
+            match target::request(&stream, json, self.wishes.replicas, self.wishes.placement) {
+                Ok(described) => described,
+                Err(e) => {
+                    self.fail(&stream, Exit::Damaged, &e.to_string());
+                    return Ok(());
+                }
+            };
         let server = (!self.wishes.dry_run).then(|| self.server.clone());
         let flight = self.progress.begin(&stream, self.announced.bytes(&stream));
         let restoring = Restoring::new(stream, request, server, flight.read());
@@ -410,7 +428,10 @@ impl Loading {
             Ok(None) => self.stands(proven),
             Ok(Some(reply)) => match self.compare(&reply, &proven).await {
                 Ok(()) => self.stands(proven),
-                Err(text) => self.current_failed_as(Exit::Partial, &text).await,
+                Err(Differs { text, hint }) => {
+                    self.current_failed_as(Exit::Partial, &text).await;
+                    self.hint_once(hint);
+                }
             },
             Err(error) => self.current_failed(error).await,
         }
@@ -474,6 +495,7 @@ impl Loading {
                 self.emptied = None;
             }
             self.current_failed_as(Exit::Partial, &format!("cannot delete the old one: {e}")).await;
+            self.hint_once(e.hint());
             return false;
         }
         true
@@ -494,7 +516,7 @@ impl Loading {
     }
 
     /// Compares the server's word with what was read.
-    async fn compare(&self, reply: &StreamReply, proven: &Proven) -> Result<(), String> {
+    async fn compare(&self, reply: &StreamReply, proven: &Proven) -> Result<(), Differs> {
         let Some(current) = &self.current else { return Ok(()) };
         let stream = &current.restoring.stream;
         let deadline = Instant::now() + SETTLE;
@@ -503,13 +525,13 @@ impl Loading {
             let difference = difference(&state, &proven.contents, current.traits.may_expire);
             let Some(text) = difference else { break };
             if Instant::now() >= deadline {
-                return Err(text);
+                return Err(text.into());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
             match self.server.stream(stream).await {
                 Ok(Some(reply)) => state = parse(&reply.state)?,
-                Ok(None) => return Err("it is gone after its restore".into()),
-                Err(e) => return Err(e.to_string()),
+                Ok(None) => return Err("it is gone after its restore".to_string().into()),
+                Err(e) => return Err(Differs { text: e.to_string(), hint: e.hint() }),
             }
         }
         let expired = proven.contents.messages.saturating_sub(state.messages);
@@ -529,6 +551,7 @@ impl Loading {
         if traits.replicas != traits.replicas_before {
             *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
         }
+        self.unplaced = self.unplaced.saturating_add(traits.unplaced.into());
         self.messages.detail(&format!(
             "stream {stream}: {}, {}, {}",
             counted(proven.contents.messages, "message"),
@@ -553,7 +576,11 @@ impl Loading {
             current.restoring.begun = false;
         }
         self.current_failed_as(exit, &text_of(&anyhow::Error::new(error))).await;
-        // What ails one stream may ail all of them.
+        self.hint_once(hint);
+    }
+
+    /// What ails one stream may ail all of them.
+    fn hint_once(&mut self, hint: Option<String>) {
         if let Some(hint) = hint
             && self.hints.insert(hint.clone())
         {
@@ -592,10 +619,10 @@ impl Loading {
             return;
         }
         current.restoring.abort().await;
-        self.server.reconnected().await;
         let stream = current.restoring.stream.clone();
-        if let Err(e) = self.server.delete(&stream).await {
+        if let Err(e) = self.server.clear_away(&stream).await {
             self.messages.error(&format!("stream {stream}: cannot remove what is there of it: {e}"));
+            self.hint_once(e.hint());
         }
     }
 
@@ -634,6 +661,9 @@ impl Loading {
                 "{}: replicas {before} in the archive, {after} here",
                 counted(*streams, "stream")
             ));
+        }
+        if self.unplaced > 0 {
+            self.messages.notice(&format!("{}: placement left out", counted(self.unplaced, "stream")));
         }
         let restored = if self.wishes.dry_run { "would be restored" } else { "restored" };
         let bytes = self.done.values().map(|proven| proven.bytes).sum();
