@@ -65,18 +65,23 @@ impl Denials {
 pub(super) struct DenialWatch(Receiver<Denial>);
 
 impl DenialWatch {
-    /// Returns when publishing to a subject that begins with `prefix`, or listening for answers at all,
-    /// is denied.
-    pub async fn denied(&mut self, prefix: &str) -> Error {
+    /// Returns when publishing to `subject`, or listening for answers at all, is denied. One that ends with
+    /// a dot stands for all below it.
+    pub async fn denied(&mut self, subject: &str) -> Error {
         loop {
             match self.0.recv().await {
-                Ok(Denial::Publish(subject)) if !subject.starts_with(prefix) => {}
+                // Somebody else's, on the same connection.
+                Ok(Denial::Publish(denied)) if !concerns(&denied, subject) => {}
                 Ok(denial) => return denial.error(),
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => std::future::pending().await,
             }
         }
     }
+}
+
+fn concerns(denied: &str, subject: &str) -> bool {
+    denied == subject || (subject.ends_with('.') && denied.starts_with(subject))
 }
 
 /// The subject that the user's permissions must allow, so that all of its kind go through.
@@ -105,6 +110,24 @@ mod tests {
         assert_eq!(Denial::parse(subscribe), Some(Denial::Subscribe("_INBOX.a.*".into())));
         assert_eq!(Denial::parse("Stale Connection"), None);
         assert_eq!(Denial::parse("Permissions Violation for Publish to "), None);
+    }
+
+    #[tokio::test]
+    async fn a_denial_finds_whom_it_concerns_and_nobody_else() {
+        let denials = Denials::default();
+        let (mut whole, mut below) = (denials.watch(), denials.watch());
+        for subject in
+            ["$JS.API.STREAM.SNAPSHOT.EVT2", "$JS.ACK.EVT2.x", "$JS.ACK.EVT.x", "$JS.API.STREAM.SNAPSHOT.EVT"]
+        {
+            denials.tell(Denial::Publish(subject.into()));
+        }
+        let error = whole.denied("$JS.API.STREAM.SNAPSHOT.EVT").await;
+        assert!(error.to_string().ends_with("publish to \"$JS.API.STREAM.SNAPSHOT.EVT\""), "{error}");
+        let error = below.denied("$JS.ACK.EVT.").await;
+        assert!(error.to_string().ends_with("publish to \"$JS.ACK.EVT.x\""), "{error}");
+        denials.tell(Denial::Subscribe("_INBOX.a.*".into()));
+        let error = whole.denied("$JS.API.INFO").await;
+        assert!(error.to_string().ends_with("subscribe to \"_INBOX.a.*\""), "{error}");
     }
 
     #[test]
