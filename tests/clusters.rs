@@ -75,7 +75,7 @@ async fn a_change_of_leaders_in_the_middle_of_a_dump() -> Result<()> {
 }
 
 /// Whoever is lost, be it the node that we talk to, the one that restores or a third: the stream is restored
-/// whole, or is named and not there; and once the node is back, a second run makes the rest of it.
+/// whole, or is named and not there; and once the node is back, another run makes the rest of it.
 async fn a_node_is_lost_in_the_middle_of_a_load(release: &str) -> Result<()> {
     let (source, archive) = source(release, 24).await?;
     let mut cluster = Cluster::start(release).await?;
@@ -105,7 +105,15 @@ async fn a_node_is_lost_in_the_middle_of_a_load(release: &str) -> Result<()> {
             }
             _ => anyhow::bail!("{release}, node {lost}: {finished:?}"),
         }
-        run_with(load((lost + 1) % 3, &["--conflict", "skip"], &cluster), &archive).expect_code(0);
+        // After a restore that was broken off, 2.14.5 may once create the stream and take no chunks for it.
+        let again = || run_with(load((lost + 1) % 3, &["--conflict", "skip"], &cluster), &archive);
+        let second = again();
+        if second.code != Some(0) {
+            let words = "it names no subject for the chunks";
+            assert!(second.code == Some(3) && second.stderr.contains(words), "{}", second.stderr);
+            assert!(faults::state_of(&client, "LARGE").await?.is_none(), "{}", second.stderr);
+            again().expect_code(0);
+        }
         // Asked for until every stream's leader answers.
         api::list(&client, "STREAM.LIST", "streams").await?;
         assert_eq!(differences(&source, node).await?, [""; 0], "{release}");
