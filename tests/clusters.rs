@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use chatto_pipes::jetstream::private_server::Options;
 use serde_json::json;
@@ -12,6 +14,9 @@ use support::faults::{self, Fed, News, UNDER_WAY};
 use support::programs::{program_for, run_with, spawn};
 use support::server::{LATEST, Server};
 use support::{api, equality};
+
+/// How long a cluster may take until every consumer has its leader.
+const SETTLED: Duration = Duration::from_secs(30);
 
 /// One release of each snapshot format.
 const FORMATS: [&str; 2] = ["2.14.5", LATEST];
@@ -114,9 +119,17 @@ async fn a_node_is_lost_in_the_middle_of_a_load(release: &str) -> Result<()> {
             assert!(faults::state_of(&client, "LARGE").await?.is_none(), "{}", second.stderr);
             again().expect_code(0);
         }
-        // Asked for until every stream's leader answers.
-        api::list(&client, "STREAM.LIST", "streams").await?;
-        assert_eq!(differences(&source, node).await?, [""; 0], "{release}");
+        // Every stream and consumer has to find its leader, whose word counts.
+        let deadline = Instant::now() + SETTLED;
+        loop {
+            api::list(&client, "STREAM.LIST", "streams").await?;
+            let found = differences(&source, node).await?;
+            if found.is_empty() || Instant::now() >= deadline {
+                assert_eq!(found, [""; 0], "{release}");
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         for name in api::stream_names(&client).await? {
             api::call(&client, &format!("STREAM.DELETE.{name}"), json!(null)).await?;
         }
