@@ -138,11 +138,6 @@ async fn a_node_is_lost_in_the_middle_of_a_load(release: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_lost_in_the_middle_of_a_load_on_2_14() -> Result<()> {
-    a_node_is_lost_in_the_middle_of_a_load("2.14.5").await
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_lost_in_the_middle_of_a_load_on_2_15() -> Result<()> {
     a_node_is_lost_in_the_middle_of_a_load(LATEST).await
 }
