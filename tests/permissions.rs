@@ -157,7 +157,7 @@ async fn of_a_load() -> Result<()> {
     let differences = equality::differences(&a, &b, |name| name == "LARGE" || built.is_kept(name)).await?;
     assert_eq!(differences, [""; 0]);
 
-    assert_eq!(subjects(&block).len(), 9);
+    assert_eq!(subjects(&block).len(), 10);
     for subject in subjects(&block) {
         assert_named(&loads(&server(&without(&block, &subject))), "publish", &subject);
     }

@@ -150,7 +150,8 @@ impl ConfigError {
     pub fn hint(&self) -> Option<String> {
         match self {
             ConfigError::Embedded => Some(
-                "set nats.embedded.port and nats.embedded.bind_address in chatto.toml and restart Chatto"
+                "set nats.embedded.port and nats.embedded.bind_address in chatto.toml and restart Chatto, or stop \
+                 Chatto and give --offline"
                     .into(),
             ),
             ConfigError::Nowhere => Some(format!(
@@ -198,6 +199,27 @@ struct Embedded {
     port: u16,
     bind_address: Option<String>,
     auth_token: Option<SecretString>,
+    data_dir: Option<PathBuf>,
+}
+
+/// What there is to know of a Chatto that is stopped.
+#[derive(Debug)]
+pub struct Stopped {
+    /// `nats.embedded.data_dir`, where the server inside Chatto is enabled and this is set.
+    pub data_dir: Option<PathBuf>,
+    /// Where a server would answer if Chatto were not stopped; without credentials.
+    pub urls: Vec<String>,
+}
+
+/// Reads the file, lays `env` over it, and gives what matters when nothing is to be connected to.
+pub fn stopped(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<Stopped, ConfigError> {
+    let mut nats = read(file)?.nats;
+    apply_environment(&mut nats, env)?;
+    let listed = non_empty(&nats.client.url).map(String::from).or_else(|| embedded_url(&nats.embedded).ok());
+    // A list that leads nowhere has no server that could answer.
+    let urls = listed.and_then(|list| servers::of(&list).ok()).map_or_else(Vec::new, |(urls, _)| urls);
+    let data_dir = nats.embedded.data_dir.filter(|dir| nats.embedded.enabled && !dir.as_os_str().is_empty());
+    Ok(Stopped { data_dir, urls })
 }
 
 /// Reads the file, lays `env` over it, the context over that, and `overrides` over all.
@@ -299,6 +321,9 @@ fn apply_environment(nats: &mut Nats, env: impl Fn(&str) -> Option<String>) -> R
     text(&mut nats.client.ca_cert, "CLIENT_CA_CERT");
     text(&mut nats.embedded.bind_address, "EMBEDDED_BIND_ADDRESS");
     secret(&mut nats.embedded.auth_token, "EMBEDDED_AUTH_TOKEN");
+    if let Some(path) = env("EMBEDDED_DATA_DIR") {
+        nats.embedded.data_dir = Some(path.into());
+    }
     if let Some(path) = env("CLIENT_CREDENTIALS_FILE") {
         nats.client.credentials_file = Some(path.into());
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{Connect, Say, Select, Showing};
+use super::{Connect, Offline, Say, Select, Showing};
 use crate::names::Size;
 
 /// The least that `--buffer` may be.
@@ -50,6 +50,9 @@ pub struct Dump {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connect: Connect,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub offline: Offline,
 }
 
 const EXAMPLES: &str = "\

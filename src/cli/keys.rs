@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use secrecy::SecretString;
 
-use super::{Connect, Say, Secrets};
+use super::{Connect, Offline, Say, Secrets};
 
 /// Export and import a Chatto server's encryption keys; encrypt and decrypt backups
 #[derive(Debug, Parser)]
@@ -50,6 +50,9 @@ pub struct Export {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connect: Connect,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub offline: Offline,
 }
 
 /// `chatto-keys import`.
@@ -67,6 +70,9 @@ pub struct Import {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connect: Connect,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub offline: Offline,
 }
 
 /// `chatto-keys list`.
@@ -78,6 +84,9 @@ pub struct List {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connect: Connect,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub offline: Offline,
 }
 
 /// `chatto-keys seal`.

@@ -4,14 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use super::{Connect, Say, Secrets, Select, Showing};
+use super::offline::NETWORK;
+use super::{Connect, Offline, Say, Secrets, Select, Showing};
 
-/// Restore a Chatto server from an archive of chatto-dump or chatto backup
+/// Restore a Chatto server from an archive of chatto-dump or chatto backup: FILE, else stdin
 #[derive(Debug, Parser)]
 #[command(name = "chatto-load", version, after_help = EXAMPLES)]
+#[command(override_usage = "chatto-load [OPTIONS] [FILE]")]
 pub struct Load {
     /// The archive; stdin when absent or -
-    #[arg(value_name = "FILE")]
+    // The first line of --help says it: all the rest is to fit one screen.
+    #[arg(value_name = "FILE", hide = true)]
     pub file: Option<PathBuf>,
     /// If a stream exists: error, skip or overwrite
     // A list of possible values with texts of their own would turn --help into several screens.
@@ -36,11 +39,11 @@ pub struct Load {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Restore into a private nats-server, compare, and throw it away
-    #[arg(long, conflicts_with_all = REHEARSE_NEEDS_NONE)]
+    #[arg(long, group = "private", conflicts_with_all = ["dry_run", "config", "conflict"], conflicts_with_all = NETWORK)]
     pub rehearse: bool,
-    /// Rehearse with this one [default: $NATS_SERVER, else on $PATH]
-    #[arg(long, value_name = "PATH", requires = "rehearse")]
-    pub nats_server: Option<PathBuf>,
+    /// Restore although clients consume from the destination
+    #[arg(long)]
+    pub force: bool,
     // Before the groups, whose headings also cover what follows them.
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -54,25 +57,10 @@ pub struct Load {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connect: Connect,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub offline: Offline,
 }
-
-/// The options that make no sense for a private server.
-const REHEARSE_NEEDS_NONE: [&str; 14] = [
-    "dry_run",
-    "conflict",
-    "config",
-    "server",
-    "user",
-    "password_file",
-    "token_file",
-    "creds",
-    "nkey",
-    "tls_ca",
-    "tls_cert",
-    "tls_key",
-    "js_domain",
-    "context",
-];
 
 /// What to do about a stream that exists at the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -90,5 +78,4 @@ Examples:
   chatto-load -i key.txt chatto.tar.gz.age
   chatto-load --rehearse -i key.txt chatto.tar.gz.age
 
-Exit status: 0 done, 3 some streams failed, 4 archive damaged, 5 streams exist;
-see chatto-load(1)";
+Exit status: 0 done, 3 some failed, 4 damaged, 5 exists; see chatto-load(1)";

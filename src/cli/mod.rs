@@ -5,6 +5,7 @@ mod dump;
 mod keys;
 mod load;
 mod manifest;
+mod offline;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use manifest::{
     Action as ManifestAction, Diff, ImportTar, Join, ListStreams, Manifest, Reading, SelectStreams, Show,
     Verify,
 };
+pub use offline::Offline;
 
 /// Where the server is and how to be let in; every program that talks to one has these.
 #[derive(Debug, Args)]

@@ -19,8 +19,9 @@ use self::attempt::{OutputError, written};
 use self::output::Output;
 use self::plan::{Plan, failed_entry, skipped_entry};
 use self::streams::{Dumping, Settings};
+use super::Failure;
+use super::offline::{self, Access, Intent, Signals};
 use super::report::{hint_of_output, print, say};
-use super::{Failure, session};
 use crate::archive::{Index, Kind, Manifest, ManifestStream, Server as ArchivedServer, Stats};
 use crate::chatto::policy::Step;
 use crate::cli;
@@ -52,19 +53,23 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
         );
     }
     let messages = Messages::new(PROGRAM, options.say.verbosity()).showing(options.showing.style());
-    let (progress, _shown) = Progress::shown(DOING, messages);
-    let connection = session::configuration(&options.connect)?;
-    session::block_on(async {
-        let server = session::connect(&connection, &options.connect, PROGRAM).await?;
-        let listing = server.streams().await.context("cannot list the streams")?;
-        let plan = Plan::new(listing, &options);
+    let access = Access::find(&options.offline, &options.connect, Intent::Read)?;
+    let (progress, shown) = Progress::shown(DOING, messages);
+    let ended = access.run(&options.connect, messages, Signals::EndIt, async |reached| {
+        let plan = Plan::new(reached.streams().await?, &options);
         if options.select.is_choosy() && plan.captures.is_empty() && plan.unavailable.is_empty() {
             return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream")
                 .hint("chatto-dump -n lists what there is")
                 .into());
         }
-        if options.dry_run { show(&plan) } else { dump(&server, plan, &options, messages, progress).await }
-    })
+        if options.dry_run {
+            show(&plan)
+        } else {
+            dump(&reached.server, plan, &options, messages, progress).await
+        }
+    });
+    drop(shown);
+    offline::ended(ended?)
 }
 
 async fn dump(

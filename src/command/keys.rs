@@ -13,10 +13,12 @@ mod import;
 use std::io;
 
 use anyhow::Context;
+use tokio::signal::unix::SignalKind;
 
 use self::bucket::Found;
+use super::Failure;
+use super::offline::{self, Access, Intent, Signals};
 use super::report::{hint_of_output, print};
-use super::{Failure, session};
 use crate::chatto::keys::BUCKET;
 use crate::cli;
 use crate::exit::Exit;
@@ -43,7 +45,11 @@ pub fn run(options: cli::Keys) -> anyhow::Result<Exit> {
 
 /// One line a key: its ref, its kind, and for an invalid one what is wrong with it.
 fn list(options: &cli::List) -> anyhow::Result<Exit> {
-    let found = fetch(&options.connect)?;
+    let messages = Messages::new(PROGRAM, options.say.verbosity());
+    let found = match fetch(&options.connect, &options.offline, messages)? {
+        Ok(found) => found,
+        Err(signal) => return offline::ended(Err(signal)),
+    };
     let mut lines = String::new();
     for record in &found {
         lines += &match record.validate() {
@@ -55,12 +61,17 @@ fn list(options: &cli::List) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Every key of the server that is not deleted, sorted by ref.
-fn fetch(options: &cli::Connect) -> anyhow::Result<Found> {
-    let connection = session::configuration(options)?;
-    session::block_on(async {
-        let server = session::connect(&connection, options, PROGRAM).await?;
-        let found = bucket::fetch(&server.bucket(BUCKET)?).await.context("cannot read the keys")?;
+/// Every key of the server that is not deleted, sorted by ref; or the signal that came meanwhile.
+fn fetch(
+    connect: &cli::Connect,
+    stopped: &cli::Offline,
+    messages: Messages,
+) -> anyhow::Result<Result<Found, SignalKind>> {
+    let access = Access::find(stopped, connect, Intent::Read)?;
+    access.run(connect, messages, Signals::EndIt, async |reached| {
+        let bucket = reached.server.bucket(BUCKET)?;
+        reached.require_readable(bucket.stream()).await?;
+        let found = bucket::fetch(&bucket).await.context("cannot read the keys")?;
         found.ok_or_else(|| {
             Failure::new(Exit::Failed, format!("there is no bucket {BUCKET}"))
                 .hint("is this the right server and account? Chatto makes the bucket when it starts")

@@ -11,24 +11,21 @@ mod judge;
 mod limits;
 mod rescue;
 mod restoring;
+mod running;
 mod steps;
 mod streams;
 mod target;
 
-use std::path::Path;
 use std::pin::pin;
 
 use anyhow::Context;
-use secrecy::SecretString;
 
 use self::rescue::Rescue;
 use self::streams::{Loading, Wishes};
-use super::session::Endings;
-use super::{Failure, secrets, session};
-use crate::chatto::config::{Auth, Connection};
+use super::offline::{self, Access, Intent, Signals};
+use super::secrets;
 use crate::cli::{self, Conflict};
 use crate::exit::Exit;
-use crate::jetstream::private_server::{self, PrivateServer};
 use crate::names::StreamName;
 use crate::terminal::Messages;
 use crate::terminal::progress::{Doing, Progress};
@@ -43,30 +40,33 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
     let file = options.file.as_deref();
     let archive = secrets::input(file)?;
     let secrets = secrets::unlock(options.secrets, file, messages)?;
-    let private = if options.rehearse { Some(private_server(options.nats_server.as_deref())?) } else { None };
-    let connection = match &private {
-        Some(server) => connection_to(server),
-        None => session::configuration(&options.connect)?,
+    let access = match options.rehearse {
+        true => Access::throwaway(options.offline.nats_server.as_deref())?,
+        false => Access::find(&options.offline, &options.connect, Intent::Create)?,
     };
-    let interrupted = session::block_on(async {
-        let server = session::connect(&connection, &options.connect, PROGRAM).await?;
-        let mut endings = Endings::watch()?;
-        let listing = server.streams().await.context("cannot list the streams")?;
+    let replicas = options.replicas.or(access.replicas());
+    let shared = !access.is_private() && !options.force;
+    let ended = access.run(&options.connect, messages, Signals::AreWatched, async |mut reached| {
+        let mut endings = reached.endings()?;
+        let listing = reached.streams().await?;
+        if shared {
+            running::refuse(&reached.server, &listing).await?;
+        }
         let described = listing.streams.into_iter().map(|stream| (stream.name.clone(), Some(stream)));
         let others = listing.unavailable.into_iter().filter_map(|stream| StreamName::new(stream.name).ok());
         let existing = described.chain(others.map(|name| (name, None))).collect();
-        let single = server.cluster().is_none();
+        let single = reached.server.cluster().is_none();
         let wishes = Wishes {
             conflict: options.conflict,
             select: options.select,
             dry_run: options.dry_run,
-            account: Some(server.account().await.context("cannot ask for the account's limits")?),
-            replicas: options.replicas.or(connection.replicas).or(single.then_some(1)),
+            account: Some(reached.server.account().await.context("cannot ask for the account's limits")?),
+            replicas: replicas.or(single.then_some(1)),
             placement: !options.no_placement,
             rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
                 .then(|| Rescue::new(options.rescue_dir.as_deref())),
         };
-        let mut loading = Loading::new(server, existing, wishes, messages, progress.clone());
+        let mut loading = Loading::new(reached.server, existing, wishes, messages, progress.clone());
         let events = input::events(archive, secrets, progress);
         let steps = loading.steps();
         let signal = {
@@ -86,31 +86,6 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         loading.interrupted().await;
         Ok(Err(signal))
     });
-    // Gone before the program is, however that ends.
-    drop((private, shown));
-    match interrupted? {
-        Ok(exit) => Ok(exit),
-        Err(signal) => {
-            signal_hook::low_level::emulate_default_handler(signal.as_raw_value())
-                .context("cannot end as the signal would have it")?;
-            Ok(Exit::Failed)
-        }
-    }
-}
-
-/// `--rehearse`: a server that nobody else knows, gone afterwards.
-fn private_server(binary: Option<&Path>) -> anyhow::Result<PrivateServer> {
-    let failed = |e: private_server::Error| Failure::new(Exit::Failed, e.to_string());
-    let binary = private_server::find_binary(binary).map_err(|e| {
-        failed(e).hint("name one with --nats-server PATH, set NATS_SERVER, or put nats-server on PATH")
-    })?;
-    Ok(PrivateServer::start(&binary, &private_server::Options::default()).map_err(failed)?)
-}
-
-fn connection_to(server: &PrivateServer) -> Connection {
-    let auth = match server.token() {
-        Some(token) => Auth::Token(SecretString::from(token)),
-        None => Auth::None,
-    };
-    Connection { urls: vec![server.url()], auth, ..Connection::default() }
+    drop(shown);
+    offline::ended(ended?.and_then(|ended| ended))
 }

@@ -100,6 +100,12 @@ pub(super) fn hint_of(program: &str, error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<envelope::Error>() {
             return error.hint(program);
         }
+        if let Some(error) = cause.downcast_ref::<jetstream::private_server::Error>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<jetstream::store::StoreError>() {
+            return error.hint();
+        }
         match cause.downcast_ref() {
             Some(archive::Error::Truncated { .. }) => {
                 return Some("whatever wrote or carried it ended early: look for its message".into());

@@ -10,6 +10,7 @@ mod api;
 mod bucket;
 mod capture;
 mod connect;
+mod consumers;
 mod credentials;
 mod denial;
 mod error;
@@ -17,6 +18,7 @@ mod hold;
 mod list;
 pub mod private_server;
 mod restore;
+pub mod store;
 mod tls;
 
 pub use account::{Account, Usage};

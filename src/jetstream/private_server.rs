@@ -8,21 +8,27 @@
 //! read from a pipe until it names the port it listens on, and then a connection must be greeted
 //! with `INFO`. (The server can write its ports to a file instead, but not in one step, and later.)
 //!
-//! What becomes of it when we die: it stays in our process group, so a signal from the terminal
-//! reaches it too, and where util-linux's `setpriv` is at hand (on every Debian) the kernel stops it
-//! even when we are killed. Its directory then stays behind, in the temporary directory.
+//! What becomes of it when we die: it is in a process group of its own, so that Ctrl-C is ours alone
+//! and a load can clean up on a server that still runs. A shell beside it reads a pipe whose other end
+//! only we hold; when that ends without a word, even by `SIGKILL`, the shell stops the server and
+//! removes the configuration. (`PR_SET_PDEATHSIG` would do the former, but only on Linux, and without
+//! `unsafe` only through a program that not every system has.)
+//!
+//! The configuration, with the token in it, is gone as soon as the server has read it. Where the store
+//! is somebody else's, so is the private directory, and a crash leaves nothing behind.
 
 mod binary;
 mod log;
 
 use std::fmt;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -35,8 +41,21 @@ use self::log::{Event, LogTail, watch};
 use super::Version;
 use crate::names::Printable;
 
-/// How long a server may take to stop before it is killed.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Becomes the server, beside a shell that stops it when our end of its stdin is closed without a line.
+///
+/// `$0` is the configuration, the arguments are the server's command line. The shell must not hold
+/// stderr, by whose end the server's is known, hence `exec`: a shell keeps what it redirects otherwise.
+const TIED_TO_US: &str = r#"
+exec 3<&0 < /dev/null
+(
+    exec > /dev/null 2>&1
+    read -r _ <&3 || { kill -TERM $$; rm -f -- "$0"; rmdir -- "${0%/*}"; }
+) &
+exec 3<&- "$@"
+"#;
+
+/// Where there are nats-servers to be had.
+pub const RELEASES: &str = "https://github.com/nats-io/nats-server/releases";
 
 /// The longest `INFO` line that is accepted from a server that we started ourselves.
 const INFO_MAX: u64 = 64 << 10;
@@ -78,10 +97,28 @@ pub enum Error {
         reason: String,
     },
     /// It did not stop when told to and was killed.
-    #[error(
-        "the private nats-server did not stop after {STOP_LIMIT:?} and was killed; its log ends with: {0}"
-    )]
-    Killed(Log),
+    #[error("the private nats-server did not stop after {limit:?} and was killed; its log ends with: {log}")]
+    Killed {
+        /// What it had.
+        limit: Duration,
+        /// The end of its log.
+        log: Log,
+    },
+    /// Nobody wants it any more.
+    #[error("the start of the private nats-server was called off")]
+    CalledOff,
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        matches!(self, Error::NoBinary(_)).then(|| {
+            format!(
+                "name one with --nats-server PATH, set NATS_SERVER, or put nats-server on PATH; it is one file, \
+                 from {RELEASES}"
+            )
+        })
+    }
 }
 
 /// Who may connect.
@@ -110,10 +147,15 @@ pub struct Options {
     pub access: Access,
     /// The largest message, in bytes; by default the server's own 1 MiB.
     pub max_payload: Option<u32>,
+    /// The most that streams may take or reserve, in bytes (`max_file_store`); by default what the disk
+    /// has free.
+    pub max_store: Option<u64>,
     /// Lines added to the end of the configuration as they are; `name` is not quoted either.
     pub extra: String,
     /// How long the server may take until it is ready; recovering a large store takes a while.
     pub start_limit: Duration,
+    /// How long the server may take to stop before it is killed.
+    pub stop_limit: Duration,
 }
 
 impl Default for Options {
@@ -124,9 +166,31 @@ impl Default for Options {
             port: None,
             access: Access::default(),
             max_payload: None,
+            max_store: None,
             extra: String::new(),
             start_limit: Duration::from_secs(60),
+            stop_limit: Duration::from_secs(30),
         }
+    }
+}
+
+/// A server that is about to be started. [`CallOff`] ends the wait for it.
+#[derive(Debug)]
+pub struct Starter {
+    events: Sender<Event>,
+    heard: Receiver<Event>,
+}
+
+/// Calls the start of a server off, from another thread.
+#[derive(Clone, Debug)]
+pub struct CallOff(Sender<Event>);
+
+impl CallOff {
+    /// What was started is shut down, and [`Starter::start`] ends with [`Error::CalledOff`]. Nothing
+    /// happens to a server that is ready.
+    pub fn now(&self) {
+        // Nobody hears it when the start is over already.
+        let _ = self.0.send(Event::CalledOff);
     }
 }
 
@@ -134,13 +198,16 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct PrivateServer {
     child: Child,
+    /// What ties it to us: a line tells the shell beside it that all is well.
+    tie: Option<ChildStdin>,
     running: bool,
+    stop_limit: Duration,
     log: LogTail,
     gone: Receiver<Event>,
     address: SocketAddr,
     token: Option<String>,
     version: Version,
-    _private: TempDir,
+    _private: Option<TempDir>,
 }
 
 /// What we want to know of the `INFO` line that greets a connection.
@@ -151,9 +218,16 @@ struct Info {
     jetstream: bool,
 }
 
-impl PrivateServer {
+impl Starter {
+    /// A start that can be called off.
+    pub fn new() -> (Self, CallOff) {
+        let (events, heard) = channel();
+        let call_off = CallOff(events.clone());
+        (Starter { events, heard }, call_off)
+    }
+
     /// Starts `binary` and waits until it is ready.
-    pub fn start(binary: &Path, options: &Options) -> Result<Self, Error> {
+    pub fn start(self, binary: &Path, options: &Options) -> Result<PrivateServer, Error> {
         let deadline = Instant::now() + options.start_limit;
         let private = tempfile::Builder::new()
             .prefix("chatto-nats-")
@@ -175,26 +249,31 @@ impl PrivateServer {
             .map_err(Error::Directory)?;
         let store = options.store_dir.clone().unwrap_or_else(|| private.path().join("store"));
 
-        let mut command = tied_to_us(binary);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(TIED_TO_US).arg(&configuration).arg(binary);
         command.arg("--config").arg(&configuration).arg("--store_dir").arg(&store);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let log = LogTail::default();
-        let (events, gone) = channel();
-        let child = watch(command, log.clone(), events).map_err(|e| not_runnable(binary, e))?;
+        let mut child = watch(command, log.clone(), self.events).map_err(|e| not_runnable(binary, e))?;
         // From here on, leaving drops `server`, and that stops what was started.
         let mut server = PrivateServer {
+            tie: child.stdin.take(),
             child,
             running: true,
+            stop_limit: options.stop_limit,
             log,
-            gone,
+            gone: self.heard,
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             token,
             version: Version(0, 0, 0),
-            _private: private,
+            _private: Some(private),
         };
         match server.gone.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Listening(port)) => server.address.set_port(port),
+            Ok(Event::CalledOff) => return Err(Error::CalledOff),
             Ok(Event::Gone) | Err(RecvTimeoutError::Disconnected) => {
+                // There is nothing to wait for any more.
+                server.kill_and_wait();
                 return Err(Error::Early(server.log.last_lines()));
             }
             Err(RecvTimeoutError::Timeout) => {
@@ -210,7 +289,18 @@ impl PrivateServer {
             .version
             .parse()
             .map_err(|()| mute(format!("its version is {}", Printable::new(&info.version))))?;
+        fs::remove_file(&configuration).map_err(Error::Directory)?;
+        if options.store_dir.is_some() {
+            server._private = None;
+        }
         Ok(server)
+    }
+}
+
+impl PrivateServer {
+    /// Starts `binary` and waits until it is ready.
+    pub fn start(binary: &Path, options: &Options) -> Result<Self, Error> {
+        Starter::new().0.start(binary, options)
     }
 
     /// Where it listens, as `nats://127.0.0.1:PORT`.
@@ -243,7 +333,8 @@ impl PrivateServer {
         self.child.id()
     }
 
-    /// Lets it shut down cleanly and waits for it; kills it when that takes longer than 30 s.
+    /// Lets it shut down cleanly and waits for it; kills it when that takes longer than
+    /// [`Options::stop_limit`].
     pub fn stop(mut self) -> Result<(), Error> {
         self.shut_down()
     }
@@ -262,10 +353,10 @@ impl PrivateServer {
             .ok()
             .and_then(Pid::from_raw)
             .map(|pid| kill_process(pid, Signal::TERM).is_ok());
-        let deadline = Instant::now() + STOP_LIMIT;
+        let deadline = Instant::now() + self.stop_limit;
         while told == Some(true) {
             match self.gone.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Listening(_)) => {}
+                Ok(Event::Listening(_) | Event::CalledOff) => {}
                 Ok(Event::Gone) | Err(RecvTimeoutError::Disconnected) => {
                     self.kill_and_wait();
                     return Ok(());
@@ -274,7 +365,7 @@ impl PrivateServer {
             }
         }
         self.kill_and_wait();
-        Err(Error::Killed(self.log.last_lines()))
+        Err(Error::Killed { limit: self.stop_limit, log: self.log.last_lines() })
     }
 
     fn kill_and_wait(&mut self) {
@@ -283,6 +374,10 @@ impl PrivateServer {
             let _ = self.child.kill();
             let _ = self.child.wait();
             self.running = false;
+            // From here on its number may be another process's.
+            if let Some(mut tie) = self.tie.take() {
+                let _ = tie.write_all(b"\n");
+            }
         }
     }
 }
@@ -299,7 +394,9 @@ impl Drop for PrivateServer {
 fn configure(token: Option<&str>, options: &Options) -> String {
     let port = options.port.map_or(-1, i32::from);
     let name = &options.name;
-    let mut text = format!("listen: \"127.0.0.1:{port}\"\nserver_name: \"{name}\"\njetstream: {{}}\n");
+    let limits = options.max_store.map(|bytes| format!("max_file_store: {bytes}")).unwrap_or_default();
+    let mut text =
+        format!("listen: \"127.0.0.1:{port}\"\nserver_name: \"{name}\"\njetstream: {{ {limits} }}\n");
     if let Some(token) = token {
         text += &format!("authorization: {{ token: \"{token}\" }}\n");
     }
@@ -319,25 +416,6 @@ fn random_token() -> io::Result<String> {
 
 fn not_runnable(binary: &Path, reason: impl fmt::Display) -> Error {
     Error::NotRunnable { binary: Printable::new(&binary.to_string_lossy()), reason: reason.to_string() }
-}
-
-/// A command for `binary` that the kernel ends when the thread that starts it ends, if that can be
-/// had. `PR_SET_PDEATHSIG` must be set between fork and exec, and `setpriv` is there to do so.
-fn tied_to_us(binary: &Path) -> Command {
-    let setpriv = || {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", "--"]);
-        command
-    };
-    let probe =
-        setpriv().arg("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if probe.is_ok_and(|status| status.success()) {
-        let mut command = setpriv();
-        command.arg(binary);
-        command
-    } else {
-        Command::new(binary)
-    }
 }
 
 /// Connects and reads the `INFO` line, which a nats-server sends unasked.

@@ -1,7 +1,7 @@
 //! Every example of every man page and of the README is run as it stands, by `bash -euo pipefail`, and
 //! does what its page says: against real servers, over ssh to a real sshd, into a real S3 server, through
-//! gzip, pigz, zstd and age. What differs from a reader's machine is where `/etc/chatto`, `/mnt`, `/srv`
-//! and two servers are; see `world`.
+//! gzip, pigz, zstd and age. What differs from a reader's machine is where `/etc/chatto`, `/mnt`, `/srv`,
+//! `/var/lib/chatto` and two servers are, and that `systemctl` has nothing to stop; see `world`.
 //!
 //! `settings` has an entry for each: an example without one fails, and so does an entry without one.
 

@@ -43,6 +43,9 @@ const AT_THE_VAULT: Then = Shell(
     "test \"$(ls vault)\" = $'chatto-'$(date +%F)$'.tar.gz.age\\nchatto.toml'
      chatto-manifest verify -i etc/chatto/key.txt vault/chatto-*.tar.gz.age",
 );
+/// A Chatto with NATS inside, which is not running.
+const STOPPED: &str = "chatto-dump --include-keys | chatto-load --data-dir data
+     printf '[nats.embedded]\\nenabled = true\\ndata_dir = \"data\"\\n' > chatto.toml";
 const NEVER_OVERWRITTEN: Then = Shell("not grep -q . said");
 
 pub const SETTINGS: &[Setting] = &[
@@ -84,6 +87,16 @@ pub const SETTINGS: &[Setting] = &[
         then: Shell("tar tzf chatto.tar.gz > names; not grep /part- names; chatto-manifest verify chatto.tar.gz"),
         ..DUMP
     },
+    Setting {
+        holds: "chatto-dump --offline",
+        given: "backup.pub",
+        before: STOPPED,
+        then: Shell(
+            "chatto-manifest verify -i etc/chatto/key.txt chatto.tar.gz.age
+             test \"$(cat systemctl.said)\" = $'stop chatto\\nstart chatto'",
+        ),
+        ..DUMP
+    },
     Setting { holds: "awk", then: Shell("grep '^KV_AUTH_TOKENS: .*tokens' said; not grep '^EVT' said"), ..DUMP },
     // ----
     Setting {
@@ -104,6 +117,18 @@ pub const SETTINGS: &[Setting] = &[
         holds: "--rehearse",
         before: "head -c 9000 chatto.tar.gz.age > chatto-cut.age; mv chatto.tar.gz.age chatto-good.age",
         then: Shell("test \"$(grep ': bad$' said)\" = 'chatto-cut.age: bad'"),
+        ..LOAD
+    },
+    Setting {
+        holds: "--data-dir data",
+        given: "chatto.tar.gz.age key.txt keys.age",
+        before: "mkdir -p var/lib/chatto; mv chatto.tar.gz.age key.txt keys.age var/lib/chatto",
+        then: Shell(
+            "cd var/lib/chatto
+             test \"$(chatto-keys list --data-dir data | wc -l)\" = 10
+             chatto-dump --data-dir data > again.tar
+             diff <(chatto-manifest list again.tar) <(chatto-manifest list -i key.txt chatto.tar.gz.age)",
+        ),
         ..LOAD
     },
     Setting {
@@ -130,6 +155,13 @@ pub const SETTINGS: &[Setting] = &[
             "grep key_count said
              chatto-keys open --passphrase-file pass keys.age | jq -e '.key_count == 10'",
         ),
+        ..KEYS
+    },
+    Setting {
+        holds: "chatto-keys export --offline",
+        given: "backup.pub",
+        before: STOPPED,
+        then: Shell("age -d -i etc/chatto/key.txt keys.age | jq -e '.key_count == 10'"),
         ..KEYS
     },
     Setting {

@@ -3,7 +3,7 @@
 //! buckets `chatto-data` and `chatto-keys`.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -107,6 +107,10 @@ impl<'a> World<'a> {
             at("bin/chatto-backup"),
         )
         .unwrap();
+        // There is no Chatto to stop: it is noted that somebody wanted to.
+        let systemctl = format!("#!/bin/sh\necho \"$@\" >> {}\n", at("systemctl.said").display());
+        fs::write(at("bin/systemctl"), systemctl).unwrap();
+        fs::set_permissions(at("bin/systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
         for file in setting.given.split_whitespace() {
             fs::copy(source.files.path().join(file), at(file)).unwrap();
         }
@@ -155,7 +159,7 @@ impl<'a> World<'a> {
     fn here(&self, script: &str) -> String {
         let root = self.root.path().display();
         let mut script = script.to_owned();
-        for place in ["/etc/chatto", "/mnt/", "/srv/"] {
+        for place in ["/etc/chatto", "/mnt/", "/srv/", "/var/lib/chatto"] {
             script = script.replace(place, &format!("{root}{place}"));
         }
         script.replace("nats://old:4222", &self.source.url).replace("nats://new:4222", &self.new.url())

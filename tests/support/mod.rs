@@ -20,6 +20,7 @@ pub mod faults;
 pub mod fixtures;
 pub mod jwt;
 pub mod pages;
+pub mod processes;
 pub mod programs;
 pub mod proxy;
 pub mod publish;

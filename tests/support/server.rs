@@ -44,6 +44,13 @@ impl Server {
         Server::start_on(release, options, tempfile::tempdir().unwrap())
     }
 
+    /// Starts a release on a directory, which it moves: a server owns its store.
+    pub fn on_directory(release: &str, dir: &Path) -> Server {
+        let store = tempfile::tempdir_in(dir.parent().unwrap()).unwrap();
+        std::fs::rename(dir.join("jetstream"), store.path().join("jetstream")).unwrap();
+        Server::start_on(release, Options::default(), store)
+    }
+
     /// Starts a release with the store of `other`, which must be stopped, copied: a perfect twin.
     pub fn start_twin(release: &str, other: &Server) -> Server {
         assert!(other.running.is_none(), "the store of a running server is in motion");

@@ -12,8 +12,8 @@ use super::{PROGRAM, fetch, write_failure};
 use crate::archive;
 use crate::chatto::keys::{self, Record};
 use crate::cli;
-use crate::command::Failure;
 use crate::command::secrets::{Sealing, sealing};
+use crate::command::{Failure, offline};
 use crate::envelope;
 use crate::exit::Exit;
 use crate::names::counted;
@@ -26,7 +26,10 @@ pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
     let sealing = protection(&options, &stdout)?.map(|lock| sealing(lock, None, messages)).transpose()?;
 
     let now = Timestamp::now();
-    let found = fetch(&options.connect)?;
+    let found = match fetch(&options.connect, &options.offline, messages)? {
+        Ok(found) => found,
+        Err(signal) => return offline::ended(Err(signal)),
+    };
     let (kept, left_out): (Vec<Record>, Vec<Record>) =
         found.into_iter().partition(|record| record.key_ref.kind().is_kept());
     let mut valid = Vec::new();

@@ -10,8 +10,9 @@ use super::bucket::{Outcome, add};
 use crate::archive;
 use crate::chatto::keys::{self, BUCKET, BUCKET_DESCRIPTION, EXPORT_MAX, KeyRef, Kind};
 use crate::cli;
+use crate::command::Failure;
+use crate::command::offline::{self, Access, Intent, Signals};
 use crate::command::secrets::{input, read_failure, unlock};
-use crate::command::{Failure, session};
 use crate::envelope;
 use crate::exit::Exit;
 use crate::names::counted;
@@ -29,7 +30,7 @@ pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let file = options.file.as_deref();
     let mut secrets = unlock(options.secrets, file, messages)?;
-    let connection = session::configuration(&options.connect)?;
+    let access = Access::find(&options.offline, &options.connect, Intent::Change)?;
     let opened = envelope::open(Box::new(input(file)?), &mut secrets)?;
     let json = export_in(opened)?;
     let import = keys::import(&json)
@@ -50,11 +51,12 @@ pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
 
     let (mut imported, mut there, mut different) = (0u64, 0u64, 0u64);
     let records = &import.records;
-    let added = session::block_on(async {
-        let server = session::connect(&connection, &options.connect, PROGRAM).await?;
-        let bucket = server.bucket(BUCKET)?;
-        if server.stream(bucket.stream()).await?.is_none() {
-            let made = bucket.make(BUCKET_DESCRIPTION, connection.replicas.unwrap_or(1)).await;
+    let replicas = access.replicas().unwrap_or(1);
+    let added = access.run(&options.connect, messages, Signals::EndIt, async |reached| {
+        let bucket = reached.server.bucket(BUCKET)?;
+        reached.require_readable(bucket.stream()).await?;
+        if reached.server.stream(bucket.stream()).await?.is_none() {
+            let made = bucket.make(BUCKET_DESCRIPTION, replicas).await;
             made.with_context(|| format!("cannot make the bucket {BUCKET}"))?;
         }
         let added = add(&bucket, records, |record, outcome| {
@@ -75,9 +77,12 @@ pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
         });
         Ok(added.await?)
     });
-    added.with_context(|| {
+    let added = added.with_context(|| {
         format!("{imported} of {} imported; it is safe to run it again", counted(records.len() as u64, "key"))
     })?;
+    if let Err(signal) = added {
+        return offline::ended(Err(signal));
+    }
     messages.closing(&format!(
         "{} imported, {there} already there, {different} different",
         counted(imported, "key")

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -41,27 +41,29 @@ pub(super) enum Event {
     Listening(u16),
     /// Its log has ended, and so has the process, or is about to.
     Gone,
+    /// Said not by the server but by whoever waits for it: nobody wants it any more.
+    CalledOff,
 }
 
-/// Starts `command` in a thread that reads its log and lives as long as it does: the kernel ties
-/// the process to the thread that started it.
+/// Starts `command`, and a thread that reads its log to the end.
 pub(super) fn watch(mut command: Command, log: LogTail, events: Sender<Event>) -> io::Result<Child> {
-    let (started, child) = channel();
-    thread::Builder::new().name("nats-server log".into()).spawn(move || match command.spawn() {
-        Ok(mut child) => {
-            let stderr = child.stderr.take();
-            // The other side waits for this message, and for nothing before it.
-            let _ = started.send(Ok(child));
-            if let Some(stderr) = stderr {
-                read_log(stderr, &log, &events);
-            }
-            let _ = events.send(Event::Gone);
+    let mut child = command.spawn()?;
+    let stderr = child.stderr.take();
+    let reader = thread::Builder::new().name("nats-server log".into()).spawn(move || {
+        if let Some(stderr) = stderr {
+            read_log(stderr, &log, &events);
         }
+        let _ = events.send(Event::Gone);
+    });
+    match reader {
+        Ok(_) => Ok(child),
         Err(e) => {
-            let _ = started.send(Err(e));
+            // Without a reader nobody would know of its end.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(e)
         }
-    })?;
-    child.recv().map_err(io::Error::other)?
+    }
 }
 
 /// Keeps the log's last lines until it ends, and tells when the port is known.

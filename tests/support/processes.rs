@@ -1,0 +1,47 @@
+//! Processes that are not our children: found, and waited for.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Child;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// The running children of a program.
+pub fn children(parent: &Child) -> impl Iterator<Item = u32> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", parent.id())).unwrap();
+    let lists = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap());
+    let numbers: Vec<u32> = lists
+        .flat_map(|list| list.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>())
+        .collect();
+    numbers.into_iter()
+}
+
+/// The end of a process, which is an event: a descriptor of it becomes readable.
+pub struct End {
+    process: u32,
+    descriptor: OwnedFd,
+}
+
+impl End {
+    pub fn of(process: u32) -> End {
+        let pid = Pid::from_raw(process.try_into().unwrap()).unwrap();
+        End { process, descriptor: pidfd_open(pid, PidfdFlags::empty()).unwrap() }
+    }
+
+    /// Whether it has come.
+    pub fn is_over(&self) -> bool {
+        !Path::new(&format!("/proc/{}", self.process)).exists()
+            || poll(&mut [PollFd::new(&self.descriptor, PollFlags::IN)], Some(&Timespec::default())).unwrap()
+                == 1
+    }
+
+    /// Waits until it has come.
+    #[track_caller]
+    pub fn wait(self) {
+        let limit = Timespec { tv_sec: 60, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&self.descriptor, PollFlags::IN)], Some(&limit)).unwrap();
+        assert_eq!(ready, 1, "process {} lives on", self.process);
+    }
+}
