@@ -15,13 +15,14 @@ use chatto_pipes::cli;
 use chatto_pipes::exit::Exit;
 use clap::{Arg, CommandFactory as _};
 
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "NAME",
     "SYNOPSIS",
     "DESCRIPTION",
     "OPTIONS",
     "ENVIRONMENT",
     "FILES",
+    "PERMISSIONS",
     "EXIT STATUS",
     "EXAMPLES",
     "SEE ALSO",
@@ -286,7 +287,8 @@ fn no_page_speaks_of_an_option_that_is_not_there() {
 #[test]
 fn every_environment_variable_is_described_and_no_other() {
     let asked = RefCell::new(BTreeSet::new());
-    let nothing = Overrides { file: Some("/dev/null".into()), ..Overrides::default() };
+    let context = Some("none".into());
+    let nothing = Overrides { file: Some("/dev/null".into()), context, ..Overrides::default() };
     let nowhere = resolve(&nothing, |name| {
         asked.borrow_mut().insert(name.to_string());
         None
@@ -401,7 +403,8 @@ fn help_is_one_screen_whichever_way_it_is_asked_for() {
 fn every_page_has_all_sections() {
     for program in programs() {
         let page = Page::of(&program);
-        let needed = |section: &&str| is_configured(&program) || !matches!(*section, "ENVIRONMENT" | "FILES");
+        let of_servers = ["ENVIRONMENT", "FILES", "PERMISSIONS"];
+        let needed = |section: &&str| is_configured(&program) || !of_servers.contains(section);
         let sections: Vec<_> = SECTIONS.into_iter().filter(needed).collect();
         assert_eq!(page.sections(), sections, "{}", program.get_name());
         let name = page.section("NAME");

@@ -16,7 +16,7 @@ use anyhow::Result;
 use chatto_pipes::jetstream::private_server::Options;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
-use support::archives::Archive;
+use support::archive::Archive;
 use support::faults::{self, Fed, UNDER_WAY};
 use support::processes::{End, children};
 use support::programs::{program, run, run_with, spawn};

@@ -118,7 +118,7 @@ async fn a_wrong_token_and_a_wrong_password() -> Result<()> {
         &["-v", "-s", &url],
     ] {
         for finished in both(arguments, &backup)? {
-            refused(&finished, 7, &[&format!("{url} refuses us"), "hint: check the token"]);
+            refused(&finished, 7, &[&format!("{url} refuses us"), "hint: ", "--token-file"]);
             assert!(!finished.stderr.contains(SECRET), "{}", finished.stderr);
         }
     }

@@ -2,6 +2,9 @@
 //! in the place of a good one that is not whole, and says so; the units of `examples/systemd` run it with
 //! credentials from systemd, and systemd finds no fault with them.
 
+// A failed expectation is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::fs;

@@ -1,6 +1,10 @@
-//! Where Chatto's NATS is and how to be let in: `chatto.toml`, the environment and the options, in
-//! rising order of precedence. Only the `[nats]` table is read; the rest of the file is none of our
-//! business. Opens no connection.
+//! Where Chatto's NATS is and how to be let in: `chatto.toml`, the environment, a context of the
+//! `nats` program, and the options, in rising order of precedence. Only the `[nats]` table is read;
+//! the rest of the file is none of our business. Opens no connection.
+
+mod context;
+mod secret;
+mod servers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,35 +12,62 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::names::Printable;
+
 /// The file that is read when none is named; it may be missing.
 pub const DEFAULT_FILE: &str = "chatto.toml";
 
 /// What it takes to reach the server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Connection {
     /// Every server of the list, as given, without credentials.
     pub urls: Vec<String>,
     /// How to be let in.
     pub auth: Auth,
-    /// PEM text of the only certificate authority to trust; implies TLS.
-    pub ca_pem: Option<String>,
+    /// Whom to trust, and how to be known.
+    pub tls: Tls,
+    /// The JetStream domain to address, where it is not the one of the server itself.
+    pub js_domain: Option<String>,
+    /// What the subjects begin with that answers come to; `_INBOX` where it is not set.
+    pub inbox_prefix: Option<String>,
     /// `nats.replicas`, where it is set.
     pub replicas: Option<u32>,
 }
 
 /// The authentication methods that Chatto knows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub enum Auth {
     /// No credentials.
+    #[default]
     None,
     /// A token.
     Token(SecretString),
     /// A user name and a password.
     UserPass(String, SecretString),
-    /// The path of a `.creds` file.
-    Credentials(PathBuf),
+    /// The content of a `.creds` file: a user's JWT and its seed.
+    Credentials(Sourced),
     /// An nkey seed (`SU…`).
     NKey(SecretString),
+}
+
+/// How a connection is encrypted, beyond what the server and the URL's scheme ask for.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// PEM of the only certificate authorities to trust; implies TLS.
+    pub ca: Option<Sourced>,
+    /// PEM of a client's certificate with its chain, and of its private key; implies TLS.
+    pub client: Option<(Sourced, Sourced)>,
+    /// Begin with the handshake, before the server has said a word.
+    pub first: bool,
+}
+
+/// A text that may be secret, and where it comes from, for messages.
+#[derive(Debug, Clone)]
+pub struct Sourced {
+    /// A path, or a key of the configuration.
+    pub from: String,
+    /// The text.
+    pub text: SecretString,
 }
 
 /// What options say; each overrides the environment and the file.
@@ -48,10 +79,24 @@ pub struct Overrides {
     pub url: Option<String>,
     /// `--user`.
     pub user: Option<String>,
-    /// The content of `--password-file`.
-    pub password: Option<SecretString>,
-    /// The content of `--token-file`.
-    pub token: Option<SecretString>,
+    /// `--password-file`.
+    pub password_file: Option<PathBuf>,
+    /// `--token-file`.
+    pub token_file: Option<PathBuf>,
+    /// `--creds`.
+    pub creds: Option<PathBuf>,
+    /// `--nkey`.
+    pub nkey: Option<PathBuf>,
+    /// `--tls-ca`.
+    pub tls_ca: Option<PathBuf>,
+    /// `--tls-cert`, which goes with `--tls-key`.
+    pub tls_cert: Option<PathBuf>,
+    /// `--tls-key`.
+    pub tls_key: Option<PathBuf>,
+    /// `--js-domain`.
+    pub js_domain: Option<String>,
+    /// `--context`.
+    pub context: Option<String>,
 }
 
 /// A configuration that leads nowhere. Nothing has been attempted yet.
@@ -84,6 +129,14 @@ pub enum ConfigError {
         /// What is wrong with it.
         what: String,
     },
+    /// A context of the `nats` program is not there, or asks for what cannot be done.
+    #[error("context {name}: {what}")]
+    Context {
+        /// Its name.
+        name: Printable,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Chatto runs NATS inside itself and opens no port.
     #[error("NATS is embedded in Chatto and listens on no port")]
     Embedded,
@@ -104,6 +157,9 @@ impl ConfigError {
             ConfigError::Nowhere => Some(format!(
                 "give -s URL, set CHATTO_NATS_CLIENT_URL, or name Chatto's {DEFAULT_FILE} with -c FILE"
             )),
+            ConfigError::Context { .. } => {
+                Some("nats context ls lists the contexts; -s, --creds and the like do without one".into())
+            }
             _ => None,
         }
     }
@@ -160,45 +216,63 @@ pub fn stopped(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
     let mut nats = read(file)?.nats;
     apply_environment(&mut nats, env)?;
     let listed = non_empty(&nats.client.url).map(String::from).or_else(|| embedded_url(&nats.embedded).ok());
-    let urls = listed.iter().flat_map(|list| list.split(',')).map(|url| split_userinfo(url.trim()).0);
-    let urls = urls.filter(|url| !url.is_empty()).collect();
+    // A list that leads nowhere has no server that could answer.
+    let urls = listed.and_then(|list| servers::of(&list).ok()).map_or_else(Vec::new, |(urls, _)| urls);
     let data_dir = nats.embedded.data_dir.filter(|dir| nats.embedded.enabled && !dir.as_os_str().is_empty());
     Ok(Stopped { data_dir, urls })
 }
 
-/// Reads the file, lays `env` over it and `overrides` over both.
+/// Reads the file, lays `env` over it, the context over that, and `overrides` over all.
+///
+/// A context is a whole: where one is named, what the environment and the file say of servers,
+/// credentials and certificates counts for nothing.
 pub fn resolve(
     overrides: &Overrides,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<Connection, ConfigError> {
+    let chosen = option_auth(overrides)?;
     let mut nats = read(overrides.file.as_deref())?.nats;
-    apply_environment(&mut nats, env)?;
-
-    let urls = match overrides.url.as_deref().or(non_empty(&nats.client.url)) {
-        Some(list) => list.split(',').map(str::trim).filter(|u| !u.is_empty()).map(String::from).collect(),
-        None => vec![embedded_url(&nats.embedded)?],
-    };
-    let mut servers = Vec::new();
-    let mut in_url = None;
-    for url in urls {
-        let (bare, userinfo) = split_userinfo(&url);
-        in_url = in_url.or(userinfo);
-        servers.push(bare);
-    }
-    if servers.is_empty() {
-        return Err(ConfigError::Nowhere);
-    }
-    let auth = match (option_auth(overrides)?, in_url) {
-        (Some(auth), _) => auth,
-        (None, Some(auth)) => auth,
-        (None, None) => configured_auth(&nats)?,
-    };
+    apply_environment(&mut nats, &env)?;
     let replicas = nats.replicas.filter(|n| *n != 0);
     if let Some(n) = replicas.filter(|n| !matches!(n, 1 | 3 | 5)) {
         return Err(ConfigError::Value { key: "nats.replicas", what: format!("{n} is not 1, 3 or 5") });
     }
-    let ca_pem = nats.client.ca_cert.filter(|pem| !pem.trim().is_empty());
-    Ok(Connection { urls: servers, auth, ca_pem, replicas })
+    let context = overrides.context.as_deref().map(|name| context::read(name, &env)).transpose()?;
+
+    let list = match (&overrides.url, &context) {
+        (Some(list), _) => list.clone(),
+        (None, Some(context)) => context.url.clone(),
+        (None, None) => match non_empty(&nats.client.url) {
+            Some(list) => list.to_string(),
+            None => embedded_url(&nats.embedded)?,
+        },
+    };
+    let (urls, in_url) = servers::of(&list)?;
+    let (auth, tls, js_domain, inbox_prefix) = match context {
+        Some(context) => {
+            let auth = chosen.or(in_url).unwrap_or(context.auth);
+            (auth, context.tls, context.js_domain, context.inbox_prefix)
+        }
+        None => {
+            let auth = chosen.or(in_url).map_or_else(|| configured_auth(&nats), Ok)?;
+            let ca = nats.client.ca_cert.filter(|pem| !pem.trim().is_empty());
+            let ca = ca.map(|pem| Sourced { from: "nats.client.ca_cert".into(), text: pem.into() });
+            (auth, Tls { ca, ..Tls::default() }, None, None)
+        }
+    };
+    let tls = option_tls(overrides, tls)?;
+    let js_domain = overrides.js_domain.clone().or(js_domain);
+    if let Some(domain) = js_domain.as_deref().filter(|domain| !is_token(domain)) {
+        let what = format!("\"{}\" is no name of a domain", Printable::new(domain));
+        return Err(ConfigError::Value { key: "--js-domain", what });
+    }
+    Ok(Connection { urls, auth, tls, js_domain, inbox_prefix, replicas })
+}
+
+/// Whether this is one part of a subject, with nothing in it that NATS gives a meaning to.
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && !text.contains(|c: char| matches!(c, '.' | '*' | '>') || c.is_whitespace() || c.is_control())
 }
 
 fn read(named: Option<&Path>) -> Result<File, ConfigError> {
@@ -255,7 +329,7 @@ fn apply_environment(nats: &mut Nats, env: impl Fn(&str) -> Option<String>) -> R
     }
     let bad = |key, value: &str, wanted: &str| ConfigError::Value {
         key,
-        what: format!("\"{}\" is not {wanted}", crate::names::Printable::new(value)),
+        what: format!("\"{}\" is not {wanted}", Printable::new(value)),
     };
     if let Some(value) = env("EMBEDDED_ENABLED") {
         nats.embedded.enabled = match value.to_ascii_lowercase().as_str() {
@@ -292,19 +366,40 @@ fn embedded_url(embedded: &Embedded) -> Result<String, ConfigError> {
 }
 
 fn option_auth(overrides: &Overrides) -> Result<Option<Auth>, ConfigError> {
-    match (&overrides.token, &overrides.user, &overrides.password) {
-        (Some(token), None, None) => Ok(Some(Auth::Token(token.clone()))),
-        (None, Some(user), password) => {
-            Ok(Some(Auth::UserPass(user.clone(), password.clone().unwrap_or_default())))
-        }
-        (None, None, None) => Ok(None),
-        (None, None, Some(_)) => {
+    let Overrides { user, password_file, token_file, creds, nkey, .. } = overrides;
+    match (user, token_file, creds, nkey) {
+        (None, None, None, None) if password_file.is_some() => {
             Err(ConfigError::Value { key: "--password-file", what: "needs --user".into() })
         }
-        (Some(_), _, _) => {
-            Err(ConfigError::Value { key: "--token-file", what: "cannot go with --user".into() })
+        (None, None, None, None) => Ok(None),
+        (Some(user), None, None, None) => {
+            let password = password_file.as_deref().map(secret::line).transpose()?;
+            Ok(Some(Auth::UserPass(user.clone(), password.unwrap_or_default())))
         }
+        (None, Some(file), None, None) => Ok(Some(Auth::Token(secret::line(file)?))),
+        (None, None, Some(file), None) => Ok(Some(Auth::Credentials(secret::whole(file)?))),
+        (None, None, None, Some(file)) => Ok(Some(Auth::NKey(secret::seed(file)?))),
+        _ => Err(ConfigError::Value {
+            key: "--user, --token-file, --creds, --nkey",
+            what: "only one of them can be used".into(),
+        }),
     }
+}
+
+/// `below`, and the options over it.
+fn option_tls(overrides: &Overrides, below: Tls) -> Result<Tls, ConfigError> {
+    let ca = overrides.tls_ca.as_deref().map(secret::whole).transpose()?;
+    let client = match (&overrides.tls_cert, &overrides.tls_key) {
+        (Some(cert), Some(key)) => Some((secret::whole(cert)?, secret::whole(key)?)),
+        (None, None) => None,
+        _ => {
+            return Err(ConfigError::Value {
+                key: "--tls-cert, --tls-key",
+                what: "neither can be used without the other".into(),
+            });
+        }
+    };
+    Ok(Tls { ca: ca.or(below.ca), client: client.or(below.client), first: below.first })
 }
 
 fn configured_auth(nats: &Nats) -> Result<Auth, ConfigError> {
@@ -319,42 +414,17 @@ fn configured_auth(nats: &Nats) -> Result<Auth, ConfigError> {
             non_empty(&client.username).ok_or_else(|| missing("nats.client.username"))?.to_string(),
             client.password.clone().unwrap_or_default(),
         )),
-        "credentials" => Ok(Auth::Credentials(
-            client.credentials_file.clone().ok_or_else(|| missing("nats.client.credentials_file"))?,
-        )),
+        "credentials" => Ok(Auth::Credentials(secret::whole(
+            &client.credentials_file.clone().ok_or_else(|| missing("nats.client.credentials_file"))?,
+        )?)),
         "nkey" => Ok(Auth::NKey(
             client.nkey_seed.clone().filter(is_set).ok_or_else(|| missing("nats.client.nkey_seed"))?,
         )),
         other => Err(ConfigError::Value {
             key: "nats.client.auth_method",
-            what: format!(
-                "\"{}\" is not none, token, userpass, credentials or nkey",
-                crate::names::Printable::new(other)
-            ),
+            what: format!("\"{}\" is not none, token, userpass, credentials or nkey", Printable::new(other)),
         }),
     }
-}
-
-/// Takes `user:password@` or `token@` off a URL: the client library ignores them there, and a URL
-/// without them can be shown in messages.
-fn split_userinfo(url: &str) -> (String, Option<Auth>) {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), url),
-    };
-    let authority_end = rest.find('/').unwrap_or(rest.len());
-    let Some(at) = rest[..authority_end].rfind('@') else {
-        return (url.to_string(), None);
-    };
-    let auth = match rest[..at].split_once(':') {
-        Some((user, password)) => Auth::UserPass(percent_decoded(user), percent_decoded(password).into()),
-        None => Auth::Token(percent_decoded(&rest[..at]).into()),
-    };
-    (format!("{scheme}{}", &rest[at + 1..]), Some(auth))
-}
-
-fn percent_decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 fn non_empty(text: &Option<String>) -> Option<&str> {
@@ -368,97 +438,9 @@ fn is_set(secret: &SecretString) -> bool {
 impl fmt::Display for Connection {
     /// The servers, for messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::names::Printable::new(&self.urls.join(", ")).fmt(f)
+        Printable::new(&self.urls.join(", ")).fmt(f)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashMap;
-
-    fn resolved(toml: &str, env: &[(&str, &str)], options: Overrides) -> Result<Connection, ConfigError> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), toml).unwrap();
-        let env: HashMap<_, _> = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        resolve(&Overrides { file: Some(file.path().into()), ..options }, |name| env.get(name).cloned())
-    }
-
-    fn token(auth: &Auth) -> &str {
-        match auth {
-            Auth::Token(token) => token.expose_secret(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    const EMBEDDED: &str = "[nats.embedded]\nenabled = true\nport = 4333\nauth_token = \"t0\"\n";
-
-    #[test]
-    fn the_embedded_listener_is_derived() {
-        let found = resolved(EMBEDDED, &[], Overrides::default()).unwrap();
-        assert_eq!(found.urls, ["nats://127.0.0.1:4333"]);
-        assert_eq!(token(&found.auth), "t0");
-        let env = [("CHATTO_NATS_EMBEDDED_BIND_ADDRESS", "::1")];
-        assert_eq!(resolved(EMBEDDED, &env, Overrides::default()).unwrap().urls, ["nats://[::1]:4333"]);
-    }
-
-    #[test]
-    fn options_override_the_environment_and_that_the_file() {
-        let toml = "[nats.client]\nurl = \"nats://file:1\"\nauth_method = \"token\"\ntoken = \"f\"";
-        let env = [("CHATTO_NATS_CLIENT_URL", "nats://env:2"), ("CHATTO_NATS_CLIENT_TOKEN", "e")];
-        assert_eq!(resolved(toml, &[], Overrides::default()).unwrap().urls, ["nats://file:1"]);
-        let found = resolved(toml, &env, Overrides::default()).unwrap();
-        assert_eq!((found.urls[0].as_str(), token(&found.auth)), ("nats://env:2", "e"));
-        let options = Overrides {
-            url: Some("nats://a:3, tls://b:4".into()),
-            token: Some("o".to_string().into()),
-            ..Overrides::default()
-        };
-        let found = resolved(toml, &env, options).unwrap();
-        assert_eq!(found.urls, ["nats://a:3", "tls://b:4"]);
-        assert_eq!(token(&found.auth), "o");
-    }
-
-    #[test]
-    fn credentials_in_a_url_are_taken_off_it() {
-        let options = Overrides { url: Some("nats://u%40x:p:w@h:4222".into()), ..Overrides::default() };
-        let found = resolved("", &[], options).unwrap();
-        assert_eq!(found.to_string(), "nats://h:4222");
-        match found.auth {
-            Auth::UserPass(user, password) => {
-                assert_eq!((user.as_str(), password.expose_secret()), ("u@x", "p:w"))
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_configuration_that_leads_nowhere_says_so() {
-        let err = |toml| resolved(toml, &[], Overrides::default()).unwrap_err();
-        assert!(matches!(err(""), ConfigError::Nowhere));
-        assert!(matches!(err("[nats.embedded]\nenabled = true"), ConfigError::Embedded));
-        assert!(matches!(
-            err("[nats.client]\nurl=\"n\"\nauth_method=\"token\""),
-            ConfigError::Value { key: "nats.client.token", .. }
-        ));
-        assert!(matches!(err("[nats]\nreplicas = 2\n[nats.client]\nurl=\"n\""), ConfigError::Value { .. }));
-    }
-
-    #[test]
-    fn a_broken_file_is_named_by_line_and_never_quoted() {
-        let toml = "[nats.client]\ntoken = \"hunter2\nurl = 7\n";
-        let text = resolved(toml, &[], Overrides::default()).unwrap_err().to_string();
-        assert!(text.contains("line 2"), "{text}");
-        assert!(!text.contains("hunter2"), "{text}");
-        let toml = "[nats.client]\ntoken = 271828\n";
-        let text = resolved(toml, &[], Overrides::default()).unwrap_err().to_string();
-        assert!(text.contains("expected a string"), "{text}");
-        assert!(!text.contains("271828"), "{text}");
-    }
-
-    #[test]
-    fn secrets_are_not_in_debug_output() {
-        let found = resolved(EMBEDDED, &[], Overrides::default()).unwrap();
-        assert!(!format!("{found:?}").contains("t0"));
-    }
-}
+mod tests;

@@ -4,14 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use super::offline::NETWORK;
 use super::{Connect, Offline, Say, Secrets, Select, Showing};
 
-/// Restore a Chatto server from an archive of chatto-dump or chatto backup
+/// Restore a Chatto server from an archive of chatto-dump or chatto backup: FILE, else stdin
 #[derive(Debug, Parser)]
 #[command(name = "chatto-load", version, after_help = EXAMPLES)]
+#[command(override_usage = "chatto-load [OPTIONS] [FILE]")]
 pub struct Load {
     /// The archive; stdin when absent or -
-    #[arg(value_name = "FILE")]
+    // The first line of --help says it: all the rest is to fit one screen.
+    #[arg(value_name = "FILE", hide = true)]
     pub file: Option<PathBuf>,
     /// If a stream exists: error, skip or overwrite
     // A list of possible values with texts of their own would turn --help into several screens.
@@ -23,6 +26,9 @@ pub struct Load {
     /// Replicas of every stream [default: nats.replicas, else as archived]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5))]
     pub replicas: Option<u32>,
+    /// Let the destination choose the servers of every stream
+    #[arg(long)]
+    pub no_placement: bool,
     /// Do not keep the old streams until all is well
     #[arg(long)]
     pub no_rescue: bool,
@@ -33,7 +39,7 @@ pub struct Load {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Restore into a private nats-server, compare, and throw it away
-    #[arg(long, group = "private", conflicts_with_all = ["dry_run", "config", "server", "conflict"])]
+    #[arg(long, group = "private", conflicts_with_all = ["dry_run", "config", "conflict"], conflicts_with_all = NETWORK)]
     pub rehearse: bool,
     /// Restore although clients consume from the destination
     #[arg(long)]
@@ -72,5 +78,4 @@ Examples:
   chatto-load -i key.txt chatto.tar.gz.age
   chatto-load --rehearse -i key.txt chatto.tar.gz.age
 
-Exit status: 0 done, 3 some streams failed, 4 archive damaged, 5 streams exist;
-see chatto-load(1)";
+Exit status: 0 done, 3 some failed, 4 damaged, 5 exists; see chatto-load(1)";

@@ -37,14 +37,35 @@ pub struct Connect {
     #[arg(short = 's', long = "server", value_name = "URL")]
     pub server: Option<String>,
     /// User name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["creds", "nkey"])]
     pub user: Option<String>,
     /// File that holds the user's password
     #[arg(long, value_name = "FILE", requires = "user")]
     pub password_file: Option<PathBuf>,
     /// File that holds a token
-    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "creds", "nkey"])]
     pub token_file: Option<PathBuf>,
+    /// NATS credentials file, usually *.creds
+    #[arg(long, value_name = "FILE", conflicts_with = "nkey")]
+    pub creds: Option<PathBuf>,
+    /// File that holds an nkey seed
+    #[arg(long, value_name = "FILE")]
+    pub nkey: Option<PathBuf>,
+    /// PEM file of the only certificate authorities to trust
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// PEM file of a client certificate
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// JetStream domain to address, such as one behind a leaf node
+    #[arg(long, value_name = "NAME")]
+    pub js_domain: Option<String>,
+    /// Context of the nats program, instead of the environment and FILE
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
     /// How long to wait for the server's next answer
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,

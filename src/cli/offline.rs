@@ -21,5 +21,17 @@ pub struct Offline {
     pub nats_server: Option<PathBuf>,
 }
 
-/// What says where a running server is and how to be let in.
-const NETWORK: [&str; 4] = ["server", "user", "password_file", "token_file"];
+/// What says where a running server is and how to be let in: nothing of it is for a private one.
+pub(super) const NETWORK: [&str; 11] = [
+    "server",
+    "user",
+    "password_file",
+    "token_file",
+    "creds",
+    "nkey",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
+    "js_domain",
+    "context",
+];

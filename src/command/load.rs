@@ -8,6 +8,7 @@
 mod announced;
 mod input;
 mod judge;
+mod limits;
 mod read_back;
 mod rescue;
 mod restoring;
@@ -17,6 +18,8 @@ mod streams;
 mod target;
 
 use std::pin::pin;
+
+use anyhow::Context;
 
 use self::rescue::Rescue;
 use self::streams::{Loading, Wishes};
@@ -58,8 +61,10 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             conflict: options.conflict,
             select: options.select,
             dry_run: options.dry_run,
+            account: Some(reached.server.account().await.context("cannot ask for the account's limits")?),
             replicas: replicas.or(single.then_some(1)),
             read_back: options.rehearse,
+            placement: !options.no_placement,
             rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
                 .then(|| Rescue::new(options.rescue_dir.as_deref())),
         };

@@ -211,7 +211,7 @@ fn connection_to(server: &PrivateServer) -> Connection {
         Some(token) => Auth::Token(SecretString::from(token)),
         None => Auth::None,
     };
-    Connection { urls: vec![server.url()], auth, ca_pem: None, replicas: None }
+    Connection { urls: vec![server.url()], auth, ..Connection::default() }
 }
 
 impl Reached {

@@ -139,8 +139,11 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<jetstream::Error>() {
         return match error {
+            jetstream::Error::Unusable(_) => Some(Exit::Usage),
             jetstream::Error::Unreachable { .. }
+            | jetstream::Error::Tls { .. }
             | jetstream::Error::Refused { .. }
+            | jetstream::Error::Denied { .. }
             | jetstream::Error::NoJetStream { .. } => Some(Exit::Unreachable),
             _ => None,
         };

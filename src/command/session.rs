@@ -1,28 +1,15 @@
-//! What the network programs do before their own work: read secrets, resolve the configuration,
+//! What the network programs do before their own work: resolve the configuration,
 //! connect, and start the machinery that runs them.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
-
 use anyhow::Context;
-use secrecy::SecretString;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use zeroize::{Zeroize, Zeroizing};
 
-use super::report::shown;
 use crate::chatto::config::{Connection, Overrides, resolve};
 use crate::cli;
 use crate::envelope;
-use crate::exit::Exit;
 use crate::jetstream::{self, Server};
 use crate::terminal;
-
-use super::Failure;
-
-/// The longest password or token that is read from a file, in bytes.
-const SECRET_MAX: u64 = 64 << 10;
 
 /// Runs `work` to its end on a runtime of its own.
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -43,8 +30,15 @@ pub(super) fn configuration(options: &cli::Connect) -> anyhow::Result<Connection
         file: options.config.clone(),
         url: options.server.clone(),
         user: options.user.clone(),
-        password: options.password_file.as_deref().map(secret).transpose()?,
-        token: options.token_file.as_deref().map(secret).transpose()?,
+        password_file: options.password_file.clone(),
+        token_file: options.token_file.clone(),
+        creds: options.creds.clone(),
+        nkey: options.nkey.clone(),
+        tls_ca: options.tls_ca.clone(),
+        tls_cert: options.tls_cert.clone(),
+        tls_key: options.tls_key.clone(),
+        js_domain: options.js_domain.clone(),
+        context: options.context.clone(),
     };
     Ok(resolve(&overrides, |name| std::env::var(name).ok())?)
 }
@@ -91,23 +85,4 @@ impl Endings {
             _ = hangup => SignalKind::hangup(),
         }
     }
-}
-
-/// The content of a secret's file, without one trailing newline.
-fn secret(path: &Path) -> anyhow::Result<SecretString> {
-    let failed = |why: String| Failure::new(Exit::Usage, format!("cannot read {}: {why}", shown(path)));
-    let file = File::open(path).map_err(|e| failed(e.to_string()))?;
-    let mut text = Zeroizing::new(String::with_capacity(4096));
-    let read = file.take(SECRET_MAX + 1).read_to_string(&mut text).map_err(|e| failed(e.to_string()))?;
-    if read as u64 > SECRET_MAX {
-        return Err(failed("it is too long for a secret".into()).into());
-    }
-    let bare = text.strip_suffix('\n').unwrap_or(&text);
-    let bare = bare.strip_suffix('\r').unwrap_or(bare);
-    if bare.is_empty() {
-        return Err(failed("it is empty".into()).into());
-    }
-    let secret = SecretString::from(bare);
-    text.zeroize();
-    Ok(secret)
 }

@@ -2,17 +2,24 @@
 
 use std::time::Duration;
 
-use async_nats::RequestErrorKind;
+use async_nats::{Message, RequestErrorKind};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep};
 
 use super::error::{ApiError, NOT_ENABLED, STREAM_NOT_FOUND};
 use super::{Error, Server};
-use crate::names::StreamName;
+use crate::names::{Printable, StreamName};
 
-/// Where every request of the JetStream API begins.
-pub(super) const PREFIX: &str = "$JS.API";
+/// How long the elections of a cluster may take that has lost a server.
+const ELECTIONS: Duration = Duration::from_secs(60);
+
+/// When a request is sent again that nobody may have heard.
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(3);
+
+/// The pause after an answer that is no help.
+const BREATH: Duration = Duration::from_millis(250);
 
 /// A stream as the server describes it in the answer to an info, create or restore request. Both
 /// parts are the server's own text.
@@ -52,27 +59,43 @@ impl Server {
     /// Like [`Server::api`], with a time limit of its own.
     pub async fn api_within(&self, request: &str, body: Bytes, limit: Duration) -> Result<Bytes, Error> {
         let message = async_nats::Request::new().payload(body).timeout(Some(limit));
-        let answer = self.client.send_request(format!("{PREFIX}.{request}"), message).await.map_err(|e| {
-            match e.kind() {
-                RequestErrorKind::NoResponders => self.no_jetstream(),
-                RequestErrorKind::TimedOut => Error::TimedOut { request: request.into(), limit },
-                _ => Error::Answer { request: request.into(), what: e.to_string() },
-            }
-        })?;
+        let subject = format!("{}.{request}", self.api_prefix);
+        let answer = self.send(subject, message, request, limit).await?;
         match checked(request, &answer.payload) {
             Err(Error::Api(e)) if NOT_ENABLED.contains(&e.err_code) => {
-                Err(Error::NoJetStream { servers: self.servers.to_string(), cause: e.description })
+                Err(self.no_jetstream(Printable::new(&e.description).to_string()))
             }
             other => other.map(|()| answer.payload),
         }
     }
 
-    pub(super) fn no_jetstream(&self) -> Error {
-        Error::NoJetStream { servers: self.servers.to_string(), cause: "nobody answers its API".into() }
+    /// Sends a message that is answered, and gives the answer. `limit` must be that of `message`.
+    pub(super) async fn send(
+        &self,
+        subject: String,
+        message: async_nats::Request,
+        request: &str,
+        limit: Duration,
+    ) -> Result<Message, Error> {
+        let mut denials = self.watch_for_denials();
+        let answer = tokio::select! {
+            answer = self.client.send_request(subject.clone(), message) => answer,
+            denied = denials.denied(&subject) => return Err(denied),
+        };
+        answer.map_err(|e| match e.kind() {
+            RequestErrorKind::NoResponders => self.nobody_answers(),
+            RequestErrorKind::TimedOut => Error::TimedOut { request: request.into(), limit },
+            _ => Error::Answer { request: request.into(), what: e.to_string() },
+        })
     }
 
-    pub(super) async fn require_jetstream(&self) -> Result<(), Error> {
-        self.api("INFO", Bytes::new()).await.map(drop)
+    pub(super) fn nobody_answers(&self) -> Error {
+        self.no_jetstream("nobody answers its API".into())
+    }
+
+    fn no_jetstream(&self, cause: String) -> Error {
+        let (servers, domain) = (self.servers.to_string(), self.domain().map(String::from));
+        Error::NoJetStream { servers, domain, cause }
     }
 
     /// The stream as it is now; `None` when there is none of that name.
@@ -82,6 +105,23 @@ impl Server {
             Ok(answer) => parsed(&request, &answer).map(Some),
             Err(Error::Api(e)) if e.err_code == STREAM_NOT_FOUND => Ok(None),
             Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes what a restore has left of a stream. A cluster that has just lost a server answers nobody
+    /// until it has elected new leaders, so this asks again for a while.
+    pub async fn clear_away(&self, name: &StreamName) -> Result<(), Error> {
+        let deadline = Instant::now() + ELECTIONS;
+        loop {
+            if !self.reconnected().await {
+                return Err(Error::Disconnected);
+            }
+            let request = format!("STREAM.DELETE.{}", name.as_str());
+            match self.api_within(&request, Bytes::new(), self.timeout.min(ASK_AGAIN)).await {
+                Err(Error::Api(e)) if e.err_code == STREAM_NOT_FOUND => return Ok(()),
+                Err(e) if e.is_passing() && Instant::now() < deadline => sleep(BREATH).await,
+                other => return other.map(drop),
+            }
         }
     }
 

@@ -144,18 +144,17 @@ impl Bucket<'_> {
     pub async fn create(&self, key: &str, value: &[u8], after: u64) -> Result<bool, Error> {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", after.to_string());
-        let subject = self.subject(key);
+        // A domain's API takes the messages of its buckets too; a leaf node lets no others through.
+        let subject = match self.server.domain() {
+            Some(_) => format!("{}.{}", self.server.api_prefix, self.subject(key)),
+            None => self.subject(key),
+        };
         let request = async_nats::Request::new()
             .headers(headers)
             .payload(Bytes::copy_from_slice(value))
             .timeout(Some(self.server.timeout));
         let what = format!("the creation of a key in {}", self.stream);
-        let answer = self.server.client.send_request(subject, request).await.map_err(|e| match e.kind() {
-            async_nats::RequestErrorKind::TimedOut => {
-                Error::TimedOut { request: what.clone(), limit: self.server.timeout }
-            }
-            _ => Error::Answer { request: what.clone(), what: e.to_string() },
-        })?;
+        let answer = self.server.send(subject, request, &what, self.server.timeout).await?;
         match checked(&what, &answer.payload) {
             Err(Error::Api(e)) if e.err_code == WRONG_LAST_SEQUENCE => return Ok(false),
             other => other?,

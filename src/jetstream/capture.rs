@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::api::{StreamReply, parsed};
 use super::connect::LossWatch;
+use super::denial::DenialWatch;
 use super::{Error, Hold, Server, Version};
 use crate::names::{Printable, StreamName};
 
@@ -108,6 +109,9 @@ struct Request<'a> {
 pub struct Capture {
     server: Server,
     connection: LossWatch,
+    denials: DenialWatch,
+    /// What the subjects of this stream's acks begin with.
+    acks: String,
     reply: StreamReply,
     chunks: Subscriber,
     /// Acks not given yet, each with the size of its chunk: old servers send shorter ones in between.
@@ -157,6 +161,7 @@ impl Capture {
     ) -> Result<Capture, CaptureError> {
         let connection = server.watch_for_loss();
         let pace = Pace::of(server.version(), how.buffer);
+        let denials = server.watch_for_denials();
         let inbox = server.client.new_inbox();
         let chunks = server
             .client
@@ -178,6 +183,8 @@ impl Capture {
         Ok(Capture {
             server: server.clone(),
             connection,
+            denials,
+            acks: format!("$JS.SNAPSHOT.ACK.{}.", stream.as_str()),
             reply,
             chunks,
             owed: VecDeque::new(),
@@ -210,6 +217,7 @@ impl Capture {
             tokio::select! {
                 biased;
                 () = self.connection.lost() => return Err(Error::Disconnected.into()),
+                denied = self.denials.denied(&self.acks) => return Err(denied.into()),
                 message = self.chunks.next() => match message {
                     Some(message) => return self.received(message),
                     None => return Err(Error::Disconnected.into()),

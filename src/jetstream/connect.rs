@@ -5,17 +5,22 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
-use super::Error;
+use super::denial::{Denial, Denials};
+use super::{Error, credentials, tls};
 use crate::chatto::config::{Auth, Connection};
+use crate::names::Printable;
 
 /// Room for chunks that arrived and were not taken yet, a subscription. A server never has more than
 /// a window of chunks under way (8 MiB of at least 1 KiB), so a full channel, which would drop
 /// messages silently, cannot come about.
 const SUBSCRIPTION_CAPACITY: usize = 64 * 1024;
+
+/// Where every request of the JetStream API begins, unless it goes to another domain.
+const API_PREFIX: &str = "$JS.API";
 
 /// A connection, cheap to clone.
 #[derive(Clone)]
@@ -23,6 +28,9 @@ pub struct Server {
     pub(super) client: async_nats::Client,
     pub(super) servers: Arc<str>,
     losses: watch::Receiver<u64>,
+    denials: Denials,
+    /// Where every request of the JetStream API begins: `$JS.API`, or that of a domain.
+    pub(super) api_prefix: Arc<str>,
     pub(super) timeout: Duration,
 }
 
@@ -66,33 +74,49 @@ impl fmt::Display for Version {
 
 /// Connects, and makes sure that JetStream answers. `timeout` bounds this and is the default for
 /// every request; `program` is the name that the server's operator sees.
+///
+/// # Errors
+/// [`Error::Unusable`] before anything is sent, where `to` holds a certificate or credentials that are
+/// none; [`Error::Unreachable`], [`Error::Tls`], [`Error::Refused`], [`Error::Denied`] and
+/// [`Error::NoJetStream`] as far as we came.
 pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Result<Server, Error> {
     let servers: Arc<str> = to.to_string().into();
     let (lost, losses) = watch::channel(0u64);
     let lost = Arc::new(lost);
-    let options = options(to, &servers)?
+    let denials = Denials::default();
+    let denied = denials.clone();
+    let options = options(to)?
         .name(program)
         .connection_timeout(timeout)
         .request_timeout(Some(timeout))
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .event_callback(move |event| {
-            let lost = Arc::clone(&lost);
+            let (lost, denied) = (Arc::clone(&lost), denied.clone());
             async move {
-                if matches!(event, Event::Disconnected | Event::Closed) {
-                    lost.send_modify(|n| *n += 1);
+                match event {
+                    Event::Disconnected | Event::Closed => lost.send_modify(|n| *n += 1),
+                    Event::ServerError(ServerError::Other(text)) => {
+                        if let Some(denial) = Denial::parse(&text) {
+                            denied.tell(denial);
+                        }
+                    }
+                    _ => {}
                 }
             }
         });
-    let client = options.connect(&to.urls).await.map_err(|e| connect_error(&servers, &e))?;
-    let server = Server { client, servers, losses, timeout };
-    server.require_jetstream().await?;
+    let client = options.connect(&to.urls).await.map_err(|e| connect_error(to, &e))?;
+    let api_prefix = match &to.js_domain {
+        Some(domain) => format!("$JS.{domain}.API").into(),
+        None => API_PREFIX.into(),
+    };
+    let server = Server { client, servers, losses, denials, api_prefix, timeout };
+    server.account().await?;
     Ok(server)
 }
 
-fn options(to: &Connection, servers: &str) -> Result<ConnectOptions, Error> {
-    let unreachable = |cause: String| Error::Unreachable { servers: servers.into(), cause };
+fn options(to: &Connection) -> Result<ConnectOptions, Error> {
     let options = ConnectOptions::new();
-    let options = match &to.auth {
+    let mut options = match &to.auth {
         Auth::None => options,
         Auth::Token(token) => options.token(token.expose_secret().into()),
         Auth::UserPass(user, password) => {
@@ -100,33 +124,54 @@ fn options(to: &Connection, servers: &str) -> Result<ConnectOptions, Error> {
         }
         // A seed with its file's newline fails like garbage.
         Auth::NKey(seed) => options.nkey(seed.expose_secret().trim().into()),
-        Auth::Credentials(path) => {
-            let text = std::fs::read_to_string(path)
-                .map(zeroize::Zeroizing::new)
-                .map_err(|e| unreachable(format!("cannot read {}: {e}", path.display())))?;
-            options
-                .credentials(&text)
-                .map_err(|_| unreachable(format!("{} holds no NATS credentials", path.display())))?
-        }
+        Auth::Credentials(creds) => options
+            .credentials(creds.text.expose_secret())
+            .map_err(|_| Error::Unusable(format!("{} holds no NATS credentials", creds.from)))?,
     };
-    match &to.ca_pem {
-        None => Ok(options),
-        Some(_) => Err(unreachable("nats.client.ca_cert is not supported yet".into())),
+    if let Some(config) = tls::config(&to.tls)? {
+        options = options.tls_client_config(config).require_tls(true);
     }
+    if to.tls.first {
+        options = options.tls_first();
+    }
+    if let Some(prefix) = &to.inbox_prefix {
+        options = options.custom_inbox_prefix(prefix);
+    }
+    Ok(options)
 }
 
-fn connect_error(servers: &str, error: &async_nats::ConnectError) -> Error {
-    let servers = servers.to_string();
+fn connect_error(to: &Connection, error: &async_nats::ConnectError) -> Error {
+    let servers = to.to_string();
+    if let Some(fault) = tls::fault(error) {
+        return Error::Tls { servers, fault };
+    }
     // The library's text repeats the kind; its source, where there is one, is what happened.
     let cause = match std::error::Error::source(error) {
         Some(source) => source.to_string(),
         None => error.kind().to_string(),
     };
+    let cause = Printable::new(cause.strip_prefix("nats: ").unwrap_or(&cause)).to_string();
+    let said_by_server = std::error::Error::source(error).is_some_and(|source| source.is::<ServerError>());
     match error.kind() {
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            Error::Refused { servers, cause: error.kind().to_string() }
+        ConnectErrorKind::Authentication => Error::Unusable("the nkey's seed is malformed".into()),
+        ConnectErrorKind::AuthorizationViolation => {
+            let cause = credentials::expiry(&to.auth).unwrap_or(cause);
+            Error::Refused { servers, cause, check: Some(method(&to.auth)) }
         }
+        // Such as an account's limit of connections.
+        _ if said_by_server => Error::Refused { servers, cause, check: None },
         _ => Error::Unreachable { servers, cause },
+    }
+}
+
+/// What to look at when this is not accepted.
+fn method(auth: &Auth) -> &'static str {
+    match auth {
+        Auth::None => "give credentials",
+        Auth::Token(_) => "check the token",
+        Auth::UserPass(..) => "check the user and password",
+        Auth::Credentials(_) => "check the credentials file: it may be another account's, or revoked",
+        Auth::NKey(_) => "check the nkey: the server must know its public half",
     }
 }
 
@@ -135,6 +180,16 @@ impl Server {
         let losses = self.losses.clone();
         let before = *losses.borrow();
         LossWatch { losses, before }
+    }
+
+    /// The JetStream domain that is addressed, where it may not be the server's own.
+    pub(super) fn domain(&self) -> Option<&str> {
+        self.api_prefix.strip_prefix("$JS.")?.strip_suffix(".API")
+    }
+
+    /// Begins to notice what the server does not let us do.
+    pub(super) fn watch_for_denials(&self) -> super::denial::DenialWatch {
+        self.denials.watch()
     }
 
     /// The server's version; `None` when it does not look like one.

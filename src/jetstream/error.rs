@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::denial::to_allow;
+use super::tls::TlsFault;
 use crate::names::Printable;
 
 /// A request that did not lead to what was asked for.
@@ -22,14 +24,37 @@ pub enum Error {
     Refused {
         /// Which server.
         servers: String,
-        /// What it said.
+        /// What it said, or what we know better.
         cause: String,
+        /// What is to be checked, where it is for us to do.
+        check: Option<&'static str>,
+    },
+    /// Credentials or certificates that are none; nothing has been sent.
+    #[error("{0}")]
+    Unusable(String),
+    /// The two ends do not agree on TLS.
+    #[error("no secure connection to {servers}: {fault}")]
+    Tls {
+        /// Where we tried.
+        servers: String,
+        /// What is wrong.
+        fault: TlsFault,
+    },
+    /// The server's permissions keep us from a subject.
+    #[error("the server does not let us {deed} to \"{}\"", Printable::new(subject))]
+    Denied {
+        /// `publish` or `subscribe`.
+        deed: &'static str,
+        /// The subject.
+        subject: String,
     },
     /// The server runs without JetStream, or this account has none.
-    #[error("{servers} has no JetStream for this account: {cause}")]
+    #[error("{servers} has no JetStream for this account{}: {cause}", in_domain(domain))]
     NoJetStream {
         /// Which server.
         servers: String,
+        /// The domain that was addressed, where it was not the server's own.
+        domain: Option<String>,
         /// What it said.
         cause: String,
     },
@@ -57,16 +82,38 @@ pub enum Error {
     },
 }
 
+fn in_domain(domain: &Option<String>) -> String {
+    domain.as_ref().map(|domain| format!(" in domain {}", Printable::new(domain))).unwrap_or_default()
+}
+
 impl Error {
     /// What to do about it, where a person can.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::Unreachable { .. } => Some("is the server running, and is the URL right (-s, CHATTO_NATS_CLIENT_URL, chatto.toml)?".into()),
-            Error::Refused { .. } => Some("check the token, or the user and password (--token-file, --user with --password-file, CHATTO_NATS_CLIENT_…, chatto.toml)".into()),
-            Error::NoJetStream { .. } => Some("start nats-server with JetStream (-js), or enable it for this account".into()),
-            Error::TimedOut { .. } => Some("the stream may have no leader, or the server be busy: try again, or with a larger --timeout".into()),
+            Error::Unreachable { .. } => Some(
+                "is the server running, and is the URL right (-s, CHATTO_NATS_CLIENT_URL, chatto.toml)?"
+                    .into(),
+            ),
+            Error::Refused { check, .. } => check.map(|check| {
+                format!("{check} (--creds, --nkey, --user, --token-file, CHATTO_NATS_CLIENT_…, chatto.toml)")
+            }),
+            Error::Tls { fault, .. } => fault.hint(),
+            Error::Denied { deed, subject } => Some(format!(
+                "allow the user to {deed} to \"{}\"; all that is needed is under PERMISSIONS in the manual",
+                Printable::new(&to_allow(subject))
+            )),
+            Error::NoJetStream { domain: Some(_), .. } => Some(
+                "check --js-domain, and that this server is connected to the servers of that domain".into(),
+            ),
+            Error::NoJetStream { domain: None, .. } => {
+                Some("start nats-server with JetStream (-js), or enable it for this account".into())
+            }
+            Error::TimedOut { .. } => Some(
+                "the stream may have no leader, or the server be busy: try again, or with a larger --timeout"
+                    .into(),
+            ),
             Error::Api(api) => api.hint(),
-            Error::Disconnected | Error::Answer { .. } => None,
+            Error::Disconnected | Error::Answer { .. } | Error::Unusable(_) => None,
         }
     }
 
@@ -155,10 +202,14 @@ fn hint(cause: u32) -> Option<String> {
             "this server does not know a field of the stream's configuration: restore into the version that \
              the dump came from, or a newer one"
         }
-        10047 | 10023 | 10028 | 10077 => {
-            "raise the server's or the account's JetStream limits (max_file_store), or free space"
+        10002 | 10023 | 10026 | 10027 | 10028 | 10047 | 10077 | 10113 | 10120 | 10122 => {
+            "raise the server's or the account's JetStream limits (max_file, max_mem, max_streams …), or free \
+             space"
         }
-        10005 => "the cluster has no server that fits the stream's placement",
+        10005 => {
+            "no server here fits the stream's placement, or too few do: --no-placement restores without it, \
+             --replicas N with fewer copies"
+        }
         _ => return None,
     };
     Some(hint.into())

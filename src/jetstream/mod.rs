@@ -5,18 +5,23 @@
 //! "JetStream wire API"), and every configuration and state is carried as the JSON text that the
 //! server sent: each server version knows fields that a typed struct would lose.
 
+mod account;
 mod api;
 mod bucket;
 mod capture;
 mod connect;
 mod consumers;
+mod credentials;
+mod denial;
 mod error;
 mod hold;
 mod list;
 pub mod private_server;
 mod restore;
 pub mod store;
+mod tls;
 
+pub use account::{Account, Usage};
 pub use api::StreamReply;
 pub use bucket::{Bucket, Entry};
 pub use capture::{Capture, CaptureError, Snapshotting};
@@ -25,3 +30,4 @@ pub use error::Error;
 pub use hold::Hold;
 pub use list::{Listed, Listing, Unavailable};
 pub use restore::{Restore, RestoreError};
+pub use tls::TlsFault;

@@ -23,8 +23,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::api::{PREFIX, StreamReply, checked, parsed};
+use super::api::{StreamReply, checked, parsed};
 use super::connect::LossWatch;
+use super::denial::DenialWatch;
 use super::{Error, Server};
 use crate::names::StreamName;
 
@@ -48,6 +49,7 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
 pub struct Restore {
     server: Server,
     connection: LossWatch,
+    denials: DenialWatch,
     to: Subject,
     inbox: String,
     replies: Subscriber,
@@ -78,16 +80,21 @@ struct Begun {
 async fn answer(server: &Server, request: &str, body: String) -> Result<Subject, Error> {
     let inbox = server.client.new_inbox();
     let failed = |what: String| Error::Answer { request: request.into(), what };
+    let mut denials = server.watch_for_denials();
     let mut replies = server.client.subscribe(inbox.clone()).await.map_err(|e| failed(e.to_string()))?;
-    let subject = format!("{PREFIX}.{request}");
-    let sent = server.client.publish_with_reply(subject, inbox, Bytes::from(body)).await;
+    let subject = format!("{}.{request}", server.api_prefix);
+    let sent = server.client.publish_with_reply(subject.clone(), inbox, Bytes::from(body)).await;
     sent.map_err(|_| Error::Disconnected)?;
     let deadline = Instant::now() + server.timeout;
     let mut created = false;
     loop {
-        match timeout_at(deadline, replies.next()).await {
+        let reply = tokio::select! {
+            reply = timeout_at(deadline, replies.next()) => reply,
+            denied = denials.denied(&subject) => return Err(denied),
+        };
+        match reply {
             Ok(Some(reply)) if reply.status == Some(StatusCode::NO_RESPONDERS) => {
-                return Err(server.no_jetstream());
+                return Err(server.nobody_answers());
             }
             Ok(Some(reply)) => match parsed::<Begun>(request, &reply.payload)?.deliver_subject {
                 Some(subject) => return Ok(subject.into()),
@@ -112,6 +119,7 @@ impl Restore {
         let request = format!("STREAM.RESTORE.{}", stream.as_str());
         let body = format!("{{\"config\":{},\"state\":{}}}", config.get(), state.get());
         let to = answer(server, &request, body).await?;
+        let denials = server.watch_for_denials();
         let inbox = server.client.new_inbox();
         let replies = server
             .client
@@ -121,6 +129,7 @@ impl Restore {
         Ok(Restore {
             server: server.clone(),
             connection,
+            denials,
             to,
             inbox,
             replies,
@@ -232,6 +241,7 @@ impl Restore {
         tokio::select! {
             biased;
             () = self.connection.lost() => Err(Error::Disconnected.into()),
+            denied = self.denials.denied(&self.to) => Err(denied.into()),
             message = timeout(limit, self.replies.next()) => match message {
                 Ok(Some(m)) if m.status == Some(StatusCode::NO_RESPONDERS) => Err(RestoreError::Dropped),
                 Ok(Some(message)) => Ok(message),

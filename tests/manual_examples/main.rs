@@ -5,6 +5,9 @@
 //!
 //! `settings` has an entry for each: an example without one fails, and so does an entry without one.
 
+// A failed expectation is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

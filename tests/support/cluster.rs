@@ -35,8 +35,13 @@ impl Cluster {
             )
         });
         let cluster = Cluster { nodes: nodes.collect() };
-        tokio::time::timeout(LIMIT, cluster.elected()).await??;
+        cluster.settled().await?;
         Ok(cluster)
+    }
+
+    /// Waits until all nodes answer as one, after a start or a loss.
+    pub async fn settled(&self) -> Result<()> {
+        tokio::time::timeout(LIMIT, self.elected()).await?
     }
 
     /// Waits until a stream with three replicas can be created. Elections announce themselves only

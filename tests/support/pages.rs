@@ -62,7 +62,10 @@ fn indented(source: &str) -> Vec<String> {
     blocks
 }
 
-/// The literal displays of mdoc, but for those of a DESCRIPTION, which show what is no command.
+/// Sections whose displays show what is no command; tests/permissions.rs runs a server with the latter.
+const NO_COMMANDS: [&str; 2] = ["DESCRIPTION", "PERMISSIONS"];
+
+/// The literal displays of mdoc that hold commands.
 fn displays(source: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut block: Option<String> = None;
@@ -73,7 +76,7 @@ fn displays(source: &str) -> Vec<String> {
             (line, Some(text)) if !line.starts_with(".\\\"") => {
                 *text += &format!("{}\n", line.replace("\\e", "\\").replace("\\&", ""));
             }
-            (line, None) if line.starts_with(".Bd -literal") && section != "DESCRIPTION" => {
+            (line, None) if line.starts_with(".Bd -literal") && !NO_COMMANDS.contains(&section) => {
                 block = Some(String::new());
             }
             _ => section = line.strip_prefix(".Sh ").unwrap_or(section),

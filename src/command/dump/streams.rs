@@ -1,7 +1,9 @@
 //! The streams of one step of the order: small ones several at a time, then large ones one by one,
 //! each tried again as often as allowed.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Memory};
@@ -53,6 +55,8 @@ pub(super) struct Dumping<'a> {
     progress: Progress,
     /// The largest snapshot that is one entry without a spool, in bytes.
     room: usize,
+    /// What was said already.
+    hints: RefCell<BTreeSet<String>>,
     /// Set when the server has gone and did not come back: nothing more is tried then.
     gone: Arc<AtomicBool>,
 }
@@ -67,14 +71,20 @@ struct Small {
 /// A stream that failed for good, or that has to go another way.
 enum Failed {
     Outgrown,
-    Error { text: String, attempts: u32 },
+    Error { given_up: GivenUp, attempts: u32 },
     Output(OutputError),
 }
 
 /// What becomes of a stream after an attempt that failed.
 enum Next {
     Again,
-    GiveUp(String),
+    GiveUp(GivenUp),
+}
+
+/// Why a stream is not in the archive, and what to do about it.
+struct GivenUp {
+    text: String,
+    hint: Option<String>,
 }
 
 impl<'a> Dumping<'a> {
@@ -86,7 +96,8 @@ impl<'a> Dumping<'a> {
         progress: Progress,
     ) -> Self {
         let room = (settings.buffer / 4).min(PART_SIZE);
-        Dumping { server, output, settings, messages, progress, room, gone: Arc::default() }
+        let (hints, gone) = (RefCell::default(), Arc::default());
+        Dumping { server, output, settings, messages, progress, room, hints, gone }
     }
 
     /// Captures and writes `streams`, which are sorted by size. The archive's order does not depend on
@@ -110,8 +121,8 @@ impl<'a> Dumping<'a> {
                     entries.push(self.write_whole(&small.stream.name, taken, attempts).await?);
                 }
                 Err(Failed::Outgrown) => large.push(small.stream),
-                Err(Failed::Error { text, attempts }) => {
-                    entries.push(self.failed(&small.stream.name, text, attempts));
+                Err(Failed::Error { given_up, attempts }) => {
+                    entries.push(self.failed(&small.stream.name, given_up, attempts));
                 }
                 Err(Failed::Output(e)) => return Err(e),
             }
@@ -155,7 +166,7 @@ impl<'a> Dumping<'a> {
                     Err(AttemptError::Output(e)) => break Err(Failed::Output(e)),
                     Err(error) => match retry.after(&server, &stream.name, &error, attempts).await {
                         Next::Again => {}
-                        Next::GiveUp(text) => break Err(Failed::Error { text, attempts }),
+                        Next::GiveUp(given_up) => break Err(Failed::Error { given_up, attempts }),
                     },
                 }
             };
@@ -206,7 +217,7 @@ impl<'a> Dumping<'a> {
             }
             match retry.after(self.server, stream, &error, attempts).await {
                 Next::Again => {}
-                Next::GiveUp(text) => return Ok(self.failed(stream, text, attempts)),
+                Next::GiveUp(given_up) => return Ok(self.failed(stream, given_up, attempts)),
             }
         }
     }
@@ -251,9 +262,16 @@ impl<'a> Dumping<'a> {
         }
     }
 
-    fn failed(&self, stream: &StreamName, text: String, attempts: u32) -> ManifestStream {
+    fn failed(&self, stream: &StreamName, given_up: GivenUp, attempts: u32) -> ManifestStream {
+        let GivenUp { text, hint } = given_up;
         self.messages.error(&format!("stream {stream}: {text}"));
         self.progress.failed(stream);
+        // What ails one stream may ail all of them.
+        if let Some(hint) = hint
+            && self.hints.borrow_mut().insert(hint.clone())
+        {
+            self.messages.hint(&hint);
+        }
         failed_entry(stream.clone(), text, Some(attempts))
     }
 
@@ -284,11 +302,12 @@ impl Retry {
     async fn after(&self, server: &Server, stream: &StreamName, error: &AttemptError, attempts: u32) -> Next {
         let text = text_of(&anyhow::anyhow!("{error}"));
         if self.gone.load(Memory::Acquire) || is_final(error) {
-            return Next::GiveUp(text);
+            return Next::GiveUp(GivenUp { text, hint: hint(error) });
         }
         if !server.reconnected().await {
             self.gone.store(true, Memory::Release);
-            return Next::GiveUp(format!("{text}, and it does not come back"));
+            let text = format!("{text}, and it does not come back");
+            return Next::GiveUp(GivenUp { text, hint: None });
         }
         match attempts.cmp(&self.retries.saturating_add(1)) {
             Ordering::Less => {
@@ -296,8 +315,15 @@ impl Retry {
                 tokio::time::sleep(back_off(attempts)).await;
                 Next::Again
             }
-            _ => Next::GiveUp(text),
+            _ => Next::GiveUp(GivenUp { text, hint: hint(error) }),
         }
+    }
+}
+
+fn hint(error: &AttemptError) -> Option<String> {
+    match error {
+        AttemptError::Capture(CaptureError::Request(e)) => e.hint(),
+        _ => None,
     }
 }
 

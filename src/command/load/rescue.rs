@@ -85,8 +85,11 @@ impl Rescue {
             conflict: Conflict::Error,
             select: Select::default(),
             dry_run: false,
+            // It was there a moment ago.
+            account: None,
             replicas: None,
             read_back: false,
+            placement: true,
             rescue: None,
         };
         let no_secrets = Given::new(None, None, Vec::new(), |_| {});

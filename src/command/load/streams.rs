@@ -14,6 +14,7 @@ use super::super::proof::Proven;
 use super::super::report::{exit_of, say};
 use super::announced::Announced;
 use super::input::Event;
+use super::limits::{self, Weight};
 use super::rescue::Rescue;
 use super::restoring::Restoring;
 use super::steps::Steps;
@@ -21,7 +22,7 @@ use super::target::{self, Traits};
 use crate::archive::{Ended, Index, Manifest};
 use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
-use crate::jetstream::{Listed, Server, Version};
+use crate::jetstream::{Account, Listed, Server, Version};
 use crate::names::{Printable, StreamName};
 use crate::snapshot::Format;
 use crate::terminal::Messages;
@@ -49,10 +50,14 @@ pub(super) struct Wishes {
     pub conflict: Conflict,
     pub select: Select,
     pub dry_run: bool,
+    /// What the account may hold, where what comes is to be held against it first.
+    pub account: Option<Account>,
     /// What every restored stream's replicas shall be; none leaves the archive's.
     pub replicas: Option<u32>,
     /// Whether every restored stream is captured again and compared with the archive.
     pub read_back: bool,
+    /// Whether streams go to the servers that their configuration asks for.
+    pub placement: bool,
     /// Where old streams are kept while new ones replace them; none to do without.
     pub rescue: Option<Rescue>,
 }
@@ -82,6 +87,8 @@ pub(super) struct Loading {
     /// What was said already.
     hints: BTreeSet<String>,
     replica_changes: BTreeMap<(u32, u32), u64>,
+    /// How many streams lost their placement.
+    unplaced: u64,
     has_keys: bool,
     steps: Steps,
 }
@@ -131,6 +138,7 @@ impl Loading {
             hints: BTreeSet::new(),
             skipped: BTreeSet::new(),
             replica_changes: BTreeMap::new(),
+            unplaced: 0,
             has_keys: false,
             steps: Steps::default(),
         }
@@ -235,6 +243,7 @@ impl Loading {
         let bytes = coming.iter().filter_map(|stream| self.announced.bytes(stream));
         self.progress.expect(coming.len() as u64, bytes.fold(0, u64::saturating_add));
         self.refuse_conflicts(&coming)?;
+        self.refuse_excess(index, &coming)?;
         if let Some(version) = index.server.as_ref().and_then(|s| s.version.parse::<Version>().ok()) {
             let format = if version >= READS_NATSARC1 { Format::NatsArc1 } else { Format::Tar };
             self.can_take(format)?;
@@ -257,6 +266,27 @@ impl Loading {
             Conflict::Error if !conflicts.is_empty() => Err(conflict(&conflicts)),
             _ => Ok(()),
         }
+    }
+
+    /// What is coming must fit into the account, with the room that overwriting makes.
+    fn refuse_excess(&self, index: &Index, coming: &BTreeSet<StreamName>) -> Result<(), Failure> {
+        let Some(account) = &self.wishes.account else { return Ok(()) };
+        let skips = self.wishes.conflict == Conflict::Skip;
+        let lands = |name: &StreamName| coming.contains(name) && !(skips && self.existing.contains_key(name));
+        let streams = index.streams.iter().filter(|stream| lands(&stream.name));
+        let coming: Vec<Weight> = streams
+            .map(|stream| Weight {
+                replicas: self.wishes.replicas.or(stream.replicas).unwrap_or(1),
+                in_memory: stream.storage.as_deref() == Some("memory"),
+                bytes: stream.bytes,
+            })
+            .collect();
+        let replaced = self.existing.iter().filter(|(name, _)| lands(name));
+        let going: Vec<Weight> = replaced
+            .filter_map(|(_, old)| old.as_ref())
+            .map(|old| Weight { replicas: old.replicas, in_memory: old.in_memory, bytes: old.bytes })
+            .collect();
+        limits::check(account, &coming, &going)
     }
 
     fn can_take(&self, format: Format) -> Result<(), Failure> {
@@ -312,13 +342,14 @@ impl Loading {
             }
             _ => {}
         }
-        let (request, traits) = match target::request(&stream, json, self.wishes.replicas) {
-            Ok(described) => described,
-            Err(e) => {
-                self.fail(&stream, Exit::Damaged, &e.to_string());
-                return Ok(());
-            }
-        };
+        let (request, traits) =
+            match target::request(&stream, json, self.wishes.replicas, self.wishes.placement) {
+                Ok(described) => described,
+                Err(e) => {
+                    self.fail(&stream, Exit::Damaged, &e.to_string());
+                    return Ok(());
+                }
+            };
         let server = (!self.wishes.dry_run).then(|| self.server.clone());
         let flight = self.progress.begin(&stream, self.announced.bytes(&stream));
         let restoring = Restoring::new(stream, request, server, flight.read());

@@ -40,14 +40,17 @@ pub(super) struct Traits {
     pub may_expire: bool,
     /// The stream lives in memory.
     pub in_memory: bool,
+    /// Where it was to be placed is left out.
+    pub unplaced: bool,
 }
 
 /// What is to be asked of the server for `stream`. `replicas` is what the destination shall have; none
-/// leaves the archive's.
+/// leaves the archive's. Without `placement` the stream may go to any server.
 pub(super) fn request(
     stream: &StreamName,
     backup_json: &[u8],
     replicas: Option<u32>,
+    placement: bool,
 ) -> Result<(Request, Traits), BadBackup> {
     let promise = Promise::from_backup_json(backup_json)?;
     let Backup { mut config, state } = serde_json::from_slice(backup_json)?;
@@ -63,7 +66,11 @@ pub(super) fn request(
         replicas: replicas.unwrap_or(before),
         may_expire: number("max_age").is_some_and(|ns| ns > 0) || flag("allow_msg_ttl"),
         in_memory: text("storage").as_deref() == Some("memory"),
+        unplaced: !placement && config.get("placement").is_some_and(|v| v.get() != "null"),
     };
+    if !placement {
+        config.remove("placement");
+    }
     if traits.replicas != before {
         config.insert("num_replicas".into(), to_raw_value(&traits.replicas)?);
     }
@@ -80,18 +87,33 @@ mod tests {
         let stream = StreamName::new("EVT").unwrap();
         let json = br#"{"config":{"name":"EVT","num_replicas":3,"max_age":0,
             "from_the_future":{"x":18446744073709551615,"y":1.10}},"state":{"messages":2}}"#;
-        let (request, traits) = super::request(&stream, json, Some(1)).unwrap();
+        let (request, traits) = super::request(&stream, json, Some(1), true).unwrap();
         assert_eq!((traits.replicas_before, traits.replicas, traits.may_expire), (3, 1, false));
         assert!(request.config.get().contains(r#""from_the_future":{"x":18446744073709551615,"y":1.10}"#));
         assert!(request.config.get().contains(r#""num_replicas":1"#));
         assert_eq!(request.state.get(), r#"{"messages":2}"#);
-        assert_eq!(super::request(&stream, json, None).unwrap().1.replicas, 3);
+        assert_eq!(super::request(&stream, json, None, true).unwrap().1.replicas, 3);
+    }
+
+    #[test]
+    fn placement_goes_only_where_it_is_not_wanted() {
+        let stream = StreamName::new("EVT").unwrap();
+        let json = br#"{"config":{"name":"EVT","placement":{"cluster":"c","tags":["ssd"]},"x":1},"state":{"messages":2}}"#;
+        let (kept, traits) = super::request(&stream, json, None, true).unwrap();
+        assert!(
+            kept.config.get().contains(r#""placement":{"cluster":"c","tags":["ssd"]}"#) && !traits.unplaced
+        );
+        let (dropped, traits) = super::request(&stream, json, None, false).unwrap();
+        assert!(!dropped.config.get().contains("placement") && traits.unplaced);
+        assert!(dropped.config.get().contains(r#""x":1"#));
+        let json = br#"{"config":{"name":"EVT"},"state":{"messages":2}}"#;
+        assert!(!super::request(&stream, json, None, false).unwrap().1.unplaced);
     }
 
     #[test]
     fn another_streams_description_is_refused() {
         let stream = StreamName::new("EVT").unwrap();
         let json = br#"{"config":{"name":"OTHER"},"state":{}}"#;
-        assert!(matches!(super::request(&stream, json, None), Err(BadBackup::OtherStream(_))));
+        assert!(matches!(super::request(&stream, json, None, true), Err(BadBackup::OtherStream(_))));
     }
 }

@@ -20,6 +20,18 @@ use crate::snapshot::Format;
 /// How long a restored stream may take to show what was restored; a cluster's answer can be early.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// How what the server holds is not what was proven, and what to do about it.
+struct Differs {
+    text: String,
+    hint: Option<String>,
+}
+
+impl From<String> for Differs {
+    fn from(text: String) -> Self {
+        Differs { text, hint: None }
+    }
+}
+
 impl Loading {
     /// The snapshot has come whole: has it proven, makes it real, and compares.
     pub(super) async fn finish(&mut self) -> anyhow::Result<()> {
@@ -57,7 +69,10 @@ impl Loading {
                 }
                 match judged {
                     Ok(()) => self.stands(proven),
-                    Err(text) => self.current_failed_as(Exit::Partial, &text).await,
+                    Err(Differs { text, hint }) => {
+                        self.current_failed_as(Exit::Partial, &text).await;
+                        self.hint_once(hint);
+                    }
                 }
             }
             Err(error) => self.current_failed(error).await,
@@ -122,6 +137,7 @@ impl Loading {
                 self.emptied = None;
             }
             self.current_failed_as(Exit::Partial, &format!("cannot delete the old one: {e}")).await;
+            self.hint_once(e.hint());
             return false;
         }
         true
@@ -142,7 +158,7 @@ impl Loading {
     }
 
     /// Compares the server's word with what was read.
-    async fn compare(&self, reply: &StreamReply, proven: &Proven) -> Result<(), String> {
+    async fn compare(&self, reply: &StreamReply, proven: &Proven) -> Result<(), Differs> {
         let Some(current) = &self.current else { return Ok(()) };
         let stream = &current.restoring.stream;
         let deadline = Instant::now() + SETTLE;
@@ -151,13 +167,13 @@ impl Loading {
             let difference = difference(&state, &proven.contents, current.traits.may_expire);
             let Some(text) = difference else { break };
             if Instant::now() >= deadline {
-                return Err(text);
+                return Err(text.into());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
             match self.server.stream(stream).await {
                 Ok(Some(reply)) => state = parse(&reply.state)?,
-                Ok(None) => return Err("it is gone after its restore".into()),
-                Err(e) => return Err(e.to_string()),
+                Ok(None) => return Err("it is gone after its restore".to_string().into()),
+                Err(e) => return Err(Differs { text: e.to_string(), hint: e.hint() }),
             }
         }
         let expired = proven.contents.messages.saturating_sub(state.messages);
@@ -171,7 +187,7 @@ impl Loading {
     }
 
     /// Compares what the server holds with what was read, down to the messages.
-    async fn read_back(&self, proven: &Proven) -> Result<(), String> {
+    async fn read_back(&self, proven: &Proven) -> Result<(), Differs> {
         let Some(current) = &self.current else { return Ok(()) };
         let stream = &current.restoring.stream;
         if current.traits.in_memory {
@@ -195,6 +211,7 @@ impl Loading {
         if traits.replicas != traits.replicas_before {
             *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
         }
+        self.unplaced = self.unplaced.saturating_add(traits.unplaced.into());
         self.messages.detail(&format!(
             "stream {stream}: {}, {}, {}",
             counted(proven.contents.messages, "message"),
@@ -219,7 +236,11 @@ impl Loading {
             current.restoring.begun = false;
         }
         self.current_failed_as(exit, &text_of(&anyhow::Error::new(error))).await;
-        // What ails one stream may ail all of them.
+        self.hint_once(hint);
+    }
+
+    /// What ails one stream may ail all of them.
+    fn hint_once(&mut self, hint: Option<String>) {
         if let Some(hint) = hint
             && self.hints.insert(hint.clone())
         {
@@ -252,10 +273,10 @@ impl Loading {
             return;
         }
         current.restoring.abort().await;
-        self.server.reconnected().await;
         let stream = current.restoring.stream.clone();
-        if let Err(e) = self.server.delete(&stream).await {
+        if let Err(e) = self.server.clear_away(&stream).await {
             self.messages.error(&format!("stream {stream}: cannot remove what is there of it: {e}"));
+            self.hint_once(e.hint());
         }
     }
 }

@@ -44,6 +44,9 @@ impl Loading {
                 counted(*streams, "stream")
             ));
         }
+        if self.unplaced > 0 {
+            self.messages.notice(&format!("{}: placement left out", counted(self.unplaced, "stream")));
+        }
         let restored = match &self.wishes {
             wishes if wishes.dry_run => "would be restored",
             wishes if wishes.read_back => "restored and read back",

@@ -1,0 +1,162 @@
+//! TLS 1.2 or newer: whom to trust, how to be known, and what went wrong in words.
+//!
+//! Without certificates of our own the client library does the right thing by itself: the system's
+//! authorities, wherever the server or the URL's scheme asks for TLS. It also loads those when it is
+//! given a configuration, and fails when it cannot.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use async_nats::rustls::crypto::ring;
+use async_nats::rustls::pki_types::pem::PemObject;
+use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use async_nats::rustls::{self, CertificateError, ClientConfig, RootCertStore};
+use secrecy::ExposeSecret;
+
+use super::Error;
+use crate::chatto::config::{Sourced, Tls};
+use crate::names::Printable;
+
+/// What is wrong between the two ends of a TLS connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsFault {
+    /// No authority that we trust has signed the server's certificate.
+    Untrusted,
+    /// It is another server's; for which ones it holds, as far as it says.
+    OtherName(String),
+    /// Its time is over, or has not come yet.
+    OutOfTime,
+    /// The server wants a certificate of ours, or another one.
+    WantsCertificate(String),
+    /// What answers does not speak TLS.
+    NotTls,
+    /// Something else.
+    Other(String),
+}
+
+impl fmt::Display for TlsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsFault::Untrusted => write!(f, "its certificate is not signed by an authority that is trusted"),
+            TlsFault::OtherName(names) if names.is_empty() => {
+                write!(f, "its certificate is for another name")
+            }
+            TlsFault::OtherName(names) => write!(f, "its certificate is for {names} only"),
+            TlsFault::OutOfTime => write!(f, "its certificate has expired, or does not hold yet"),
+            TlsFault::WantsCertificate(what) => write!(f, "it does not accept our certificate ({what})"),
+            TlsFault::NotTls => write!(f, "it does not speak TLS"),
+            TlsFault::Other(what) => write!(f, "{what}"),
+        }
+    }
+}
+
+impl TlsFault {
+    /// What to do about it.
+    pub(super) fn hint(&self) -> Option<String> {
+        Some(match self {
+            TlsFault::Untrusted => {
+                "name the authority's certificate: --tls-ca FILE, CHATTO_NATS_CLIENT_CA_CERT or nats.client.ca_cert"
+            }
+            TlsFault::OtherName(_) => "connect by a name that the certificate holds (-s), if this is the right server",
+            TlsFault::OutOfTime => "renew the server's certificate, or set the clock of this machine",
+            TlsFault::WantsCertificate(_) => "give one that the server trusts: --tls-cert FILE with --tls-key FILE",
+            TlsFault::NotTls => "leave the certificate options and tls:// away, or is this another port than the server's?",
+            TlsFault::Other(_) => return None,
+        }.into())
+    }
+}
+
+/// The configuration that `tls` asks for; `None` where the library's own will do.
+pub(super) fn config(tls: &Tls) -> Result<Option<ClientConfig>, Error> {
+    if tls.ca.is_none() && tls.client.is_none() {
+        return Ok(None);
+    }
+    let unusable = |from: &str, what: &dyn fmt::Display| Error::Unusable(format!("{from}: {what}"));
+    let mut roots = RootCertStore::empty();
+    match &tls.ca {
+        Some(ca) => {
+            for certificate in certificates(ca)? {
+                roots.add(certificate).map_err(|e| unusable(&ca.from, &e))?;
+            }
+        }
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| unusable("TLS", &e))?
+        .with_root_certificates(roots);
+    Ok(Some(match &tls.client {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = certificates(certificate)?;
+            let pem = key.text.expose_secret().as_bytes();
+            let private = PrivateKeyDer::from_pem_slice(pem)
+                .map_err(|_| unusable(&key.from, &"holds no private key in PEM, or an encrypted one"))?;
+            config.with_client_auth_cert(chain, private).map_err(|_| {
+                unusable(
+                    &key.from,
+                    &format!("is not the private key of the certificate in {}", certificate.from),
+                )
+            })?
+        }
+    }))
+}
+
+fn certificates(pem: &Sourced) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(pem.text.expose_secret().as_bytes()).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(Error::Unusable(format!("{}: holds no certificate in PEM", pem.from))),
+    }
+}
+
+/// What TLS has to do with a failed connection, if it has.
+pub(super) fn fault(error: &(dyn StdError + 'static)) -> Option<TlsFault> {
+    let mut cause = Some(error);
+    while let Some(this) = cause {
+        // An I/O error hides what it wraps from its chain of sources.
+        let wrapped = this.downcast_ref::<io::Error>().and_then(|e| e.get_ref());
+        if let Some(error) = wrapped.and_then(|e| e.downcast_ref()).or_else(|| this.downcast_ref()) {
+            return Some(of_rustls(error));
+        }
+        if let Some(wrapped) = wrapped.filter(|wrapped| !wrapped.is::<rustls::Error>())
+            && let Some(found) = fault(wrapped)
+        {
+            return Some(found);
+        }
+        cause = this.source();
+    }
+    None
+}
+
+fn of_rustls(error: &rustls::Error) -> TlsFault {
+    use rustls::AlertDescription as Alert;
+    match error {
+        rustls::Error::InvalidCertificate(error) => match error {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::Untrusted,
+            CertificateError::NotValidForName => TlsFault::OtherName(String::new()),
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                TlsFault::OtherName(Printable::new(&presented.join(", ")).to_string())
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => TlsFault::OutOfTime,
+            other => TlsFault::Other(other.to_string()),
+        },
+        rustls::Error::AlertReceived(alert) => match alert {
+            Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnknownCA
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::AccessDenied => TlsFault::WantsCertificate(format!("{alert:?}")),
+            other => TlsFault::Other(format!("the server ended the handshake: {other:?}")),
+        },
+        rustls::Error::InvalidMessage(_) => TlsFault::NotTls,
+        other => TlsFault::Other(other.to_string()),
+    }
+}
