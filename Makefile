@@ -6,7 +6,7 @@
 #   make uninstall PREFIX=… DESTDIR=…
 #   make static                            the programs without any shared library, in target/static
 #   make deb                               a Debian package, in target/debian
-#   make demo, make test
+#   make demo, make test, make bench
 
 PREFIX = /usr/local
 DESTDIR =
@@ -27,7 +27,7 @@ MUSL = $(shell uname -m)-unknown-linux-musl
 PROGRAMS = chatto-dump chatto-load chatto-keys chatto-manifest
 PAGES = $(wildcard man/*.[157])
 
-.PHONY: all install uninstall static deb demo test
+.PHONY: all install uninstall static deb demo test bench
 
 all: $(OUT)/.built
 
@@ -71,3 +71,6 @@ demo:
 
 test:
 	@scripts/test
+
+bench:
+	@scripts/bench
