@@ -8,6 +8,9 @@
 //! benchmark itself; `NAME`s are those of the first column. Everything happens on loopback and in
 //! `$TMPDIR`; a real link's delay and bandwidth come from `link`.
 
+// A table is all that a benchmark makes.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
