@@ -6,12 +6,13 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use async_nats::Client;
 use chatto_pipes::jetstream::private_server::Options;
 use serde_json::json;
 use support::api;
-use support::programs::{finish, path, pipeline, program_for, spawn};
+use support::measure::{Used, measured};
+use support::programs::{finish, pipeline, program_for, spawn};
 use support::publish::Publisher;
 use support::random::Random;
 use support::server::{LATEST, Server};
@@ -25,29 +26,16 @@ const MESSAGES: usize = 256;
 /// The promise, in KiB.
 const MEMORY: u64 = 96 << 10;
 
-/// Runs the program that its arguments name, and writes its peak memory in KiB and what it caused to
-/// be written to a file system, in units of 512 bytes, as the last line of stderr.
-const MEASURE: &str = "
-import os, sys
-pid = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
-_, status, used = os.wait4(pid, 0)
-print(used.ru_maxrss, used.ru_oublock, file=sys.stderr)
-sys.exit(os.waitstatus_to_exitcode(status))
-";
-
 fn server(release: &str) -> Server {
     let max_payload = u32::try_from(2 * MESSAGE).ok();
     Server::start_with(release, Options { max_payload, ..Options::default() })
 }
 
 /// A program of ours, measured, with `directory` as all that it knows of the file system.
-fn measured(name: &str, server: &Server, directory: &Path) -> Command {
-    let ours = program_for(name, server);
-    let mut python = Command::new("python3");
-    python.args(["-c", MEASURE]).arg(path(name)).current_dir(directory);
-    python.envs(ours.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    python.env("TMPDIR", directory).env("HOME", directory);
-    python
+fn confined(name: &str, server: &Server, directory: &Path) -> Command {
+    let mut command = measured(&program_for(name, server));
+    command.current_dir(directory).env("TMPDIR", directory).env("HOME", directory);
+    command
 }
 
 async fn fill(server: &Server) -> Result<()> {
@@ -90,21 +78,17 @@ async fn a_gigabyte(release: &str) -> Result<()> {
     let directory = tempfile::tempdir()?;
 
     let finished = pipeline([
-        measured("chatto-dump", &source, directory.path()),
-        measured("chatto-load", &destination, directory.path()),
+        confined("chatto-dump", &source, directory.path()),
+        confined("chatto-load", &destination, directory.path()),
     ]);
 
     assert_eq!(std::fs::read_dir(directory.path())?.count(), 0);
     for (finished, name) in finished.into_iter().zip(["chatto-dump", "chatto-load"]) {
         let said = finished.expect_code(0).stderr;
-        let mut lines = said.lines().rev();
-        let numbers = lines.next().context("no measurement")?.split(' ').map(str::parse);
-        let [memory, written] = numbers.collect::<Result<Vec<u64>, _>>()?[..] else {
-            anyhow::bail!("{said}")
-        };
-        assert_eq!(lines.next(), None, "{said}");
-        assert!(memory < MEMORY, "{name} took {} MiB of memory", memory >> 10);
-        assert_eq!(written, 0, "{name} wrote to a file system");
+        let (used, said) = Used::of(&said)?;
+        assert_eq!(said, "");
+        assert!(used.memory < MEMORY, "{name} took {} MiB of memory", used.memory >> 10);
+        assert_eq!(used.written, 0, "{name} wrote to a file system");
     }
     equal(&source.client().await?, &destination.client().await?).await
 }
@@ -123,12 +107,10 @@ async fn one_gigabyte_as_tar() -> Result<()> {
 #[test]
 fn the_measurement_can_fail() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let script = "open('file', 'wb').write(b'x' * (200 << 20))";
     let mut python = Command::new("python3");
-    let here = String::from_utf8(Command::new("which").arg("python3").output()?.stdout)?;
-    python.args(["-c", MEASURE, here.trim(), "-c", script]).current_dir(directory.path());
-    let said = finish(spawn(&mut python)).expect_code(0).stderr;
-    let numbers: Vec<u64> = said.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-    assert!(numbers[0] > 200 << 10 && numbers[1] >= 200 << 11, "{said}");
+    python.args(["-c", "open('file', 'wb').write(b'x' * (200 << 20))"]);
+    let said = finish(spawn(measured(&python).current_dir(directory.path()))).expect_code(0).stderr;
+    let (used, _) = Used::of(&said)?;
+    assert!(used.memory > 200 << 10 && used.written >= 200 << 20, "{said}");
     Ok(())
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::baseline::{Backup, restore_one_at_a_time, take_and_drop};
 use crate::link::Link;
-use crate::programs::{between, ours, ours_at, time, time_shell, used, used_reading};
+use crate::programs::{between, ours, ours_at, time, time_shell, used};
 use crate::support::programs::path;
 use crate::support::server::Server;
 use crate::table::Goal::{AtLeast, AtMost};
@@ -273,9 +273,9 @@ async fn memory(asked: &Asked, table: &mut Table) -> Result<()> {
         let source = data::server();
         data::attachments(&source, asked.scaled(size)).await?;
         let dump = ours_at("chatto-dump", &source);
-        let (dumping, on_disk) = used(&dump)?;
-        peaks[0].push(dumping);
-        written[0] += on_disk;
+        let taken = used(&dump, None)?;
+        peaks[0].push(taken.memory);
+        written[0] += taken.written;
         if size == 4_000_000_000 {
             first_bytes(table, &source)?;
             spool(table, &source, &dir)?;
@@ -284,9 +284,9 @@ async fn memory(asked: &Asked, table: &mut Table) -> Result<()> {
         dump_to(&source, &archive)?;
         drop(source);
         let to = data::server();
-        let (loading, on_disk) = used_reading(&ours_at("chatto-load", &to), &archive)?;
-        peaks[1].push(loading);
-        written[1] += on_disk;
+        let taken = used(&ours_at("chatto-load", &to), Some(&archive))?;
+        peaks[1].push(taken.memory);
+        written[1] += taken.written;
     }
     for ((what, peaks), written) in ["dump", "load"].into_iter().zip(peaks).zip(written) {
         let mib = |kib: u64| kib as f64 / 1024.0;
@@ -322,7 +322,7 @@ async fn memory(asked: &Asked, table: &mut Table) -> Result<()> {
 fn spool(table: &mut Table, source: &Server, dir: &TempDir) -> Result<()> {
     let mut dump = ours_at("chatto-dump", source);
     dump.arg("--spool-dir").arg(dir.path());
-    let (_, written) = used(&dump)?;
+    let written = used(&dump, None)?.written;
     let archive = dir.path().join("spooled.tar");
     time(dump.stdout(File::create(&archive)?))?;
     let size = std::fs::metadata(&archive)?.len();

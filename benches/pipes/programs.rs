@@ -8,18 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::support::measure::{Used, measured};
 use crate::support::programs::{path, program};
 use crate::support::server::Server;
-
-/// Runs the program that its arguments name, and writes its peak memory in KiB and what it caused to be
-/// written to a file system, in units of 512 bytes, as the last line of stderr.
-const MEASURE: &str = "
-import os, sys
-pid = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
-_, status, used = os.wait4(pid, 0)
-print(used.ru_maxrss, used.ru_oublock, file=sys.stderr)
-sys.exit(os.waitstatus_to_exitcode(status))
-";
 
 /// One of our programs, configured for the server at `url`.
 pub fn ours(name: &str, url: &str, token: &str) -> Command {
@@ -62,34 +53,20 @@ pub fn time_shell(script: &str, from: &Server, to: &Server, directory: &Path) ->
     time(&mut shell)
 }
 
-/// Peak memory in KiB and bytes written to disk of a program of ours.
-pub fn used(command: &Command) -> Result<(u64, u64)> {
-    let mut python = Command::new("python3");
-    python.args(["-c", MEASURE]).arg(command.get_program()).args(command.get_args());
-    python.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    python.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    measured(python)
-}
-
-/// The same with `input` on its stdin.
-pub fn used_reading(command: &Command, input: &Path) -> Result<(u64, u64)> {
-    let mut python = Command::new("python3");
-    python.args(["-c", MEASURE]).arg(command.get_program()).args(command.get_args());
-    python.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    python.stdin(File::open(input)?).stdout(Stdio::null()).stderr(Stdio::piped());
-    measured(python)
-}
-
-fn measured(mut python: Command) -> Result<(u64, u64)> {
-    let output = python.output()?;
+/// What a program of ours takes that reads `input`, if it reads anything.
+pub fn used(command: &Command, input: Option<&Path>) -> Result<Used> {
+    let mut command = measured(command);
+    command.stdin(match input {
+        Some(input) => File::open(input)?.into(),
+        None => Stdio::null(),
+    });
+    let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "{said}");
-    let mut numbers = said.lines().last().context("a measurement")?.split(' ').map(str::parse::<u64>);
-    let mut next = || numbers.next().context("a number").and_then(|n| Ok(n?));
-    Ok((next()?, next()? * 512))
+    Ok(Used::of(&said)?.0)
 }
 
-/// How long after `mark` first came the bytes that `until` looks for follow in what a program writes.
+/// How long after its start a program's first byte comes, and how long after that the bytes `until`.
 pub fn between(command: &mut Command, until: &[u8]) -> Result<(Duration, Duration)> {
     let begun = Instant::now();
     let mut child = command.stdout(Stdio::piped()).spawn()?;

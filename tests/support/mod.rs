@@ -18,6 +18,7 @@ pub mod far;
 pub mod faults;
 pub mod fixtures;
 pub mod jwt;
+pub mod measure;
 pub mod pages;
 pub mod processes;
 pub mod programs;
