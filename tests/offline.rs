@@ -19,14 +19,14 @@ use serde_json::json;
 use support::archive::Archive;
 use support::faults::{self, Fed, UNDER_WAY};
 use support::processes::{End, children};
-use support::programs::{program, run, run_with, spawn};
+use support::programs::{program, program_that_hangs_up, run, run_with, spawn};
 use support::server::{LATEST, Server, binary};
 use support::{api, equality, fixtures, programs};
 use tempfile::TempDir;
 
 /// One of our programs on a directory, with a temporary directory of its own to look into.
 fn on(name: &str, release: &str, dir: &Path, temporary: &TempDir) -> Command {
-    let mut command = program(name);
+    let mut command = program_that_hangs_up(name);
     command.arg("--data-dir").arg(dir).arg("--nats-server").arg(binary(release));
     command.env("TMPDIR", temporary.path());
     command

@@ -52,6 +52,17 @@ pub fn program(program: &str) -> Command {
     command
 }
 
+/// The same, with SIGHUP as a terminal's shell leaves it: where these tests run under nohup(1), what they
+/// start would ignore it too. env(1) becomes the program, so its number is the program's.
+pub fn program_that_hangs_up(name: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP".as_ref(), path(name).as_os_str()]).stdin(Stdio::null());
+    for (name, _) in program(name).get_envs() {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// One of our programs, configured by its environment for `server`.
 pub fn program_for(name: &str, server: &Server) -> Command {
     let mut command = program(name);
