@@ -33,15 +33,13 @@ pub async fn assets(server: &Server, stream: &str, bytes: usize, size: usize) ->
     let config = json!({ "name": stream, "subjects": [format!("{stream}.*")] });
     api::call(&client, &format!("STREAM.CREATE.{stream}"), config).await?;
     let mut publisher = Publisher::new(&client).await?;
-    // A message is a window into random bytes: none is like another, and making them costs nothing.
-    let random = Random::new(7).bytes(size + 4096);
-    let sent = bytes.div_ceil(size);
-    let mut payload = random[..size].to_vec();
-    for n in 0..sent {
-        payload.copy_from_slice(&random[n % 4096..n % 4096 + size]);
-        let number = (n as u64).to_le_bytes();
-        let end = number.len().min(size);
-        payload[..end].copy_from_slice(&number[..end]);
+    let mut random = Random::new(7);
+    let mut payload = vec![0; size];
+    for n in 0..bytes.div_ceil(size) {
+        // New ones for each message: what was there before could be found again by a compressor.
+        for eight in payload.chunks_mut(8) {
+            eight.copy_from_slice(&random.next().to_le_bytes()[..eight.len()]);
+        }
         publisher.send(&format!("{stream}.{}", n % 10), &[], payload.clone()).await?;
         if n % (1 + (64 << 20) / size) == 0 {
             publisher.settle().await?;

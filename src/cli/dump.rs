@@ -27,7 +27,7 @@ pub struct Dump {
     #[arg(long)]
     pub check: bool,
     /// How many small streams to capture at once
-    #[arg(short = 'j', long = "jobs", value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(short = 'j', long = "jobs", value_name = "N", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
     /// Memory for data under way
     #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = buffer)]

@@ -72,8 +72,9 @@ impl Pace {
             },
             _ => Pace {
                 chunk: 128 << 10,
-                window: Some(buffer / 4),
-                prompt: buffer / 2,
+                // A window a round trip is all that comes over a long link.
+                window: Some(buffer / 2),
+                prompt: buffer / 4,
                 limit: buffer,
                 interval: Duration::from_secs(2),
                 fixed_window: None,
