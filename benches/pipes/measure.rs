@@ -225,7 +225,7 @@ async fn pipe(asked: &Asked, table: &mut Table) -> Result<()> {
     )
     .await?;
     table.ratio(
-        "dump | load, against dump to a file and load",
+        "dump piped into load, against by way of a file",
         seconds(through_file),
         seconds(piped),
         ratio(piped, through_file),
@@ -327,13 +327,13 @@ fn spool(table: &mut Table, source: &Server, dir: &TempDir) -> Result<()> {
     time(dump.stdout(File::create(&archive)?))?;
     let size = std::fs::metadata(&archive)?.len();
     std::fs::remove_file(&archive)?;
-    // An archive that is one entry a stream is as long as the spool and its headers.
+    // Such an archive is as long as its one snapshot; the file system adds what it keeps beside the data.
     table.ratio(
         "written to disk with --spool-dir, against the archive",
         format!("{} MB", size / 1_000_000),
         format!("{} MB", written / 1_000_000),
         written as f64 / size as f64,
-        AtMost(1.0),
+        AtMost(1.01),
     );
     Ok(())
 }
