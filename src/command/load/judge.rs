@@ -10,8 +10,8 @@ use crate::snapshot::Contents;
 #[serde(default)]
 pub(super) struct State {
     pub messages: u64,
-    last_seq: u64,
-    consumer_count: u64,
+    pub last_seq: u64,
+    pub consumer_count: u64,
 }
 
 pub(super) fn parse(state: &RawValue) -> Result<State, String> {
@@ -23,26 +23,31 @@ pub(super) fn parse(state: &RawValue) -> Result<State, String> {
 /// More is no fault where it can have come since: a stream is open to its publishers the moment it is
 /// restored, and a message that expires may leave a marker.
 pub(super) fn difference(state: &State, proven: &Contents, may_expire: bool) -> Option<String> {
+    let words = |verb: &str, what: String| format!("the server {verb} {what} after the restore");
+    differs(state, proven, may_expire, words)
+}
+
+/// The same in other words: `found` is given `holds` or `ends at`, and what.
+pub(super) fn differs(
+    state: &State,
+    proven: &Contents,
+    may_expire: bool,
+    found: impl Fn(&str, String) -> String,
+) -> Option<String> {
     let since = state.last_seq.saturating_sub(proven.last_seq);
     let most = proven.messages.max(proven.records).saturating_add(since);
     let fewer = state.messages < proven.messages && !may_expire;
     if fewer || state.messages > most {
-        return Some(format!(
-            "the server holds {} messages after the restore, and the archive {}",
-            state.messages, proven.messages
-        ));
+        let found = found("holds", format!("{} messages", state.messages));
+        return Some(format!("{found}, and the archive {}", proven.messages));
     }
     if state.last_seq < proven.last_seq {
-        return Some(format!(
-            "the server ends at message {} after the restore, and the archive at {}",
-            state.last_seq, proven.last_seq
-        ));
+        let found = found("ends at", format!("message {}", state.last_seq));
+        return Some(format!("{found}, and the archive at {}", proven.last_seq));
     }
     if state.consumer_count < proven.consumers {
-        return Some(format!(
-            "the server holds {} consumers after the restore, and the archive {}",
-            state.consumer_count, proven.consumers
-        ));
+        let found = found("holds", format!("{} consumers", state.consumer_count));
+        return Some(format!("{found}, and the archive {}", proven.consumers));
     }
     None
 }

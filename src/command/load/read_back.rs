@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::super::proof::Proof;
+use super::judge::{State, differs};
 use crate::jetstream::{Capture, Hold, Server, Snapshotting};
 use crate::names::StreamName;
 use crate::snapshot::{Contents, Promise};
@@ -42,26 +43,10 @@ pub(super) enum Equal {
 /// Some differences mean no harm: messages that a limit had removed come back with a server that cannot use
 /// the snapshot's index, old ones expire, and a stream with sources goes on receiving.
 pub(super) fn compare(archive: &Contents, back: &Contents, may_expire: bool) -> Result<Equal, String> {
-    let since = back.last_seq.saturating_sub(archive.last_seq);
-    let most = archive.messages.max(archive.records).saturating_add(since);
-    let fewer = back.messages < archive.messages && !may_expire;
-    if fewer || back.messages > most {
-        return Err(format!(
-            "read back, it holds {} messages, and the archive {}",
-            back.messages, archive.messages
-        ));
-    }
-    if back.last_seq < archive.last_seq {
-        return Err(format!(
-            "read back, it ends at message {}, and the archive at {}",
-            back.last_seq, archive.last_seq
-        ));
-    }
-    if back.consumers < archive.consumers {
-        return Err(format!(
-            "read back, it holds {} consumers, and the archive {}",
-            back.consumers, archive.consumers
-        ));
+    let state = State { messages: back.messages, last_seq: back.last_seq, consumer_count: back.consumers };
+    let words = |verb: &str, what: String| format!("read back, it {verb} {what}");
+    if let Some(text) = differs(&state, archive, may_expire, words) {
+        return Err(text);
     }
     // A sum says that the archive holds no record but those of its messages.
     let (Some(there), Some(here)) = (archive.sum, back.sum) else { return Ok(Equal::Counts) };
@@ -71,7 +56,7 @@ pub(super) fn compare(archive: &Contents, back: &Contents, may_expire: bool) -> 
             back.first_seq, archive.first_seq
         ));
     }
-    if since > 0 || back.messages != archive.messages {
+    if back.last_seq > archive.last_seq || back.messages != archive.messages {
         return Ok(Equal::Counts);
     }
     if here != there {
