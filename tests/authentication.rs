@@ -12,7 +12,7 @@ use nkeys::KeyPair;
 use serde_json::json;
 use support::api;
 use support::jwt::{Operator, now};
-use support::programs::{Finished, program, run};
+use support::programs::{Finished, program, refused, run};
 use support::server::{LATEST, Server};
 use tempfile::TempDir;
 
@@ -29,14 +29,6 @@ fn list(directory: &TempDir, arguments: &[&str], environment: &[(&str, &str)]) -
 fn let_in(finished: Finished) {
     let finished = finished.expect_code(0);
     assert_eq!(String::from_utf8_lossy(&finished.stdout), "REACHED\tstream\t0\t0\n");
-}
-
-#[track_caller]
-fn refused(finished: Finished, code: i32, words: &[&str]) {
-    let finished = finished.expect_code(code);
-    for words in words {
-        assert!(finished.stderr.contains(words), "no \"{words}\" in:\n{}", finished.stderr);
-    }
 }
 
 async fn mark(options: async_nats::ConnectOptions, server: &Server) -> Result<()> {

@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use support::api;
 use support::certificates::Authority;
 use support::jwt::Operator;
-use support::programs::{Finished, program, run, spawn};
+use support::programs::{Finished, program, refused, run, spawn};
 use support::server::{LATEST, Server, binary};
 use tempfile::TempDir;
 
@@ -53,14 +53,6 @@ fn list(home: &TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Fin
 fn reached(finished: Finished) {
     let finished = finished.expect_code(0);
     assert_eq!(String::from_utf8_lossy(&finished.stdout), "REACHED\tstream\t0\t0\n");
-}
-
-#[track_caller]
-fn refused(finished: Finished, code: i32, words: &[&str]) {
-    let finished = finished.expect_code(code);
-    for words in words {
-        assert!(finished.stderr.contains(words), "no \"{words}\" in:\n{}", finished.stderr);
-    }
 }
 
 async fn mark(client: &async_nats::Client) -> Result<()> {

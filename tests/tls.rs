@@ -11,7 +11,7 @@ use chatto_pipes::jetstream::private_server::Options;
 use serde_json::json;
 use support::api;
 use support::certificates::{Authority, Certificate, argument};
-use support::programs::{Finished, program, program_for, run, run_with};
+use support::programs::{Finished, program, program_for, refused, run, run_with};
 use support::server::{LATEST, Server};
 
 fn start(tls: &str) -> Server {
@@ -28,14 +28,6 @@ fn list(server: &Server, url: &str, system: &Path, arguments: &[&str]) -> Finish
     let mut command = program_for("chatto-dump", server);
     command.args(["-n", "-s", url]).args(arguments).env("SSL_CERT_FILE", system).env_remove("SSL_CERT_DIR");
     run(command)
-}
-
-#[track_caller]
-fn refused(finished: Finished, code: i32, words: &[&str]) {
-    let finished = finished.expect_code(code);
-    for words in words {
-        assert!(finished.stderr.contains(words), "no \"{words}\" in:\n{}", finished.stderr);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,15 @@ impl Finished {
     }
 }
 
+/// It ended with `code` and said all of `words`.
+#[track_caller]
+pub fn refused(finished: Finished, code: i32, words: &[&str]) {
+    let finished = finished.expect_code(code);
+    for words in words {
+        assert!(finished.stderr.contains(words), "no \"{words}\" in:\n{}", finished.stderr);
+    }
+}
+
 /// The path of one of our programs, e.g. `chatto-dump`.
 pub fn path(program: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_chatto-dump")).with_file_name(program)
