@@ -6,7 +6,7 @@
 
 mod support;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use async_nats::Client;
 use rustix::process::Signal;
 use serde_json::json;
@@ -166,7 +166,8 @@ async fn a_stream_that_somebody_else_makes_during_the_restore_is_not_removed() -
         let load = scene.load_half().await?;
         let answer = api::answer(&scene.client, "STREAM.CREATE.LARGE", theirs.clone()).await?;
         let load = load.finish(&scene.archive[scene.middle..]);
-        let info = api::stream_info(&scene.client, "LARGE").await?;
+        let info = api::stream_info(&scene.client, "LARGE").await;
+        let info = info.with_context(|| format!("{release}: {answer}, then {:?}", load))?;
         if answer["error"].is_null() {
             assert_eq!(load.code, Some(3), "{release}: {}", load.stderr);
             assert_eq!(info["config"]["subjects"], json!(["theirs"]), "{release}: {}", load.stderr);

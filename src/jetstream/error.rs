@@ -119,7 +119,7 @@ impl Error {
 
     /// Whether somebody else's stream stands where one was to be restored.
     pub fn is_taken(&self) -> bool {
-        matches!(self, Error::Api(api) if api.err_code == STREAM_EXISTS)
+        matches!(self, Error::Api(api) if STREAM_EXISTS.contains(&api.cause()))
     }
 
     /// Whether another try may succeed without anybody doing anything.
@@ -148,8 +148,8 @@ pub struct ApiError {
 
 /// `JSStreamNotFoundErr`.
 pub const STREAM_NOT_FOUND: u32 = 10059;
-/// `JSStreamNameExistRestoreFailedErr`.
-pub const STREAM_EXISTS: u32 = 10130;
+/// `JSStreamNameExistRestoreFailedErr` and `JSStreamNameExistErr`.
+const STREAM_EXISTS: [u32; 2] = [10130, 10058];
 /// `JSStreamSnapshotErrF`, whatever the reason.
 const SNAPSHOT_FAILED: u32 = 10064;
 /// `JSStreamRestoreErrF`, whatever the reason.
@@ -229,6 +229,18 @@ mod tests {
         assert_eq!(cause(RESTORE_FAILED, text), 10074);
         assert_eq!(cause(RESTORE_FAILED, "restore failed: invalid tar header"), RESTORE_FAILED);
         assert_eq!(cause(10025, "something (7)"), 10025);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_known_also_as_the_cause_of_a_failed_restore() {
+        let taken = |err_code, description: &str| {
+            Error::Api(ApiError { code: 500, err_code, description: description.into() }).is_taken()
+        };
+        let text = "stream name already in use, cannot restore";
+        assert!(taken(10130, text));
+        // So since 2.15.
+        assert!(taken(RESTORE_FAILED, &format!("restore failed: error adding stream: {text} (10130)")));
+        assert!(!taken(RESTORE_FAILED, "restore failed: insufficient storage resources available (10047)"));
     }
 
     #[test]
