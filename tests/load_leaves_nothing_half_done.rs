@@ -178,3 +178,29 @@ async fn a_stream_that_somebody_else_makes_during_the_restore_is_not_removed() -
     }
     Ok(())
 }
+
+/// And when the restore is given up then, for another reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_somebody_else_makes_during_a_restore_that_is_given_up_is_not_removed() -> Result<()> {
+    let theirs = json!({ "name": "LARGE", "subjects": ["theirs"] });
+    for release in FORMATS {
+        for interrupted in [false, true] {
+            let scene = Scene::set(release).await?;
+            let load = scene.load_half().await?;
+            let answer = api::answer(&scene.client, "STREAM.CREATE.LARGE", theirs.clone()).await?;
+            if interrupted {
+                faults::signal(&load.0, Signal::TERM);
+            }
+            let load = load.finish(&[]);
+            if answer["error"].is_null() {
+                let info = api::stream_info(&scene.client, "LARGE").await;
+                let info = info.with_context(|| format!("{release}: {load:?}"))?;
+                assert_eq!(info["config"]["subjects"], json!(["theirs"]), "{release}: {}", load.stderr);
+            } else {
+                assert_eq!(release, LATEST, "{answer}");
+                scene.assert_only_the_small_one_stands().await?;
+            }
+        }
+    }
+    Ok(())
+}

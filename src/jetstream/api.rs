@@ -29,6 +29,21 @@ pub struct StreamReply {
     pub config: Box<RawValue>,
     /// The stream's state.
     pub state: Box<RawValue>,
+    #[serde(default)]
+    cluster: Keepers,
+}
+
+/// The servers that keep a stream.
+#[derive(Debug, Default, Deserialize)]
+struct Keepers {
+    name: Option<String>,
+}
+
+impl StreamReply {
+    /// Whether a cluster keeps the stream, be it on one of its servers.
+    pub fn is_in_cluster(&self) -> bool {
+        self.cluster.name.is_some()
+    }
 }
 
 #[derive(Deserialize)]

@@ -55,6 +55,7 @@ pub struct Restore {
     replies: Subscriber,
     sent: u64,
     acked: u64,
+    committing: bool,
     chunk: usize,
     last_sent: Instant,
 }
@@ -68,6 +69,13 @@ pub enum RestoreError {
     /// The server no longer listens for chunks.
     #[error("the server dropped the restore")]
     Dropped,
+}
+
+impl RestoreError {
+    /// Whether somebody else's stream stands where one was to be restored.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, RestoreError::Request(error) if error.is_taken())
+    }
 }
 
 #[derive(Deserialize)]
@@ -135,6 +143,7 @@ impl Restore {
             replies,
             sent: 0,
             acked: 0,
+            committing: false,
             chunk: CHUNK.min(server.max_payload()).max(1),
             last_sent: Instant::now(),
         })
@@ -180,19 +189,28 @@ impl Restore {
         while self.sent > self.acked {
             self.wait_for_ack().await?;
         }
+        self.committing = true;
         self.publish(Bytes::new()).await?;
         let message = self.reply(COMMIT_LIMIT).await?;
         Ok(parsed("the commit of a restore", &message.payload)?)
     }
 
     /// Makes the server give up at once, where it would otherwise wait for 5 s: a frame of a type that
-    /// no S2 stream has.
-    pub async fn abort(&mut self) {
+    /// no S2 stream has. Gives the server's last word, which is an error; it comes when the input is over.
+    pub async fn abort(&mut self) -> Result<(), RestoreError> {
         const RESERVED_FRAME: &[u8] = &[0x02, 0, 0, 0];
-        // Whatever comes of it, the caller looks at what the server holds.
-        if self.publish(Bytes::from_static(RESERVED_FRAME)).await.is_ok() {
-            while self.sent > self.acked && self.wait_for_ack().await.is_ok() {}
+        for chunk in [RESERVED_FRAME, &[]] {
+            self.publish(Bytes::from_static(chunk)).await?;
+            while self.sent > self.acked {
+                self.wait_for_ack().await?;
+            }
         }
+        Ok(())
+    }
+
+    /// Whether the server was asked to make the stream real.
+    pub fn is_committing(&self) -> bool {
+        self.committing
     }
 
     /// Sends the first chunk, alone: in a cluster, the server's answer may come before the word of where

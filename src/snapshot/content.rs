@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use minlz::s2;
 
 use super::fault::{Fault, Place};
-use super::frames::{COMPRESSED, HEADER_LEN, IDENTIFIER, PAD, STORED, payload_len};
+use super::frames::{COMPRESSED, CRC_LEN, HEADER_LEN, IDENTIFIER, MAGIC, PAD, STORED, payload_len};
 use crate::names::Printable;
 
 /// The most that one frame may decompress to: the largest block that S2 writers make.
@@ -28,8 +28,6 @@ const MAX_FRAME: usize = MAX_BLOCK + 64;
 const MAX_IDLE: u64 = 1 << 20;
 /// Small frames (one a message in NATSARC1) are read through a buffer of this size.
 const INPUT_BUFFER: usize = 64 << 10;
-const CRC_LEN: usize = 4;
-const MAGIC: &[u8; 6] = b"S2sTwO";
 
 /// Reads decoded bytes. Holds one frame and one decoded block, each at most [`MAX_BLOCK`] and a few
 /// bytes.

@@ -18,6 +18,10 @@ pub const PAD: u8 = 0xfe;
 pub const IDENTIFIER: u8 = 0xff;
 /// The length of a frame's type and length.
 pub const HEADER_LEN: usize = 4;
+/// What a stream identifier holds.
+pub(super) const MAGIC: &[u8; 6] = b"S2sTwO";
+/// The length of the checksum before the data of a frame.
+pub(super) const CRC_LEN: usize = 4;
 /// A whole, empty padding frame: nothing to a reader, but proof of life to a server.
 pub const PADDING: [u8; 4] = [PAD, 0, 0, 0];
 
@@ -74,6 +78,25 @@ impl Frames {
     /// How many bytes of the stream are whole frames before the content's end.
     pub fn safe(&self) -> u64 {
         self.last_data
+    }
+}
+
+/// The first byte of the content of a stream of which `beginning` is the beginning, where that is easily
+/// seen: in the frame after the identifier. A block begins with its length as a varint and a literal,
+/// whose tag has its length less one in the upper six bits, or, from 60 on, how many bytes of length follow.
+pub(super) fn first_byte(beginning: &[u8]) -> Option<u8> {
+    let identifier = HEADER_LEN + MAGIC.len();
+    let frame = beginning.get(identifier..).filter(|_| beginning.first() == Some(&IDENTIFIER))?;
+    let data = frame.get(HEADER_LEN + CRC_LEN..)?;
+    match *frame.first()? {
+        STORED => data.first().copied(),
+        COMPRESSED => {
+            let length = data.iter().position(|byte| byte & 0x80 == 0)?;
+            let (tag, rest) = data.get(length + 1..)?.split_first()?;
+            let more = (usize::from(tag >> 2) + 1).saturating_sub(60);
+            rest.get(more).copied().filter(|_| tag & 3 == 0)
+        }
+        _ => None,
     }
 }
 

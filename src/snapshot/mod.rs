@@ -86,6 +86,19 @@ pub enum Format {
     NatsArc1,
 }
 
+impl Format {
+    /// The format of the snapshot that begins with these bytes; none when they do not say it.
+    pub fn of(beginning: &[u8]) -> Option<Format> {
+        frames::first_byte(beginning).map(Format::of_content)
+    }
+
+    /// The first byte tells: a tar begins with the name of its first file, and that is `meta.inf`, or
+    /// `PaxHeaders.0/meta.inf` before it.
+    fn of_content(first: u8) -> Format {
+        if natsarc::MAGIC.first() == Some(&first) { Format::NatsArc1 } else { Format::Tar }
+    }
+}
+
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -133,9 +146,7 @@ fn read<R: Read>(
     promise: &Promise,
     mut content: Content<R>,
 ) -> Result<(Option<StreamName>, Contents), Fault> {
-    // The first byte tells: a tar begins with the name of its first file, and that is `meta.inf`, or
-    // `PaxHeaders.0/meta.inf` before it.
-    if content.fill()?.first() == natsarc::MAGIC.first() {
+    if content.fill()?.first().copied().map(Format::of_content) == Some(Format::NatsArc1) {
         return Ok((None, natsarc::read(&mut content)?));
     }
     let (name, contents) = tarball::read(&mut content, stream, promise)?;

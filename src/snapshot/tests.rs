@@ -440,3 +440,15 @@ fn safe_bytes_never_hold_the_whole_content() {
         assert!(bytes.len() as u64 - frames.safe() < 100, "only the last frames are held back");
     }
 }
+
+#[test]
+fn the_first_bytes_tell_the_format() {
+    for (dir, stream, promise, bytes) in captures() {
+        let format = inspect(&stream, &promise, bytes.as_slice()).unwrap().format;
+        assert_eq!(Format::of(&bytes[..64]), Some(format), "{}", dir.display());
+        for cut in 0..bytes.len().min(64) {
+            assert!([None, Some(format)].contains(&Format::of(&bytes[..cut])), "{} to {cut}", dir.display());
+        }
+    }
+    assert_eq!(Format::of(b"\x1f\x8b\x08\x00, something else, and long enough for the rest"), None);
+}

@@ -16,13 +16,16 @@ use tokio::time::Instant;
 use super::super::proof::{NotProven, Proof};
 use crate::jetstream::{self, Hold, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
-use crate::snapshot::{Frames, PADDING, Promise};
+use crate::snapshot::{Format, Frames, PADDING, Promise};
 
 /// A snapshot up to this size is proven before its restore begins, in bytes.
 const PROVEN_FIRST: u64 = 8 << 20;
 
 /// How much may wait for the check or the server, in bytes. More than any frame of a sound snapshot.
 const WAITING: usize = 24 << 20;
+
+/// How much of a snapshot tells its format, in bytes.
+const BEGINNING: usize = 64;
 
 /// What a restore asks the server for.
 pub(super) struct Request {
@@ -40,6 +43,7 @@ pub(super) struct Restoring {
     request: Request,
     proof: Option<Proof>,
     frames: Frames,
+    format: Option<Format>,
     hold: Arc<Hold>,
     unsent: VecDeque<Bytes>,
     came: u64,
@@ -49,6 +53,18 @@ pub(super) struct Restoring {
     restore: Option<Restore>,
     /// Whether the server is restoring for us, so that something may be left behind.
     pub begun: bool,
+}
+
+/// What may be left of a restore that was given up.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing: the name was somebody else's before.
+    Nothing,
+    /// Nothing, except in a cluster: a server takes the name with the first chunk, or, where it restores a
+    /// tar, with the commit; a cluster has decided before who is to keep the stream.
+    InClusters,
+    /// Perhaps something.
+    Unknown,
 }
 
 /// Why a stream was not restored.
@@ -82,6 +98,7 @@ impl Restoring {
             request,
             proof: Some(proof),
             frames: Frames::new(),
+            format: None,
             hold: Arc::default(),
             unsent: VecDeque::new(),
             came: 0,
@@ -102,6 +119,8 @@ impl Restoring {
     /// that has to be removed if the restore fails.
     pub async fn begin(&mut self) -> Result<(), RestoringError> {
         if let (Some(server), None) = (&self.server, &self.restore) {
+            let beginning: Vec<u8> = self.unsent.iter().flatten().copied().take(BEGINNING).collect();
+            self.format = Format::of(&beginning);
             let Request { config, state, .. } = &self.request;
             let restore = Restore::begin(server, &self.stream, config, state).await;
             // An answer that leads nowhere may come from a server that has made the stream all the same.
@@ -176,10 +195,15 @@ impl Restoring {
         Ok(Some(restore.commit().await?))
     }
 
-    /// Tells the server to forget what it was sent.
-    pub async fn abort(&mut self) {
-        if let Some(mut restore) = self.restore.take() {
-            restore.abort().await;
+    /// Tells the server to forget what it was sent. Whatever comes of it, the caller has to see what is left
+    /// there.
+    pub async fn abort(&mut self) -> Left {
+        let Some(mut restore) = self.restore.take() else { return Left::Unknown };
+        match restore.abort().await {
+            Err(error) if error.is_taken() => Left::Nothing,
+            _ if self.sent == 0 => Left::InClusters,
+            _ if self.format == Some(Format::Tar) && !restore.is_committing() => Left::InClusters,
+            _ => Left::Unknown,
         }
     }
 

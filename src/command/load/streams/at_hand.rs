@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::super::judge::{difference, parse};
 use super::super::read_back::{self, Equal, compare};
-use super::super::restoring::RestoringError;
+use super::super::restoring::{Left, RestoringError};
 use super::{Current, Loading, until};
 use crate::command::Failure;
 use crate::command::proof::{NotProven, Proven};
 use crate::command::report::{say, text_of};
 use crate::exit::Exit;
-use crate::jetstream::{RestoreError, StreamReply};
+use crate::jetstream::StreamReply;
 use crate::names::{Size, counted};
 use crate::snapshot::Format;
 
@@ -228,9 +228,8 @@ impl Loading {
             RestoringError::Restore(_) => Exit::Partial,
         };
         let hint = error.hint();
-        if let (RestoringError::Restore(RestoreError::Request(error)), Some(current)) =
-            (&error, &mut self.current)
-            && error.is_taken()
+        if let (RestoringError::Restore(restore), Some(current)) = (&error, &mut self.current)
+            && restore.is_taken()
         {
             // Somebody made a stream of this name meanwhile: what is there is theirs.
             current.restoring.begun = false;
@@ -272,8 +271,18 @@ impl Loading {
         if !std::mem::take(&mut current.restoring.begun) {
             return;
         }
-        current.restoring.abort().await;
         let stream = current.restoring.stream.clone();
+        let somebody_elses = match current.restoring.abort().await {
+            Left::Nothing => true,
+            Left::InClusters => {
+                matches!(self.server.stream(&stream).await, Ok(Some(reply)) if !reply.is_in_cluster())
+            }
+            Left::Unknown => false,
+        };
+        if somebody_elses {
+            self.messages.notice(&format!("stream {stream}: somebody else made it meanwhile, left alone"));
+            return;
+        }
         if let Err(e) = self.server.clear_away(&stream).await {
             self.messages.error(&format!("stream {stream}: cannot remove what is there of it: {e}"));
             self.hint_once(e.hint());
