@@ -35,13 +35,12 @@
 use std::io::Read;
 
 use highway::{HighwayHash, HighwayHasher};
-use roaring::RoaringTreemap;
 
 use super::content::Content;
 use super::fault::Fault;
 use super::leb128::{Number, TooLong};
 use super::sums::{self, SUM_LEN};
-use super::tally::{Index, Tally};
+use super::tally::{Index, Sequences, Tally};
 use crate::names::StreamName;
 
 const INDEX_MAGIC: u8 = 11;
@@ -51,6 +50,10 @@ const BLOCK_MAGIC: u8 = 22;
 /// The most deleted sequences that one block may have: fifteen times the records that fit into the
 /// largest block (8 MiB) when all are empty.
 const MAX_DELETED: u64 = 1 << 22;
+/// The most memory that those may take, in bytes: much more than when they lie between the records of one
+/// block, as they should.
+const MAX_DELETED_SET: u64 = 32 << 20;
+const TOO_MANY: &str = "a block has too many deleted messages";
 
 /// Reads `msgs/index.db`, of `size` bytes.
 pub fn read<R: Read>(
@@ -81,7 +84,7 @@ pub fn read<R: Read>(
 pub struct BlockIndex {
     first: u64,
     last: u64,
-    deleted: RoaringTreemap,
+    deleted: Sequences,
 }
 
 impl BlockIndex {
@@ -97,11 +100,13 @@ impl BlockIndex {
         let (last, _) = (fields.unsigned()?, fields.unsigned()?);
         let count = fields.unsigned()?;
         fields.skip(SUM_LEN as u64)?;
-        let mut deleted = RoaringTreemap::new();
+        let mut deleted = Sequences::bounded(MAX_DELETED_SET);
         fields.bounded(count)?;
         for _ in 0..count {
-            deleted.insert(first.saturating_add(fields.unsigned()?));
+            let sequence = first.saturating_add(fields.unsigned()?);
+            deleted.insert(sequence).map_err(|_| fields.content.unsupported(TOO_MANY))?;
         }
+        deleted.flush();
         let left = fields.left;
         content.pass(left, |_| {})?;
         Ok(BlockIndex { first, last, deleted })
@@ -177,7 +182,7 @@ impl<R: Read> Fields<'_, R> {
             if version >= 3 {
                 self.unsigned()?;
             }
-            let deleted = if deletes > 0 { self.deleted(deletes)? } else { RoaringTreemap::new() };
+            let deleted = if deletes > 0 { self.deleted(deletes)? } else { Sequences::default() };
             let live = tally.hold(first.max(next)..=last, &deleted);
             let live = live.map_err(|missing| missing_message(self.content, missing))?;
             index.present = index.present.saturating_add(live);
@@ -189,7 +194,7 @@ impl<R: Read> Fields<'_, R> {
     }
 
     /// The deleted sequences of a block, of which there should be `count`.
-    fn deleted(&mut self, count: u64) -> Result<RoaringTreemap, Fault> {
+    fn deleted(&mut self, count: u64) -> Result<Sequences, Fault> {
         let (magic, version) = (self.byte()?, self.byte()?);
         let words = match (magic, version) {
             (SET_MAGIC, 1) => 64,
@@ -201,22 +206,26 @@ impl<R: Read> Fields<'_, R> {
         if size != count {
             return Err(self.content.damaged("an index counts its deleted sequences wrongly"));
         }
-        let mut deleted = RoaringTreemap::new();
+        let mut deleted = Sequences::bounded(MAX_DELETED_SET);
+        let mut set: u64 = 0;
         for _ in 0..nodes {
             let base = self.little(8)?;
             for word in 0..words {
                 let mut bits = self.little(8)?;
                 while bits != 0 {
                     let bit = word * 64 + u64::from(bits.trailing_zeros());
-                    deleted.insert(base.saturating_add(bit));
+                    let sequence = base.saturating_add(bit);
+                    deleted.insert(sequence).map_err(|_| self.content.unsupported(TOO_MANY))?;
                     bits &= bits - 1;
+                    set += 1;
                 }
             }
             self.little(2)?;
-            if deleted.len() > count {
+            if set > count {
                 break;
             }
         }
+        deleted.flush();
         if deleted.len() != count {
             return Err(self.content.damaged("an index counts its deleted sequences wrongly"));
         }
@@ -225,7 +234,7 @@ impl<R: Read> Fields<'_, R> {
 
     fn bounded(&self, count: u64) -> Result<(), Fault> {
         if count > MAX_DELETED {
-            return Err(self.content.unsupported("a block has too many deleted messages"));
+            return Err(self.content.unsupported(TOO_MANY));
         }
         Ok(())
     }

@@ -13,7 +13,8 @@
 //!
 //! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), one config or one consumer's
 //! state (64 MiB at most), and for the tar format the sequences of the records (two bytes for a scattered
-//! message, a bit for one in a row; at most [`MAX_SETS`]). Messages are never held.
+//! message, a bit for one in a row; at most [`MAX_SETS`], and 32 MiB for what one block has deleted). Messages
+//! are never held.
 
 mod block;
 mod content;

@@ -6,9 +6,10 @@
 //! the server's own index. So the records are kept as a set, and the index is held against it: every
 //! message that is live by the index must have its record.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use roaring::RoaringTreemap;
+use roaring::{RoaringBitmap, RoaringTreemap};
 
 use super::messages::Sum;
 use super::promise::Promise;
@@ -18,11 +19,11 @@ use super::promise::Promise;
 /// messages with gaps between them.
 pub const MAX_SETS: u64 = 1 << 30;
 /// How many changes of the sets lie between two measurements of their memory.
-const MEASURE_EVERY: u64 = 1 << 20;
+const MEASURE_EVERY: u64 = 1 << 18;
 /// What a fault says when [`MAX_SETS`] is not enough.
 pub const TOO_SCATTERED: &str = "its sequences are too scattered to keep in memory";
 
-/// The sets need more than [`MAX_SETS`].
+/// A set needs more memory than it may have.
 #[derive(Debug)]
 pub struct TooScattered;
 
@@ -93,19 +94,21 @@ impl Tally {
     /// Holds one block of an index against the records: `range` without `deleted` is live. Sequences
     /// after the last one captured are those of a stream that grew meanwhile, and do not count.
     /// Returns how many messages are live and here, or the first that is live and not here.
-    pub fn hold(&mut self, range: RangeInclusive<u64>, deleted: &RoaringTreemap) -> Result<u64, u64> {
-        let records = self.records.set();
+    pub fn hold(&mut self, range: RangeInclusive<u64>, deleted: &Sequences) -> Result<u64, u64> {
+        self.records.flush();
+        let records = &self.records;
         let (first, last) = (*range.start().max(&1), *range.end().min(&self.last));
         if first > last {
             return Ok(0);
         }
-        let within = |set: &RoaringTreemap| set.rank(last) - set.rank(first - 1);
-        let live = last - first + 1 - within(deleted);
         // What is deleted may still have its record; what has a record and is not deleted is live.
-        let mut both = deleted & records;
-        both.remove_range(..first);
-        let kept = both.rank(last);
-        let here = within(records) - kept;
+        let (mut gone, mut kept) = (0, 0);
+        for sequence in deleted.within(first, last) {
+            gone += 1;
+            kept += u64::from(records.contains(sequence));
+        }
+        let live = last - first + 1 - gone;
+        let here = records.count(first, last) - kept;
         if here == live {
             return Ok(live);
         }
@@ -154,10 +157,12 @@ impl Tally {
     }
 }
 
-/// A set that is mostly filled in ascending order: runs are collected before they are inserted.
+/// A set that is mostly filled in ascending order: runs are collected before they are inserted. Like
+/// a `RoaringTreemap`, whose operations on a part of the set cost as much as the whole of it.
 #[derive(Debug)]
-struct Sequences {
-    set: RoaringTreemap,
+pub struct Sequences {
+    /// By the upper half of the sequence.
+    maps: BTreeMap<u32, RoaringBitmap>,
     run: Option<(u64, u64)>,
     changes: u64,
     bound: u64,
@@ -170,13 +175,13 @@ impl Default for Sequences {
 }
 
 impl Sequences {
-    /// Empty, and never larger than about `bound` bytes.
-    fn bounded(bound: u64) -> Self {
-        Sequences { set: RoaringTreemap::new(), run: None, changes: 0, bound }
+    /// Empty, and never larger than about `bound` bytes and what [`MEASURE_EVERY`] changes add to them.
+    pub fn bounded(bound: u64) -> Self {
+        Sequences { maps: BTreeMap::new(), run: None, changes: 0, bound }
     }
 
-    /// Adds one sequence.
-    fn insert(&mut self, sequence: u64) -> Result<(), TooScattered> {
+    /// Adds one sequence. The set is to be asked only once it is [flushed](Sequences::flush).
+    pub fn insert(&mut self, sequence: u64) -> Result<(), TooScattered> {
         if let Some((_, last)) = &mut self.run
             && last.checked_add(1) == Some(sequence)
         {
@@ -186,45 +191,86 @@ impl Sequences {
         self.flush();
         self.run = Some((sequence, sequence));
         self.changes += 1;
-        if self.changes.is_multiple_of(MEASURE_EVERY) && memory(&self.set) > self.bound {
+        if self.changes.is_multiple_of(MEASURE_EVERY) && self.memory() > self.bound {
             return Err(TooScattered);
         }
         Ok(())
     }
 
-    /// The whole set.
-    fn set(&mut self) -> &RoaringTreemap {
-        self.flush();
-        &self.set
+    /// Puts the run that was being collected with the others.
+    pub fn flush(&mut self) {
+        if let Some((first, last)) = self.run.take() {
+            for (upper, lower) in halves(first, last) {
+                self.maps.entry(upper).or_default().insert_range(lower);
+            }
+        }
+    }
+
+    /// How many sequences there are.
+    pub fn len(&self) -> u64 {
+        self.maps.values().map(RoaringBitmap::len).sum()
+    }
+
+    fn contains(&self, sequence: u64) -> bool {
+        let (upper, lower) = split(sequence);
+        self.maps.get(&upper).is_some_and(|map| map.contains(lower))
+    }
+
+    /// How many sequences lie between these two, both included.
+    fn count(&self, first: u64, last: u64) -> u64 {
+        let maps = self.maps.range(split(first).0..=split(last).0);
+        maps.map(|(upper, map)| map.range_cardinality(part(*upper, first, last))).sum()
+    }
+
+    /// The sequences between these two, both included.
+    fn within(&self, first: u64, last: u64) -> impl Iterator<Item = u64> {
+        let maps = self.maps.range(split(first).0..=split(last).0);
+        maps.flat_map(move |(upper, map)| {
+            let upper = *upper;
+            map.range(part(upper, first, last)).map(move |lower| u64::from(upper) << 32 | u64::from(lower))
+        })
     }
 
     fn into_set(mut self) -> RoaringTreemap {
         self.flush();
-        self.set
+        RoaringTreemap::from_bitmaps(self.maps)
     }
 
-    fn flush(&mut self) {
-        if let Some((first, last)) = self.run.take() {
-            self.set.insert_range(first..=last);
-        }
+    /// About how much memory the set takes, in bytes.
+    fn memory(&self) -> u64 {
+        const PER_BITMAP: u64 = 128;
+        const PER_CONTAINER: u64 = 48;
+        const BITSET: u64 = 8 << 10;
+        self.maps
+            .values()
+            .map(|map| {
+                let s = map.statistics();
+                PER_BITMAP
+                    + PER_CONTAINER * u64::from(s.n_containers)
+                    + 2 * u64::from(s.n_values_array_containers)
+                    + s.n_bytes_run_containers
+                    + BITSET * u64::from(s.n_bitset_containers)
+            })
+            .sum()
     }
 }
 
-/// About how much memory a set takes, in bytes.
-fn memory(set: &RoaringTreemap) -> u64 {
-    const PER_BITMAP: u64 = 128;
-    const PER_CONTAINER: u64 = 48;
-    const BITSET: u64 = 8 << 10;
-    set.bitmaps()
-        .map(|(_, bitmap)| {
-            let s = bitmap.statistics();
-            PER_BITMAP
-                + PER_CONTAINER * u64::from(s.n_containers)
-                + 2 * u64::from(s.n_values_array_containers)
-                + s.n_bytes_run_containers
-                + BITSET * u64::from(s.n_bitset_containers)
-        })
-        .sum()
+/// The upper and the lower half of a sequence.
+#[allow(clippy::cast_possible_truncation)]
+fn split(sequence: u64) -> (u32, u32) {
+    ((sequence >> 32) as u32, sequence as u32)
+}
+
+/// What of the sequences from `first` to `last` has this upper half, which one of them has.
+fn part(upper: u32, first: u64, last: u64) -> RangeInclusive<u32> {
+    let from = if split(first).0 == upper { split(first).1 } else { 0 };
+    let to = if split(last).0 == upper { split(last).1 } else { u32::MAX };
+    from..=to
+}
+
+/// The sequences from `first` to `last`, by their upper halves.
+fn halves(first: u64, last: u64) -> impl Iterator<Item = (u32, RangeInclusive<u32>)> {
+    (split(first).0..=split(last).0).map(move |upper| (upper, part(upper, first, last)))
 }
 
 #[cfg(test)]
@@ -237,15 +283,17 @@ mod tests {
         for sequence in 1..=1_000_000 {
             run.insert(sequence).unwrap();
         }
-        assert_eq!(run.set().len(), 1_000_000);
-        assert!(memory(run.set()) < 1_100_000 / 8, "{}", memory(run.set()));
+        run.flush();
+        assert_eq!(run.len(), 1_000_000);
+        assert!(run.memory() < 1_100_000 / 8, "{}", run.memory());
 
         let mut scattered = Sequences::default();
         for sequence in (1..=10_000_000).step_by(100) {
             scattered.insert(sequence).unwrap();
         }
-        assert_eq!(scattered.set().len(), 100_000);
-        assert!(memory(scattered.set()) < 250_000, "{}", memory(scattered.set()));
+        scattered.flush();
+        assert_eq!(scattered.len(), 100_000);
+        assert!(scattered.memory() < 250_000, "{}", scattered.memory());
     }
 
     #[test]
@@ -255,6 +303,28 @@ mod tests {
         assert!(refused);
     }
 
+    fn deleted(sequences: &[u64]) -> Sequences {
+        let mut set = Sequences::default();
+        sequences.iter().for_each(|sequence| set.insert(*sequence).unwrap());
+        set.flush();
+        set
+    }
+
+    #[test]
+    fn a_set_may_reach_across_the_halves_of_a_sequence() {
+        let around = [1, 2, (1 << 32) - 2, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 3 << 32, u64::MAX];
+        let set = deleted(&around);
+        assert_eq!(set.len(), around.len() as u64);
+        for (n, first) in around.iter().enumerate() {
+            for (m, last) in around.iter().enumerate().skip(n) {
+                assert_eq!(set.count(*first, *last), (m - n + 1) as u64, "{first} to {last}");
+                assert_eq!(set.within(*first, *last).collect::<Vec<_>>(), around[n..=m]);
+            }
+            assert!(set.contains(*first) && !set.contains(first.wrapping_add(1 << 40)));
+        }
+        assert_eq!(set.into_set().iter().collect::<Vec<_>>(), around);
+    }
+
     #[test]
     fn an_index_block_is_held_within_its_range_and_what_was_captured() {
         let mut tally = Tally::default();
@@ -262,7 +332,6 @@ mod tests {
             tally.message(sequence).unwrap();
         }
         tally.gone(9);
-        let deleted = |sequences: &[u64]| sequences.iter().copied().collect::<RoaringTreemap>();
         assert_eq!(tally.hold(3..=4, &deleted(&[])), Ok(2));
         assert_eq!(tally.hold(3..=8, &deleted(&[5, 7])), Ok(4));
         assert_eq!(tally.hold(3..=8, &deleted(&[4, 5, 7])), Ok(3));
