@@ -10,12 +10,13 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use async_nats::Client;
+use chatto_pipes::jetstream::Version;
 use serde_json::json;
 use support::archive::Archive;
 use support::builder::Builder;
-use support::faults;
-use support::programs::{pipeline, program_for, run, run_with, spawn};
-use support::server::{LATEST, Server};
+use support::faults::{self, UNDER_WAY};
+use support::programs::{pipeline, program_for, refused, run, run_with, spawn};
+use support::server::{LATEST, RELEASES, Server};
 use support::{api, equality};
 
 const KEYS: usize = 300;
@@ -121,6 +122,25 @@ async fn a_stream_that_is_deleted_while_it_is_captured() -> Result<()> {
         let destination = Server::start(release);
         let load = run_with(program_for("chatto-load", &destination), &dump.stdout);
         assert_eq!(load.code, dump.code, "{}", load.stderr);
+    }
+    Ok(())
+}
+
+/// A server before 2.15 makes one snapshot of a stream at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_backup_that_is_under_way() -> Result<()> {
+    for release in RELEASES {
+        let server = Server::start(release);
+        faults::large_stream(&server.client().await?, server.version(), "LARGE", 60, 1).await?;
+        let mut first = spawn(&mut faults::dump(&server, &[]));
+        let begin = faults::take(&mut first, UNDER_WAY);
+        let second = run(faults::dump(&server, &["--retries", "0"]));
+        if server.version() < Version(2, 15, 0) {
+            refused(second, 3, &["stream LARGE: ", "hint: another backup of this stream is under way"]);
+        } else {
+            second.expect_code(0);
+        }
+        faults::finish(first, begin).expect_code(0);
     }
     Ok(())
 }

@@ -184,6 +184,9 @@ impl ApiError {
 
     fn hint(&self) -> Option<String> {
         match (self.cause(), self.consumer()) {
+            _ if self.is_snapshot_in_progress() => Some(
+                "another backup of this stream is under way, or was until a moment ago: try again".into(),
+            ),
             (10126 | 10074, Some(consumer)) => Some(format!(
                 "consumer \"{}\" asks for more replicas than its stream would have here: restore into a \
                  cluster with --replicas as large, or set the consumer's num_replicas to 0 where it comes \
