@@ -296,7 +296,7 @@ fn looks_like(block: &[u8]) -> String {
     let text = |byte: &u8| !byte.is_ascii_control() || byte.is_ascii_whitespace();
     match block {
         [] => "it is empty".into(),
-        [b'{' | b'[', ..] => "it looks like JSON, not like a tar".into(),
+        [b'{' | b'[', ..] => "it looks like JSON, as a key export does, not like a tar".into(),
         block if block.iter().all(text) => "it looks like text, not like a tar".into(),
         block if block.len() < BLOCK => format!("it has only {} bytes", block.len()),
         _ => "it is not a tar".into(),

@@ -17,7 +17,7 @@ fn what_is_no_tar_is_told_by_its_beginning() {
     refused(vec![
         (vec![], "not an archive: it is empty"),
         (b"hello\n".to_vec(), "it looks like text"),
-        (b"{\"version\":1}".to_vec(), "it looks like JSON"),
+        (b"{\"version\":1}".to_vec(), "it looks like JSON, as a key export does"),
         (block(b"\x1f\x8b\x08"), "it is compressed with gzip"),
         (block(b"\x28\xb5\x2f\xfd"), "it is compressed with zstd"),
         (block(b"\xfd7zXZ\0"), "it is compressed with xz"),
