@@ -224,6 +224,28 @@ async fn the_units_run_with_credentials_from_systemd() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn root_gets_a_mail_when_a_unit_fails() -> Result<()> {
+    let machine = Machine::start().await?;
+    for unit in ["chatto-backup", "chatto-keys", "chatto-rehearse"] {
+        let text = fs::read_to_string(Path::new(UNITS).join(format!("{unit}.service")))?;
+        assert!(text.lines().any(|line| line == "OnFailure=chatto-failed@%n.service"), "{unit}");
+    }
+    // As of a unit that failed: systemctl(1) then ends with 3.
+    machine.program("systemctl", "echo \"last words of ${*: -1}\"; exit 3");
+    machine.program("mail", "{ echo \"$@\"; cat; } >> \"$HOME/mail\"");
+    let line = exec_start("chatto-failed@.service");
+    let line = line.replace("%i", "chatto-keys.service").replace("%H", "here");
+    assert!(!line.contains('%'), "{line}");
+    silent(machine.command(&line));
+    let mail = fs::read_to_string(machine.at("mail"))?;
+    assert_eq!(mail, "-s chatto-keys.service failed on here root\nlast words of chatto-keys.service\n");
+    // Nobody is told that a mail was sent that was not.
+    machine.program("mail", "exit 1");
+    machine.command(&line).expect_code(1);
+    Ok(())
+}
+
 #[test]
 fn systemd_finds_no_fault_with_the_units() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -238,7 +260,7 @@ fn systemd_finds_no_fault_with_the_units() -> Result<()> {
         verify.arg(unit);
         units += 1;
     }
-    assert_eq!(units, 6);
+    assert_eq!(units, 7);
     let verified = run(verify).expect_code(0);
     assert_eq!(verified.stderr, "");
     for service in ["chatto-backup", "chatto-keys", "chatto-rehearse"] {
