@@ -60,7 +60,7 @@ uninstall:
 static:
 	@scripts/install-tools cc musl-gcc
 	rustup target add $(MUSL)
-	$(MAKE) TARGET=$(MUSL)
+	$(CARGO) build --release --locked --target $(MUSL) --bins
 	install -D -t $(CARGO_TARGET_DIR)/static $(PROGRAMS:%=$(CARGO_TARGET_DIR)/$(MUSL)/release/%)
 
 deb: all
