@@ -83,7 +83,7 @@ fn every_example_does_what_its_page_says() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some((example, setting)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(why) = World::new(&source, setting, &example.text).run(&example.script()) {
+                    if let Err(why) = World::new(&source, setting, &example.text).run(example) {
                         let text = format!("{}:\n{}\n{why:#}\n", example.page, example.text);
                         failures.lock().unwrap().push(text);
                     }

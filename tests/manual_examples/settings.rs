@@ -231,22 +231,33 @@ pub const SETTINGS: &[Setting] = &[
         ..BACKUP
     },
     Setting {
-        holds: "aws s3 mv",
-        given: "backup.pub",
+        holds: "s3 mv",
         then: Shell(
-            "test \"$(aws s3 ls s3://chatto-data | wc -l)\" = 1
-             aws s3 cp s3://chatto-data/chatto-$(date +%F).tar.gz.age - |
-                 chatto-manifest verify -i etc/chatto/key.txt
+            "test \"$(aws s3 ls --recursive s3://chatto-data | wc -l)\" = 2
+             for name in daily/chatto-$(date +%F) weekly/chatto-$(date +%G-W%V); do
+                 aws s3 cp s3://chatto-data/$name.tar.gz.age - | chatto-manifest verify -i etc/chatto/key.txt
+             done
+             test \"$(aws s3 ls s3://chatto-keys | wc -l)\" = 1
              aws s3 cp s3://chatto-keys/keys-$(date +%F).age - |
-                 age -d -i etc/chatto/key.txt | jq -e '.key_count == 10'",
+                 age -d -i etc/chatto/key.txt | jq -e '.key_count == 10'
+             not grep . said",
         ),
         ..BACKUP
     },
     Setting {
-        holds: "aws s3 cp s3://chatto-data",
-        given: "chatto.tar.gz.age key.txt",
-        before: "aws s3 cp chatto.tar.gz.age s3://chatto-data/chatto-2026-11-22.tar.gz.age",
-        then: SAYS_SOUND,
+        holds: "aws s3api",
+        then: Shell(
+            "aws s3api get-bucket-lifecycle-configuration --bucket chatto-data > rules
+             jq -e '[.Rules[] | .Filter.Prefix, .Expiration.Days] == [\"daily/\", 14, \"weekly/\", 56]' rules
+             aws s3api get-bucket-lifecycle-configuration --bucket chatto-keys | jq -e '.Rules[0].Expiration.Days == 56'",
+        ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "aws s3 cp --only-show-errors",
+        given: "chatto.tar.gz.age",
+        before: "aws s3 cp chatto.tar.gz.age s3://chatto-data/daily/chatto-$(date +%F).tar.gz.age",
+        then: Shell("not grep . said; test -z \"$(ls tmp)\""),
         ..BACKUP
     },
     Setting {
@@ -257,14 +268,15 @@ pub const SETTINGS: &[Setting] = &[
         ..BACKUP
     },
     Setting {
-        holds: "--rehearse",
+        holds: "chatto-load --rehearse",
         given: "chatto.tar.gz.age key.txt",
         then: Shell("test -z \"$(ls tmp)\""),
         ..BACKUP
     },
     Setting {
         holds: "chatto-backup rehearse",
-        before: "chatto-backup data srv/backup etc/chatto/backup.pub",
+        before: "mkdir -p chatto/srv/backup
+                 chatto-backup data chatto/srv/backup etc/chatto/backup.pub",
         then: Shell("not grep . said; test -z \"$(ls tmp)\""),
         ..BACKUP
     },
@@ -308,6 +320,17 @@ pub const SETTINGS: &[Setting] = &[
              grep -qx EVT names; not grep ENCRYPTION names
              chatto-manifest list -i key.txt keys.tar.age | diff - <(echo KV_ENCRYPTION_KEYS)",
         ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "$ chatto-load -i key.txt data.tar.age",
+        given: "key.txt backup.pub",
+        into_new: true,
+        before: "chatto-dump -c chatto/chatto.toml | age -R backup.pub > data.tar.age
+                 chatto-dump -c chatto/chatto.toml --include-keys |
+                     chatto-manifest select --stream KV_ENCRYPTION_KEYS |
+                     age -R backup.pub > keys.tar.age",
+        then: Restored { keys: true },
         ..BACKUP
     },
     Setting {

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::settings::{Setting, Then};
 use super::support::far::{Machines, Store};
+use super::support::pages::Example;
 use super::support::programs::{path, run};
 use super::support::publish::Publisher;
 use super::support::random::Random;
@@ -22,6 +23,10 @@ use super::support::{api, equality, fixtures};
 
 /// How long an example may take, in seconds.
 const LIMIT: &str = "300";
+
+/// Where cron looks for programs, and how an example's crontab has it look where they are.
+const CRON_PATH: &str = "/usr/bin:/bin";
+const CRONTAB_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/bin:/bin\n";
 
 /// `!` does not end a script when what ought to fail succeeds.
 const NOT: &str = "not() { if \"$@\"; then return 1; fi; }\n";
@@ -130,19 +135,20 @@ impl<'a> World<'a> {
         let path = search_path(&[at("bin"), Store::bin()]);
         let machines =
             || Machines::start(root.path(), &["vault", "new", "chatto"], &at("bin"), &search_path(&[]));
-        let _machines = text.contains("ssh ").then(machines);
+        let _machines = ["ssh ", "rsync "].iter().any(|word| text.contains(word)).then(machines);
         let store = text.contains("aws ").then(Store::start);
         World { source, setting, new, root, path, store, _machines }
     }
 
     /// What comes before the example, the example, and whether it did what it ought to.
-    pub fn run(&self, script: &str) -> Result<()> {
+    pub fn run(&self, example: &Example) -> Result<()> {
         if self.store.is_some() {
             self.shell("aws s3 mb s3://chatto-data; aws s3 mb s3://chatto-keys").context("buckets")?;
         }
         self.shell(self.setting.before).context("before")?;
-        let script = self.here(script);
+        let script = self.here(&example.script());
         let said = match self.setting.typed {
+            [] if example.is_crontab() => self.shell_at(CRON_PATH, &script)?,
             [] => self.shell(&script)?,
             typed => self.at_a_terminal(&script, typed)?,
         };
@@ -158,15 +164,16 @@ impl<'a> World<'a> {
     /// What is somewhere else in this world than at a reader's.
     fn here(&self, script: &str) -> String {
         let root = self.root.path().display();
-        let mut script = script.to_owned();
+        let mut script = script.replace(CRONTAB_PATH, &format!("PATH='{}'\n", self.path));
+        script = script.replace("chatto:/srv/", "chatto:srv/");
         for place in ["/etc/chatto", "/mnt/", "/srv/", "/var/lib/chatto"] {
             script = script.replace(place, &format!("{root}{place}"));
         }
         script.replace("nats://old:4222", &self.source.url).replace("nats://new:4222", &self.new.url())
     }
 
-    fn bash(&self, script: &str) -> Command {
-        let mut bash = bash(self.root.path(), &self.path, script);
+    fn bash(&self, path: &str, script: &str) -> Command {
+        let mut bash = bash(self.root.path(), path, script);
         if let Some(store) = &self.store {
             bash.env("AWS_ENDPOINT_URL", &store.url).env("AWS_DEFAULT_REGION", "us-east-1");
             bash.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
@@ -176,7 +183,12 @@ impl<'a> World<'a> {
 
     /// Runs it, and returns what it wrote.
     fn shell(&self, script: &str) -> Result<Vec<u8>> {
-        let done = run(self.bash(&format!("{NOT}exec 2>&1\n{script}")));
+        self.shell_at(&self.path, script)
+    }
+
+    /// The same, where programs are first looked for in `path`.
+    fn shell_at(&self, path: &str, script: &str) -> Result<Vec<u8>> {
+        let done = run(self.bash(path, &format!("{NOT}exec 2>&1\n{script}")));
         let said = String::from_utf8_lossy(&done.stdout);
         ensure!(done.code == Some(0), "status {:?}, signal {:?}:\n{said}", done.code, done.signal);
         Ok(done.stdout)

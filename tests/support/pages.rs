@@ -14,19 +14,26 @@ pub struct Example {
 impl Example {
     /// What a reader would type: without prompts, and without the times of a crontab's lines.
     pub fn script(&self) -> String {
+        let typed = |line| in_crontab(line).unwrap_or_else(|| line.strip_prefix("$ ").unwrap_or(line));
         self.text.lines().map(|line| typed(line).to_owned() + "\n").collect()
+    }
+
+    /// Whether it is for cron to run.
+    pub fn is_crontab(&self) -> bool {
+        self.text.lines().any(|line| in_crontab(line).is_some())
     }
 }
 
-fn typed(line: &str) -> &str {
+/// The command of a crontab's line.
+fn in_crontab(line: &str) -> Option<&str> {
     let is_time = |field: &str| field.bytes().all(|byte| byte.is_ascii_digit() || byte == b'*');
     let fields: Vec<&str> = line.splitn(6, ' ').collect();
     match fields[..] {
         [ref times @ .., command] if times.len() == 5 && times.iter().all(|field| is_time(field)) => {
             assert!(!command.contains('%'), "cron makes a line break of %: {line}");
-            command
+            Some(command)
         }
-        _ => line.strip_prefix("$ ").unwrap_or(line),
+        _ => None,
     }
 }
 
