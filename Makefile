@@ -4,7 +4,8 @@
 #   make                                   build the programs and their completions
 #   make install PREFIX=… DESTDIR=…        by default below /usr/local
 #   make uninstall PREFIX=… DESTDIR=…
-#   make static                            the programs without any shared library, in target/static
+#   make static                            the programs without any shared library, in target/static; of the
+#                                          system they read /etc/resolv.conf, /etc/hosts and /etc/ssl, if any
 #   make deb                               a Debian package, in target/debian
 #   make demo, make test, make bench
 

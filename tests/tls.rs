@@ -50,6 +50,10 @@ async fn an_authority_is_trusted_alone_by_option_environment_or_file() -> Result
         refused(list(&server, &url, &bad, &[]), 7, &untrusted);
         refused(list(&server, &url, &good, &["--tls-ca", bad_file]), 7, &untrusted);
     }
+    // What the environment names is read in any case.
+    let tls = url(&server, "localhost");
+    let missing = Path::new("/nonexistent/authorities.pem");
+    refused(list(&server, &tls, missing, &["--tls-ca", good_file]), 7, &["/nonexistent/authorities.pem"]);
 
     // As text, which is how Chatto has it.
     let here = tempfile::tempdir()?;
