@@ -53,7 +53,11 @@ async fn an_authority_is_trusted_alone_by_option_environment_or_file() -> Result
     // What the environment names is read in any case.
     let tls = url(&server, "localhost");
     let missing = Path::new("/nonexistent/authorities.pem");
-    refused(list(&server, &tls, missing, &["--tls-ca", good_file]), 7, &["/nonexistent/authorities.pem"]);
+    refused(
+        list(&server, &tls, missing, &["--tls-ca", good_file]),
+        7,
+        &["/nonexistent/authorities.pem", "hint: what SSL_CERT_FILE"],
+    );
 
     // As text, which is how Chatto has it.
     let here = tempfile::tempdir()?;

@@ -142,7 +142,8 @@ fn options(to: &Connection) -> Result<ConnectOptions, Error> {
 
 fn connect_error(to: &Connection, error: &async_nats::ConnectError) -> Error {
     let servers = to.to_string();
-    if let Some(fault) = tls::fault(error) {
+    let of_tls = error.kind() == ConnectErrorKind::Tls;
+    if let Some(fault) = tls::fault(error).or_else(|| of_tls.then(tls::unreadable_authorities).flatten()) {
         return Error::Tls { servers, fault };
     }
     // The library's text repeats the kind; its source, where there is one, is what happened.

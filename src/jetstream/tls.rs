@@ -32,6 +32,8 @@ pub enum TlsFault {
     WantsCertificate(String),
     /// What answers does not speak TLS.
     NotTls,
+    /// The authorities that the environment or the system names cannot be read.
+    Authorities(String),
     /// Something else.
     Other(String),
 }
@@ -47,6 +49,9 @@ impl fmt::Display for TlsFault {
             TlsFault::OutOfTime => write!(f, "its certificate has expired, or does not hold yet"),
             TlsFault::WantsCertificate(what) => write!(f, "it does not accept our certificate ({what})"),
             TlsFault::NotTls => write!(f, "it does not speak TLS"),
+            TlsFault::Authorities(why) => {
+                write!(f, "the certificate authorities of this machine cannot be read: {why}")
+            }
             TlsFault::Other(what) => write!(f, "{what}"),
         }
     }
@@ -63,6 +68,7 @@ impl TlsFault {
             TlsFault::OutOfTime => "renew the server's certificate, or set the clock of this machine",
             TlsFault::WantsCertificate(_) => "give one that the server trusts: --tls-cert FILE with --tls-key FILE",
             TlsFault::NotTls => "leave the certificate options and tls:// away, or is this another port than the server's?",
+            TlsFault::Authorities(_) => "what SSL_CERT_FILE and SSL_CERT_DIR name must be there, also with --tls-ca",
             TlsFault::Other(_) => return None,
         }.into())
     }
@@ -111,6 +117,13 @@ fn certificates(pem: &Sourced) -> Result<Vec<CertificateDer<'static>>, Error> {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(Error::Unusable(format!("{}: holds no certificate in PEM", pem.from))),
     }
+}
+
+/// Why the authorities of the system cannot be read, if they cannot: the library then connects nowhere,
+/// and its error has no type of its own.
+pub(super) fn unreadable_authorities() -> Option<TlsFault> {
+    let why = rustls_native_certs::load_native_certs().errors.first()?.to_string();
+    Some(TlsFault::Authorities(Printable::new(&why).to_string()))
 }
 
 /// What TLS has to do with a failed connection, if it has.
