@@ -83,6 +83,9 @@ impl RestoringError {
     pub fn hint(&self) -> Option<String> {
         match self {
             RestoringError::Restore(RestoreError::Request(error)) => error.hint(),
+            RestoringError::Restore(RestoreError::NotListening) => {
+                Some("see that every server of the cluster runs, and restore the stream again".into())
+            }
             _ => None,
         }
     }
@@ -126,6 +129,7 @@ impl Restoring {
             // An answer that leads nowhere may come from a server that has made the stream all the same.
             self.begun = match &restore {
                 Ok(_) => true,
+                Err(RestoreError::NotListening) => true,
                 Err(RestoreError::Request(error)) => matches!(error, jetstream::Error::Answer { .. }),
                 Err(_) => false,
             };
