@@ -24,6 +24,9 @@ const HEARD: Duration = Duration::from_secs(3);
 /// How many streams are looked at at once.
 const AT_ONCE: usize = 16;
 
+/// How long the rest of the copies may take to come nearer once there are enough of them.
+const REST: Duration = Duration::from_secs(10);
+
 /// The pause before all that are not settled are looked at again.
 const BREATH: Duration = Duration::from_millis(250);
 
@@ -83,7 +86,11 @@ impl Loading {
             if missing < least {
                 (least, since) = (missing, Instant::now());
             }
-            if since.elapsed() >= self.server.patience() {
+            let patience = match left.iter().all(|(_, standing)| standing.suffices()) {
+                true => REST.min(self.server.patience()),
+                false => self.server.patience(),
+            };
+            if since.elapsed() >= patience {
                 return self.give_up_on(left);
             }
             fresh = left.into_iter().map(|(fresh, _)| fresh).collect();
@@ -147,6 +154,15 @@ fn judged(answer: Result<Option<StreamReply>, Error>, contents: &Contents, may_e
 }
 
 impl Standing {
+    /// Whether the stream would outlive the loss of a server.
+    fn suffices(&self) -> bool {
+        match self {
+            Standing::Settled => true,
+            Standing::Copying(replicas) => replicas.suffice(),
+            Standing::Amiss(_) => false,
+        }
+    }
+
     /// How far it is from being settled: less is nearer.
     fn missing(&self) -> u64 {
         const A_COPY: u64 = 1 << 40;
