@@ -30,13 +30,6 @@ async fn source(release: &str, mib: usize) -> Result<(Server, Vec<u8>)> {
     Ok((server, archive))
 }
 
-async fn differences(a: &Server, b: &Server) -> Result<Vec<String>> {
-    let mut found = equality::differences(&a.client().await?, &b.client().await?, |_| true).await?;
-    // In a cluster, 2.15.1 restores consumers as of their acknowledgement floor.
-    found.retain(|text| a.version().to_string() != LATEST || !text.starts_with("LARGE: consumer reader."));
-    Ok(found)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn any_node_will_do() -> Result<()> {
     for release in FORMATS {
@@ -56,90 +49,6 @@ async fn any_node_will_do() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The stream's leader steps down while it is being read.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_leaders_in_the_middle_of_a_dump() -> Result<()> {
-    for release in FORMATS {
-        let (source, archive) = source(release, 24).await?;
-        let cluster = Cluster::start(release).await?;
-        load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
-        let mut child = spawn(&mut faults::dump(&cluster.nodes[0], &["-v"]));
-        let begin = faults::take(&mut child, 3 << 20);
-        let client = cluster.nodes[1].client().await?;
-        let mut elected = News::of(&client, "LEADER_ELECTED.LARGE").await?;
-        api::call(&client, "STREAM.LEADER.STEPDOWN.LARGE", json!(null)).await?;
-        elected.happened().await?;
-        let dumped = faults::finish(child, begin).expect_code(0);
-        let single = Server::start(release);
-        load(&single, &[], &dumped.stdout).expect_code(0);
-        assert_eq!(differences(&source, &single).await?, [""; 0], "{release}:\n{}", dumped.stderr);
-    }
-    Ok(())
-}
-
-/// Whoever is lost, be it the node that we talk to, the one that restores or a third: the stream is restored
-/// whole, or is named and not there; and once the node is back, another run makes the rest of it.
-async fn a_node_is_lost_in_the_middle_of_a_load(release: &str) -> Result<()> {
-    let (source, archive) = source(release, 24).await?;
-    let mut cluster = Cluster::start(release).await?;
-    for lost in 0..3 {
-        let load = |connected: usize, arguments: &[&str], cluster: &Cluster| {
-            let mut command = program_for("chatto-load", &cluster.nodes[connected]);
-            command.args(["--replicas", "3"]).args(arguments);
-            command
-        };
-        let mut fed = Fed::spawn(load(0, &[], &cluster));
-        let (begin, rest) = archive.split_at(UNDER_WAY + (4 << 20));
-        fed.feed(begin);
-        cluster.nodes[lost].kill();
-        let finished = fed.finish(rest);
-
-        // Two of three nodes may take long to agree on anything; what counts is what they come to.
-        cluster.nodes[lost].start_again();
-        cluster.settled().await?;
-        let node = &cluster.nodes[(lost + 1) % 3];
-        let client = node.client().await?;
-        let state = faults::state_of(&client, "LARGE").await?;
-        match finished.code {
-            Some(0) => {}
-            Some(3) => {
-                assert!(finished.stderr.contains("error: stream LARGE: "), "{}", finished.stderr);
-                assert!(state.is_none(), "{release}: {state:?} is left:\n{}", finished.stderr);
-            }
-            _ => anyhow::bail!("{release}, node {lost}: {finished:?}"),
-        }
-        // After a restore that was broken off, 2.14.5 may once create the stream and take no chunks for it.
-        let again = || run_with(load((lost + 1) % 3, &["--conflict", "skip"], &cluster), &archive);
-        let second = again();
-        if second.code != Some(0) {
-            let words = "it names no subject for the chunks";
-            assert!(second.code == Some(3) && second.stderr.contains(words), "{}", second.stderr);
-            assert!(faults::state_of(&client, "LARGE").await?.is_none(), "{}", second.stderr);
-            again().expect_code(0);
-        }
-        // Every stream and consumer has to find its leader, whose word counts.
-        let deadline = Instant::now() + SETTLED;
-        loop {
-            api::list(&client, "STREAM.LIST", "streams").await?;
-            let found = differences(&source, node).await?;
-            if found.is_empty() || Instant::now() >= deadline {
-                assert_eq!(found, [""; 0], "{release}");
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        for name in api::stream_names(&client).await? {
-            api::call(&client, &format!("STREAM.DELETE.{name}"), json!(null)).await?;
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_lost_in_the_middle_of_a_load_on_2_15() -> Result<()> {
-    a_node_is_lost_in_the_middle_of_a_load(LATEST).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
