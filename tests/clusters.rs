@@ -1,22 +1,19 @@
-//! Clusters: any node will do, a node may be lost in the middle of a load, and streams that want to be
-//! where nothing is are explained.
+//! Clusters: any node will do, one that retires is left for another, and what a cluster cannot do is
+//! explained.
 
 mod support;
 
-use std::time::{Duration, Instant};
-
-use anyhow::Result;
+use anyhow::{Context, Result};
+use async_nats::{ConnectOptions, Event};
 use chatto_pipes::jetstream::private_server::Options;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use support::archive::{dump, load};
-use support::cluster::Cluster;
-use support::faults::{self, Fed, News, UNDER_WAY};
-use support::programs::{program_for, run_with, spawn};
+use support::cluster::{self, Cluster};
+use support::faults;
+use support::programs::{program_for, refused, run_with, spawn};
 use support::server::{LATEST, Server};
 use support::{api, equality};
-
-/// How long a cluster may take until every consumer has its leader.
-const SETTLED: Duration = Duration::from_secs(30);
 
 /// One release of each snapshot format.
 const FORMATS: [&str; 2] = ["2.14.5", LATEST];
@@ -30,6 +27,7 @@ async fn source(release: &str, mib: usize) -> Result<(Server, Vec<u8>)> {
     Ok((server, archive))
 }
 
+/// Among three there is always one that leads neither the cluster nor the stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn any_node_will_do() -> Result<()> {
     for release in FORMATS {
@@ -37,14 +35,12 @@ async fn any_node_will_do() -> Result<()> {
         let cluster = Cluster::start(release).await?;
         let client = cluster.nodes[0].client().await?;
         for node in &cluster.nodes {
-            for name in api::stream_names(&client).await? {
-                api::call(&client, &format!("STREAM.DELETE.{name}"), json!(null)).await?;
-            }
+            cluster::clear(&client).await?;
             load(node, &["--replicas", "3"], &archive).expect_code(0);
             for other in &cluster.nodes {
                 let single = Server::start(release);
                 load(&single, &[], &dump(other, &[])).expect_code(0);
-                assert_eq!(differences(&source, &single).await?, [""; 0], "{release}");
+                cluster::comes_to_equal(&source, &single).await?;
             }
         }
     }
@@ -75,9 +71,81 @@ async fn a_placement_that_is_not_to_be_had() -> Result<()> {
         assert_eq!(finished.stderr, "chatto-load: 1 stream: placement left out\n");
         let info = api::stream_info(&there, "PLACED").await?;
         assert_eq!(info["config"]["placement"], json!(null), "{info}");
-        let mut found = differences(&source, &cluster.nodes[0]).await?;
+        let (a, b) = (source.client().await?, cluster.nodes[0].client().await?);
+        let mut found = equality::differences(&a, &b, |_| true).await?;
         found.retain(|text| !text.contains("placement"));
         assert_eq!(found, [""; 0], "{release}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_replicas_than_servers() -> Result<()> {
+    for release in FORMATS {
+        let (_, archive) = source(release, 10).await?;
+        let cluster = Cluster::start(release).await?;
+        let refusal = load(&cluster.nodes[0], &["--replicas", "5"], &archive);
+        refused(
+            refusal,
+            1,
+            &["stream KV_SMALL: ", "stream LARGE: ", "no suitable peers", "hint: ", "--replicas N"],
+        );
+        assert_eq!(api::stream_names(&cluster.nodes[1].client().await?).await?, [""; 0]);
+    }
+    Ok(())
+}
+
+/// One server of three cannot decide anything, be it that it knows so already or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_servers_are_left() -> Result<()> {
+    for release in FORMATS {
+        let (source, archive) = source(release, 10).await?;
+        let mut cluster = Cluster::start(release).await?;
+        load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
+        cluster.nodes[1].kill();
+        cluster.nodes[2].kill();
+        for name in ["chatto-dump", "chatto-load"] {
+            let mut command = program_for(name, &cluster.nodes[0]);
+            command.args(["--timeout", "4"]);
+            let refusal = run_with(command, &archive);
+            assert!(refusal.stdout.is_empty(), "{release}: {name}");
+            refused(refusal, 1, &["error: ", "hint: ", "try again"]);
+        }
+        cluster.nodes[1].start_again();
+        cluster.nodes[2].start_again();
+        cluster.settled().await?;
+        cluster::comes_to_equal(&source, &cluster.nodes[0]).await?;
+    }
+    Ok(())
+}
+
+/// A server in lame duck mode sends its clients away, after a grace period of 10 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_retires_in_the_middle_of_a_dump() -> Result<()> {
+    for release in FORMATS {
+        let (source, archive) = source(release, 24).await?;
+        let cluster = Cluster::start(release).await?;
+        load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
+        let retires = &cluster.nodes[cluster.leader_of(&cluster.nodes[0].client().await?, "LARGE").await?];
+        let (gone, mut sent_away) = tokio::sync::mpsc::unbounded_channel();
+        let options = ConnectOptions::with_token(retires.token().into()).event_callback(move |event| {
+            if event == Event::Disconnected {
+                let _ = gone.send(());
+            }
+            std::future::ready(())
+        });
+        let _client = options.connect(retires.url()).await?;
+
+        let mut child = spawn(&mut faults::dump(retires, &["-v"]));
+        let begin = faults::take(&mut child, 3 << 20);
+        let process = Pid::from_raw(i32::try_from(retires.process_id())?).context("a process")?;
+        kill_process(process, Signal::USR2)?;
+        sent_away.recv().await.context("it sends its clients away")?;
+        let dumped = faults::finish(child, begin).expect_code(0);
+        assert!(dumped.stderr.contains("stream LARGE: attempt 1: the connection"), "{}", dumped.stderr);
+        let single = Server::start(release);
+        load(&single, &[], &dumped.stdout).expect_code(0);
+        cluster::comes_to_equal(&source, &single).await?;
     }
     Ok(())
 }

@@ -63,11 +63,19 @@ async fn data(dir: &Path) -> Result<(PathBuf, Vec<u8>)> {
     Ok((data, archive))
 }
 
-/// Sets the permissions of everything below and at `dir`.
+/// Gives everything below and at `dir` these permissions. Rights are given from above and taken from below:
+/// who has none in a directory does not get at what is in it.
 fn set_all(dir: &Path, mode_of_directories: &str, mode_of_files: &str) -> Result<()> {
-    for (kind, mode) in [("f", mode_of_files), ("d", mode_of_directories)] {
+    let takes = !mode_of_directories.contains('7');
+    let mut order = [("d", mode_of_directories), ("f", mode_of_files)];
+    if takes {
+        order.reverse();
+    }
+    for (kind, mode) in order {
         let mut find = Command::new("find");
-        find.arg(dir).args(["-depth", "-type", kind, "-exec", "chmod", mode, "{}", "+"]);
+        find.arg(dir)
+            .args(takes.then_some("-depth"))
+            .args(["-type", kind, "-exec", "chmod", mode, "{}", ";"]);
         anyhow::ensure!(find.status()?.success(), "cannot set permissions below {}", dir.display());
     }
     Ok(())
