@@ -6,10 +6,11 @@
 
 mod support;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use support::archive::load;
 use support::cluster::{self, Cluster};
-use support::faults::{self, Fed, UNDER_WAY};
+use support::faults::{self, Fed, News, UNDER_WAY};
 use support::programs::program_for;
 use support::server::{LATEST, Server};
 
@@ -84,6 +85,54 @@ async fn what_was_restored_outlives_the_server_that_took_it() -> Result<()> {
         let lost = cluster.leader_of(&cluster.nodes[0].client().await?, "LARGE").await?;
         cluster.nodes[lost].kill();
         cluster::comes_to_equal(&source, &cluster.nodes[(lost + 1) % 3]).await?;
+    }
+    Ok(())
+}
+
+/// A server that hangs in the middle of a load, not the one that we talk to, until the others have another leader for the stream or the load
+/// has ended. One that restores on 2.14.5 then answers the commit, notices that it does not lead any more,
+/// and removes the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_in_the_middle_of_a_load() -> Result<()> {
+    for release in ["2.14.5", LATEST] {
+        let (source, archive) = source(release, 24).await?;
+        let cluster = Cluster::start(release).await?;
+        for (at, node) in cluster.nodes.iter().enumerate().skip(1) {
+            let other = &cluster.nodes[(at + 1) % 3];
+            let client = other.client().await?;
+            let mut elected = News::of(&client, "LEADER_ELECTED.LARGE").await?;
+            let mut command = program_for("chatto-load", &cluster.nodes[0]);
+            command.args(["--replicas", "3"]);
+            let mut fed = Fed::spawn(command);
+            let (begin, rest) = archive.split_at(UNDER_WAY + (4 << 20));
+            fed.feed(begin);
+            let process = Pid::from_raw(i32::try_from(node.process_id())?).context("a process")?;
+            kill_process(process, Signal::STOP)?;
+            let rest = rest.to_vec();
+            let mut loading = tokio::task::spawn_blocking(move || fed.finish(&rest));
+            let ended = tokio::select! {
+                ended = &mut loading => Some(ended?),
+                happened = elected.happened() => { happened?; None }
+            };
+            kill_process(process, Signal::CONT)?;
+            let finished = match ended {
+                Some(finished) => finished,
+                None => loading.await?,
+            };
+            cluster.settled().await?;
+            let state = faults::state_of(&client, "LARGE").await?;
+            match finished.code {
+                Some(0) => assert!(state.is_some(), "{release}, node {at}: {finished:?}"),
+                Some(3) => {
+                    assert!(finished.stderr.contains("error: stream LARGE: "), "{}", finished.stderr);
+                    assert!(state.is_none(), "{release}, node {at}: {state:?} is left: {finished:?}");
+                }
+                _ => bail!("{release}, node {at}: {finished:?}"),
+            }
+            load(other, &["--replicas", "3", "--conflict", "skip"], &archive).expect_code(0);
+            cluster::comes_to_equal(&source, other).await?;
+            cluster::clear(&client).await?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! A cluster gives a snapshot to one server, and that answers the commit for itself. The others fetch the
 //! stream from it afterwards; if it is lost before they have, so is the stream, and should it have lost
-//! the lead meanwhile, it removes the stream again. So every restored stream is looked at once more, when
+//! the lead meanwhile, it removes the stream again, after its answer (nats-server,
+//! `server/jetstream_cluster.go`, `monitorStream`, `restoreDoneCh`). So every restored stream is looked at once more, when
 //! the others must have begun to fetch it, and waited for until they are done.
 
 use std::time::Duration;
@@ -24,7 +25,8 @@ const HEARD: Duration = Duration::from_secs(3);
 /// How many streams are looked at at once.
 const AT_ONCE: usize = 16;
 
-/// How long the rest of the copies may take to come nearer once there are enough of them.
+/// How long the rest of the copies may take to come nearer once there are enough of them, and a stream to
+/// come back that is gone.
 const REST: Duration = Duration::from_secs(10);
 
 /// The pause before all that are not settled are looked at again.
@@ -43,6 +45,8 @@ enum Standing {
     Settled,
     /// On some of them only.
     Copying(Replicas),
+    /// Nowhere.
+    Gone,
     /// Not as it was restored, for this reason.
     Amiss(String),
 }
@@ -86,7 +90,7 @@ impl Loading {
             if missing < least {
                 (least, since) = (missing, Instant::now());
             }
-            let patience = match left.iter().all(|(_, standing)| standing.suffices()) {
+            let patience = match left.iter().all(|(_, standing)| standing.will_stay_so()) {
                 true => REST.min(self.server.patience()),
                 false => self.server.patience(),
             };
@@ -106,22 +110,26 @@ impl Loading {
     }
 
     fn give_up_on(&mut self, left: Vec<(Fresh, Standing)>) {
+        const LEFT: &str = "what is there of it was left: look at it when every server of the cluster runs, and \
+                            replace it with --conflict overwrite";
+        const GONE: &str = "the server that restored it has lost the lead meanwhile, and removed it: restore it \
+                            again; --conflict skip leaves the others alone";
         for (Fresh { stream, .. }, standing) in left {
-            let text = match standing {
+            let (text, hint) = match standing {
                 Standing::Settled => continue,
                 Standing::Copying(replicas) if replicas.suffice() => {
                     self.say_lacking(&stream, &replicas);
                     continue;
                 }
                 Standing::Copying(replicas) => {
-                    format!("restored, and only {} of its {} are current", replicas.current(), of(&replicas))
+                    let what = format!("only {} of its {} are current", replicas.current(), of(&replicas));
+                    (format!("restored, and {what}"), LEFT)
                 }
-                Standing::Amiss(text) => text,
+                Standing::Gone => ("it is gone after its restore".into(), GONE),
+                Standing::Amiss(text) => (text, LEFT),
             };
             self.done.remove(&stream);
             self.fail(&stream, Exit::Partial, &text);
-            let hint = "what is there of it was left: look at it when every server of the cluster runs, and \
-                        replace it with --conflict overwrite";
             self.hint_once(Some(hint.into()));
         }
     }
@@ -139,7 +147,7 @@ fn of(replicas: &Replicas) -> String {
 fn judged(answer: Result<Option<StreamReply>, Error>, contents: &Contents, may_expire: bool) -> Standing {
     let reply = match answer {
         Ok(Some(reply)) => reply,
-        Ok(None) => return Standing::Amiss("it is gone after its restore".into()),
+        Ok(None) => return Standing::Gone,
         Err(e) => return Standing::Amiss(format!("it cannot be looked at after its restore: {e}")),
     };
     let replicas = reply.replicas;
@@ -154,10 +162,10 @@ fn judged(answer: Result<Option<StreamReply>, Error>, contents: &Contents, may_e
 }
 
 impl Standing {
-    /// Whether the stream would outlive the loss of a server.
-    fn suffices(&self) -> bool {
+    /// Whether there is no more to wait for than what is not needed or hardly ever comes.
+    fn will_stay_so(&self) -> bool {
         match self {
-            Standing::Settled => true,
+            Standing::Settled | Standing::Gone => true,
             Standing::Copying(replicas) => replicas.suffice(),
             Standing::Amiss(_) => false,
         }
@@ -172,7 +180,7 @@ impl Standing {
                 let copies = replicas.all().saturating_sub(replicas.current());
                 copies.saturating_mul(A_COPY).saturating_add(replicas.lag().min(A_COPY))
             }
-            Standing::Amiss(_) => A_COPY.saturating_mul(8),
+            Standing::Gone | Standing::Amiss(_) => A_COPY.saturating_mul(8),
         }
     }
 }
