@@ -1,22 +1,21 @@
-//! Clusters: any node will do, a node may be lost in the middle of a load, and streams that want to be
-//! where nothing is are explained.
+//! Clusters: any node will do, one that retires is left for another, and what a cluster cannot do is
+//! explained.
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use async_nats::{ConnectOptions, Event};
 use chatto_pipes::jetstream::private_server::Options;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use support::archive::{dump, load};
-use support::cluster::Cluster;
-use support::faults::{self, Fed, News, UNDER_WAY};
-use support::programs::{program_for, run_with, spawn};
+use support::cluster::{self, Cluster};
+use support::faults;
+use support::programs::{program_for, refused, run_with, spawn};
 use support::server::{LATEST, Server};
 use support::{api, equality};
-
-/// How long a cluster may take until every consumer has its leader.
-const SETTLED: Duration = Duration::from_secs(30);
 
 /// One release of each snapshot format.
 const FORMATS: [&str; 2] = ["2.14.5", LATEST];
@@ -30,13 +29,7 @@ async fn source(release: &str, mib: usize) -> Result<(Server, Vec<u8>)> {
     Ok((server, archive))
 }
 
-async fn differences(a: &Server, b: &Server) -> Result<Vec<String>> {
-    let mut found = equality::differences(&a.client().await?, &b.client().await?, |_| true).await?;
-    // In a cluster, 2.15.1 restores consumers as of their acknowledgement floor.
-    found.retain(|text| a.version().to_string() != LATEST || !text.starts_with("LARGE: consumer reader."));
-    Ok(found)
-}
-
+/// Among three there is always one that leads neither the cluster nor the stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn any_node_will_do() -> Result<()> {
     for release in FORMATS {
@@ -44,102 +37,16 @@ async fn any_node_will_do() -> Result<()> {
         let cluster = Cluster::start(release).await?;
         let client = cluster.nodes[0].client().await?;
         for node in &cluster.nodes {
-            for name in api::stream_names(&client).await? {
-                api::call(&client, &format!("STREAM.DELETE.{name}"), json!(null)).await?;
-            }
+            cluster::clear(&client).await?;
             load(node, &["--replicas", "3"], &archive).expect_code(0);
             for other in &cluster.nodes {
                 let single = Server::start(release);
                 load(&single, &[], &dump(other, &[])).expect_code(0);
-                assert_eq!(differences(&source, &single).await?, [""; 0], "{release}");
+                cluster::comes_to_equal(&source, &single).await?;
             }
         }
     }
     Ok(())
-}
-
-/// The stream's leader steps down while it is being read.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_leaders_in_the_middle_of_a_dump() -> Result<()> {
-    for release in FORMATS {
-        let (source, archive) = source(release, 24).await?;
-        let cluster = Cluster::start(release).await?;
-        load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
-        let mut child = spawn(&mut faults::dump(&cluster.nodes[0], &["-v"]));
-        let begin = faults::take(&mut child, 3 << 20);
-        let client = cluster.nodes[1].client().await?;
-        let mut elected = News::of(&client, "LEADER_ELECTED.LARGE").await?;
-        api::call(&client, "STREAM.LEADER.STEPDOWN.LARGE", json!(null)).await?;
-        elected.happened().await?;
-        let dumped = faults::finish(child, begin).expect_code(0);
-        let single = Server::start(release);
-        load(&single, &[], &dumped.stdout).expect_code(0);
-        assert_eq!(differences(&source, &single).await?, [""; 0], "{release}:\n{}", dumped.stderr);
-    }
-    Ok(())
-}
-
-/// Whoever is lost, be it the node that we talk to, the one that restores or a third: the stream is restored
-/// whole, or is named and not there; and once the node is back, another run makes the rest of it.
-async fn a_node_is_lost_in_the_middle_of_a_load(release: &str) -> Result<()> {
-    let (source, archive) = source(release, 24).await?;
-    let mut cluster = Cluster::start(release).await?;
-    for lost in 0..3 {
-        let load = |connected: usize, arguments: &[&str], cluster: &Cluster| {
-            let mut command = program_for("chatto-load", &cluster.nodes[connected]);
-            command.args(["--replicas", "3"]).args(arguments);
-            command
-        };
-        let mut fed = Fed::spawn(load(0, &[], &cluster));
-        let (begin, rest) = archive.split_at(UNDER_WAY + (4 << 20));
-        fed.feed(begin);
-        cluster.nodes[lost].kill();
-        let finished = fed.finish(rest);
-
-        // Two of three nodes may take long to agree on anything; what counts is what they come to.
-        cluster.nodes[lost].start_again();
-        cluster.settled().await?;
-        let node = &cluster.nodes[(lost + 1) % 3];
-        let client = node.client().await?;
-        let state = faults::state_of(&client, "LARGE").await?;
-        match finished.code {
-            Some(0) => {}
-            Some(3) => {
-                assert!(finished.stderr.contains("error: stream LARGE: "), "{}", finished.stderr);
-                assert!(state.is_none(), "{release}: {state:?} is left:\n{}", finished.stderr);
-            }
-            _ => anyhow::bail!("{release}, node {lost}: {finished:?}"),
-        }
-        // After a restore that was broken off, 2.14.5 may once create the stream and take no chunks for it.
-        let again = || run_with(load((lost + 1) % 3, &["--conflict", "skip"], &cluster), &archive);
-        let second = again();
-        if second.code != Some(0) {
-            let words = "it names no subject for the chunks";
-            assert!(second.code == Some(3) && second.stderr.contains(words), "{}", second.stderr);
-            assert!(faults::state_of(&client, "LARGE").await?.is_none(), "{}", second.stderr);
-            again().expect_code(0);
-        }
-        // Every stream and consumer has to find its leader, whose word counts.
-        let deadline = Instant::now() + SETTLED;
-        loop {
-            api::list(&client, "STREAM.LIST", "streams").await?;
-            let found = differences(&source, node).await?;
-            if found.is_empty() || Instant::now() >= deadline {
-                assert_eq!(found, [""; 0], "{release}");
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        for name in api::stream_names(&client).await? {
-            api::call(&client, &format!("STREAM.DELETE.{name}"), json!(null)).await?;
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_lost_in_the_middle_of_a_load_on_2_15() -> Result<()> {
-    a_node_is_lost_in_the_middle_of_a_load(LATEST).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,9 +73,92 @@ async fn a_placement_that_is_not_to_be_had() -> Result<()> {
         assert_eq!(finished.stderr, "chatto-load: 1 stream: placement left out\n");
         let info = api::stream_info(&there, "PLACED").await?;
         assert_eq!(info["config"]["placement"], json!(null), "{info}");
-        let mut found = differences(&source, &cluster.nodes[0]).await?;
+        let (a, b) = (source.client().await?, cluster.nodes[0].client().await?);
+        let mut found = equality::differences(&a, &b, |_| true).await?;
         found.retain(|text| !text.contains("placement"));
         assert_eq!(found, [""; 0], "{release}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_replicas_than_servers() -> Result<()> {
+    for release in FORMATS {
+        let (_, archive) = source(release, 10).await?;
+        let cluster = Cluster::start(release).await?;
+        let refusal = load(&cluster.nodes[0], &["--replicas", "5"], &archive);
+        refused(
+            refusal,
+            1,
+            &["stream KV_SMALL: ", "stream LARGE: ", "no suitable peers", "hint: ", "--replicas N"],
+        );
+        assert_eq!(api::stream_names(&cluster.nodes[1].client().await?).await?, [""; 0]);
+    }
+    Ok(())
+}
+
+/// One server of three cannot decide anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_servers_are_left() -> Result<()> {
+    for release in FORMATS {
+        let (source, archive) = source(release, 10).await?;
+        let mut cluster = Cluster::start(release).await?;
+        load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
+        cluster.nodes[1].kill();
+        cluster.nodes[2].kill();
+        let client = cluster.nodes[0].client().await?;
+        let mut again = tokio::time::interval(Duration::from_millis(100));
+        // Until it knows that it is alone, it goes on with what it leads, and a dump may well succeed.
+        loop {
+            again.tick().await;
+            let ask = api::answer(&client, "STREAM.NAMES", json!(null));
+            let answer = tokio::time::timeout(Duration::from_secs(2), ask).await;
+            if answer.is_ok_and(|answer| answer.is_ok_and(|json| json["error"]["err_code"] == 10008)) {
+                break;
+            }
+        }
+        for name in ["chatto-dump", "chatto-load"] {
+            let mut command = program_for(name, &cluster.nodes[0]);
+            command.args(["--timeout", "4"]);
+            let refusal = run_with(command, &archive);
+            assert!(refusal.stdout.is_empty(), "{release}: {name}");
+            refused(refusal, 1, &["(10008)", "hint: ", "more than half of the cluster's servers"]);
+        }
+        cluster.nodes[1].start_again();
+        cluster.nodes[2].start_again();
+        cluster.settled().await?;
+        cluster::comes_to_equal(&source, &cluster.nodes[0]).await?;
+    }
+    Ok(())
+}
+
+/// A server in lame duck mode sends its clients away, after a grace period of 10 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_retires_in_the_middle_of_a_dump() -> Result<()> {
+    for release in FORMATS {
+        let (source, archive) = source(release, 24).await?;
+        let cluster = Cluster::start(release).await?;
+        load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
+        let retires = &cluster.nodes[cluster.leader_of(&cluster.nodes[0].client().await?, "LARGE").await?];
+        let (gone, mut sent_away) = tokio::sync::mpsc::unbounded_channel();
+        let options = ConnectOptions::with_token(retires.token().into()).event_callback(move |event| {
+            if event == Event::Disconnected {
+                let _ = gone.send(());
+            }
+            std::future::ready(())
+        });
+        let _client = options.connect(retires.url()).await?;
+
+        let mut child = spawn(&mut faults::dump(retires, &["-v"]));
+        let begin = faults::take(&mut child, 3 << 20);
+        let process = Pid::from_raw(i32::try_from(retires.process_id())?).context("a process")?;
+        kill_process(process, Signal::USR2)?;
+        sent_away.recv().await.context("it sends its clients away")?;
+        let dumped = faults::finish(child, begin).expect_code(0);
+        assert!(dumped.stderr.contains("stream LARGE: attempt 1: the connection"), "{}", dumped.stderr);
+        let single = Server::start(release);
+        load(&single, &[], &dumped.stdout).expect_code(0);
+        cluster::comes_to_equal(&source, &single).await?;
     }
     Ok(())
 }

@@ -50,14 +50,6 @@ async fn an_authority_is_trusted_alone_by_option_environment_or_file() -> Result
         refused(list(&server, &url, &bad, &[]), 7, &untrusted);
         refused(list(&server, &url, &good, &["--tls-ca", bad_file]), 7, &untrusted);
     }
-    // What the environment names is read in any case.
-    let tls = url(&server, "localhost");
-    let missing = Path::new("/nonexistent/authorities.pem");
-    refused(
-        list(&server, &tls, missing, &["--tls-ca", good_file]),
-        7,
-        &["/nonexistent/authorities.pem", "hint: what SSL_CERT_FILE"],
-    );
 
     // As text, which is how Chatto has it.
     let here = tempfile::tempdir()?;
@@ -146,6 +138,47 @@ async fn a_server_that_does_not_speak_tls() -> Result<()> {
     let words = ["no secure connection to", "it does not speak TLS", "hint: leave the certificate options"];
     refused(list(&server, &url(&server, "127.0.0.1"), &ca, &[]), 7, &words);
     refused(list(&server, &server.url(), &ca, &["--tls-ca", argument(&ca)]), 7, &words);
+    Ok(())
+}
+
+/// A minimal container: no authorities on the system, or a broken setting for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_without_authorities() -> Result<()> {
+    let authority = Authority::new();
+    let ca = authority.file();
+    let block = authority.issue(&["localhost"]).tls_block(&format!("ca_file: {ca:?}, verify: true"));
+    let (server, verifying) = (start(&authority.issue(&["localhost"]).tls_block("")), start(&block));
+    let client = authority.issue(&["backup"]);
+    let pair = ["--tls-cert", argument(&client.cert), "--tls-key", argument(&client.key)];
+    let empty = tempfile::tempdir()?;
+    let nothing = empty.path().join("nothing");
+    let on = |server: &Server, file: &Path, dir: Option<&Path>, arguments: &[&str]| {
+        let mut command = program_for("chatto-dump", server);
+        command.args(["-n", "-s", &url(server, "localhost")]).args(arguments);
+        command.env("SSL_CERT_FILE", file).env_remove("SSL_CERT_DIR");
+        command.envs(dir.map(|dir| ("SSL_CERT_DIR", dir)));
+        run(command)
+    };
+    let words = [
+        "no secure connection to",
+        "the certificate authorities of this system cannot be read",
+        "nothing",
+        "hint: ",
+        "--tls-ca FILE",
+    ];
+    for (file, dir) in [(&nothing, None), (&nothing, Some(&*nothing)), (&ca, Some(&*nothing))] {
+        on(&server, file, dir, &["--tls-ca", argument(&ca)]).expect_code(0);
+        refused(on(&server, file, dir, &[]), 7, &words);
+        refused(on(&verifying, file, dir, &pair), 7, &words);
+    }
+    // One that is named is still the only one.
+    let other = Authority::new();
+    let untrusted = on(&server, &nothing, None, &["--tls-ca", argument(&other.file())]);
+    refused(untrusted, 7, &["not signed by an authority"]);
+    // As the hint says.
+    let both = [&pair[..], &["--tls-ca", argument(&ca)]].concat();
+    refused(on(&verifying, &nothing, None, &both), 7, &["SSL_CERT_FILE to the same file"]);
+    on(&verifying, &ca, None, &both).expect_code(0);
     Ok(())
 }
 

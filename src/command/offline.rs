@@ -168,10 +168,17 @@ impl Access {
                 let ended = ended.await;
                 let stopped = tokio::task::spawn_blocking(|| private.stop()).await;
                 let stopped = stopped.context("waiting for the private nats-server broke off")?;
-                let settled = match directory {
+                let settled = match &directory {
                     Some(directory) => stopped.map_err(Into::into).and_then(|()| directory.settle()),
                     None => stopped.map_err(Into::into),
                 };
+                if let Some(file) = directory.as_ref().and_then(Directory::not_theirs) {
+                    messages.warning(&format!(
+                        "{} belongs to us now, and not to the owner of the data directory: give it to them \
+                         (chown), or Chatto may not be able to read it",
+                        shown(&file)
+                    ));
+                }
                 // What went wrong first is what there is to say.
                 ended.and_then(|ended| settled.map(|()| ended))
             }),

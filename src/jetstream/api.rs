@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
 use super::error::{ApiError, NOT_ENABLED, STREAM_NOT_FOUND};
-use super::{Error, Server};
+use super::{Error, Replicas, Server};
 use crate::names::{Printable, StreamName};
 
 /// How long the elections of a cluster may take that has lost a server.
@@ -29,20 +29,15 @@ pub struct StreamReply {
     pub config: Box<RawValue>,
     /// The stream's state.
     pub state: Box<RawValue>,
-    #[serde(default)]
-    cluster: Keepers,
-}
-
-/// The servers that keep a stream.
-#[derive(Debug, Default, Deserialize)]
-struct Keepers {
-    name: Option<String>,
+    /// The servers that keep it.
+    #[serde(rename = "cluster", default)]
+    pub replicas: Replicas,
 }
 
 impl StreamReply {
     /// Whether a cluster keeps the stream, be it on one of its servers.
     pub fn is_in_cluster(&self) -> bool {
-        self.cluster.name.is_some()
+        self.replicas.are_in_cluster()
     }
 }
 
@@ -115,8 +110,17 @@ impl Server {
 
     /// The stream as it is now; `None` when there is none of that name.
     pub async fn stream(&self, name: &StreamName) -> Result<Option<StreamReply>, Error> {
+        self.stream_within(name, self.timeout).await
+    }
+
+    /// Like [`Server::stream`], with a time limit of its own.
+    pub(super) async fn stream_within(
+        &self,
+        name: &StreamName,
+        limit: Duration,
+    ) -> Result<Option<StreamReply>, Error> {
         let request = format!("STREAM.INFO.{}", name.as_str());
-        match self.api(&request, Bytes::new()).await {
+        match self.api_within(&request, Bytes::new(), limit).await {
             Ok(answer) => parsed(&request, &answer).map(Some),
             Err(Error::Api(e)) if e.err_code == STREAM_NOT_FOUND => Ok(None),
             Err(e) => Err(e),

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
 use secrecy::ExposeSecret;
+use tempfile::TempPath;
 use tokio::sync::watch;
 
 use super::denial::{Denial, Denials};
-use super::{Error, credentials, tls};
+use super::tls::{self, Setup};
+use super::{Error, credentials};
 use crate::chatto::config::{Auth, Connection};
 use crate::names::Printable;
 
@@ -29,6 +31,8 @@ pub struct Server {
     pub(super) servers: Arc<str>,
     losses: watch::Receiver<u64>,
     denials: Denials,
+    /// Read whenever the connection is made anew.
+    _authorities: Option<Arc<TempPath>>,
     /// Where every request of the JetStream API begins: `$JS.API`, or that of a domain.
     pub(super) api_prefix: Arc<str>,
     pub(super) timeout: Duration,
@@ -85,7 +89,8 @@ pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Resul
     let lost = Arc::new(lost);
     let denials = Denials::default();
     let denied = denials.clone();
-    let options = options(to)?
+    let (options, authorities) = options(to)?;
+    let options = options
         .name(program)
         .connection_timeout(timeout)
         .request_timeout(Some(timeout))
@@ -109,12 +114,14 @@ pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Resul
         Some(domain) => format!("$JS.{domain}.API").into(),
         None => API_PREFIX.into(),
     };
-    let server = Server { client, servers, losses, denials, api_prefix, timeout };
+    let _authorities = authorities.map(Arc::new);
+    let server = Server { client, servers, losses, denials, _authorities, api_prefix, timeout };
     server.account().await?;
     Ok(server)
 }
 
-fn options(to: &Connection) -> Result<ConnectOptions, Error> {
+/// What the client library is to do, and the file that it reads whenever it connects, if there is one.
+fn options(to: &Connection) -> Result<(ConnectOptions, Option<TempPath>), Error> {
     let options = ConnectOptions::new();
     let mut options = match &to.auth {
         Auth::None => options,
@@ -128,8 +135,14 @@ fn options(to: &Connection) -> Result<ConnectOptions, Error> {
             .credentials(creds.text.expose_secret())
             .map_err(|_| Error::Unusable(format!("{} holds no NATS credentials", creds.from)))?,
     };
-    if let Some(config) = tls::config(&to.tls)? {
-        options = options.tls_client_config(config).require_tls(true);
+    let mut authorities = None;
+    match tls::setup(&to.tls)? {
+        Setup::Usual => {}
+        Setup::Configured(config) => options = options.tls_client_config(*config).require_tls(true),
+        Setup::Authorities(file) => {
+            options = options.add_root_certificates(file.to_path_buf()).require_tls(true);
+            authorities = Some(file);
+        }
     }
     if to.tls.first {
         options = options.tls_first();
@@ -137,13 +150,13 @@ fn options(to: &Connection) -> Result<ConnectOptions, Error> {
     if let Some(prefix) = &to.inbox_prefix {
         options = options.custom_inbox_prefix(prefix);
     }
-    Ok(options)
+    Ok((options, authorities))
 }
 
 fn connect_error(to: &Connection, error: &async_nats::ConnectError) -> Error {
     let servers = to.to_string();
-    let of_tls = error.kind() == ConnectErrorKind::Tls;
-    if let Some(fault) = tls::fault(error).or_else(|| of_tls.then(tls::unreadable_authorities).flatten()) {
+    let unread = || (error.kind() == ConnectErrorKind::Tls).then(tls::system_fault).flatten();
+    if let Some(fault) = tls::fault(error).or_else(unread) {
         return Error::Tls { servers, fault };
     }
     // The library's text repeats the kind; its source, where there is one, is what happened.

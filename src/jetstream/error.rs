@@ -109,7 +109,8 @@ impl Error {
                 Some("start nats-server with JetStream (-js), or enable it for this account".into())
             }
             Error::TimedOut { .. } => Some(
-                "the stream may have no leader, or the server be busy: try again, or with a larger --timeout"
+                "the stream or its cluster may have no leader, or the server be busy: try again, or with a larger \
+                 --timeout"
                     .into(),
             ),
             Error::Api(api) => api.hint(),
@@ -209,6 +210,9 @@ fn hint(cause: u32) -> Option<String> {
             "raise the server's or the account's JetStream limits (max_file, max_mem, max_streams …), or free \
              space"
         }
+        10008 => {
+            "see that more than half of the cluster's servers run, and try again when they have a leader"
+        }
         10005 => {
             "no server here fits the stream's placement, or too few do: --no-placement restores without it, \
              --replicas N with fewer copies"
@@ -244,6 +248,13 @@ mod tests {
         // So since 2.15.
         assert!(taken(RESTORE_FAILED, &format!("restore failed: error adding stream: {text} (10130)")));
         assert!(!taken(RESTORE_FAILED, "restore failed: insufficient storage resources available (10047)"));
+    }
+
+    #[test]
+    fn a_cluster_without_a_leader_is_one_that_lacks_servers() {
+        let description = "JetStream system temporarily unavailable".into();
+        let hint = ApiError { code: 503, err_code: 10008, description }.hint().unwrap();
+        assert!(hint.contains("more than half of the cluster's servers"), "{hint}");
     }
 
     #[test]

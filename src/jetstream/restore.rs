@@ -41,6 +41,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long the servers of a cluster may take to hear of where one of them listens for chunks.
 const HEARD_OF: Duration = Duration::from_secs(2);
 
+/// How long a cluster that says that it has made the stream may take to say where its chunks go.
+const NAMED: Duration = Duration::from_secs(5);
+
+/// How often a restore is begun for which a cluster makes the stream and takes no chunks.
+const BEGINNINGS: u32 = 3;
+
 /// How long a server may take to make a stream of what it was sent.
 const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -69,6 +75,9 @@ pub enum RestoreError {
     /// The server no longer listens for chunks.
     #[error("the server dropped the restore")]
     Dropped,
+    /// A cluster has made the stream, empty, and takes no chunks for it.
+    #[error("the cluster made the stream and listens for no snapshot of it")]
+    NotListening,
 }
 
 impl RestoreError {
@@ -83,9 +92,11 @@ struct Begun {
     deliver_subject: Option<String>,
 }
 
-/// Asks for a restore and gives the subject that takes its chunks. In a cluster the new stream's leader
-/// may say on the same reply subject that it has created the stream, before the answer that is waited for.
-async fn answer(server: &Server, request: &str, body: String) -> Result<Subject, Error> {
+/// Asks for a restore and gives the subject that takes its chunks; none where the cluster has made the
+/// stream and names no subject. That is so when the new stream's servers elect another leader than the one
+/// that was chosen to take the chunks, which is all that knows of the restore; should that one lead after
+/// all, it names the subject after the other's word on the same reply subject.
+async fn answer(server: &Server, request: &str, body: String) -> Result<Option<Subject>, Error> {
     let inbox = server.client.new_inbox();
     let failed = |what: String| Error::Answer { request: request.into(), what };
     let mut denials = server.watch_for_denials();
@@ -93,7 +104,7 @@ async fn answer(server: &Server, request: &str, body: String) -> Result<Subject,
     let subject = format!("{}.{request}", server.api_prefix);
     let sent = server.client.publish_with_reply(subject.clone(), inbox, Bytes::from(body)).await;
     sent.map_err(|_| Error::Disconnected)?;
-    let deadline = Instant::now() + server.timeout;
+    let mut deadline = Instant::now() + server.timeout;
     let mut created = false;
     loop {
         let reply = tokio::select! {
@@ -105,18 +116,43 @@ async fn answer(server: &Server, request: &str, body: String) -> Result<Subject,
                 return Err(server.nobody_answers());
             }
             Ok(Some(reply)) => match parsed::<Begun>(request, &reply.payload)?.deliver_subject {
-                Some(subject) => return Ok(subject.into()),
-                None => created = true,
+                Some(subject) => return Ok(Some(subject.into())),
+                None => {
+                    created = true;
+                    deadline = deadline.min(Instant::now() + NAMED);
+                }
             },
             Ok(None) => return Err(Error::Disconnected),
-            Err(_) if created => return Err(failed("it names no subject for the chunks".into())),
+            Err(_) if created => return Ok(None),
             Err(_) => return Err(Error::TimedOut { request: request.into(), limit: server.timeout }),
         }
     }
 }
 
+/// Where the chunks go. A stream that was made and takes none is removed, as it is the one that was asked
+/// for here, and asked for again.
+async fn begun(
+    server: &Server,
+    stream: &StreamName,
+    request: &str,
+    body: String,
+) -> Result<Subject, RestoreError> {
+    for _ in 1..BEGINNINGS {
+        if let Some(subject) = answer(server, request, body.clone()).await? {
+            return Ok(subject);
+        }
+        if server.clear_away(stream).await.is_err() {
+            return Err(RestoreError::NotListening);
+        }
+    }
+    answer(server, request, body).await?.ok_or(RestoreError::NotListening)
+}
+
 impl Restore {
     /// Asks the server to begin. `config` and `state` are JSON.
+    ///
+    /// # Errors
+    /// After [`RestoreError::NotListening`] a stream is there that this has made.
     pub async fn begin(
         server: &Server,
         stream: &StreamName,
@@ -126,7 +162,7 @@ impl Restore {
         let connection = server.watch_for_loss();
         let request = format!("STREAM.RESTORE.{}", stream.as_str());
         let body = format!("{{\"config\":{},\"state\":{}}}", config.get(), state.get());
-        let to = answer(server, &request, body).await?;
+        let to = begun(server, stream, &request, body).await?;
         let denials = server.watch_for_denials();
         let inbox = server.client.new_inbox();
         let replies = server

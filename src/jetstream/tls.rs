@@ -2,11 +2,12 @@
 //!
 //! Without certificates of our own the client library does the right thing by itself: the system's
 //! authorities, wherever the server or the URL's scheme asks for TLS. It also loads those when it is
-//! given a configuration, and fails when it cannot.
+//! given a configuration, and fails when it cannot, but not when it is given a file of authorities: a
+//! system without any is told of those that were named by such a file.
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use async_nats::rustls::crypto::ring;
@@ -14,6 +15,7 @@ use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 use secrecy::ExposeSecret;
+use tempfile::{NamedTempFile, TempPath};
 
 use super::Error;
 use crate::chatto::config::{Sourced, Tls};
@@ -32,8 +34,8 @@ pub enum TlsFault {
     WantsCertificate(String),
     /// What answers does not speak TLS.
     NotTls,
-    /// The authorities that the environment or the system names cannot be read.
-    Authorities(String),
+    /// The system's own authorities, which count where none are named, cannot be read.
+    NoSystem(String),
     /// Something else.
     Other(String),
 }
@@ -49,8 +51,8 @@ impl fmt::Display for TlsFault {
             TlsFault::OutOfTime => write!(f, "its certificate has expired, or does not hold yet"),
             TlsFault::WantsCertificate(what) => write!(f, "it does not accept our certificate ({what})"),
             TlsFault::NotTls => write!(f, "it does not speak TLS"),
-            TlsFault::Authorities(why) => {
-                write!(f, "the certificate authorities of this machine cannot be read: {why}")
+            TlsFault::NoSystem(what) => {
+                write!(f, "the certificate authorities of this system cannot be read: {what}")
             }
             TlsFault::Other(what) => write!(f, "{what}"),
         }
@@ -68,14 +70,51 @@ impl TlsFault {
             TlsFault::OutOfTime => "renew the server's certificate, or set the clock of this machine",
             TlsFault::WantsCertificate(_) => "give one that the server trusts: --tls-cert FILE with --tls-key FILE",
             TlsFault::NotTls => "leave the certificate options and tls:// away, or is this another port than the server's?",
-            TlsFault::Authorities(_) => "what SSL_CERT_FILE and SSL_CERT_DIR name must be there, also with --tls-ca",
+            TlsFault::NoSystem(_) => {
+                "name the authority's certificate with --tls-ca FILE; with --tls-cert, set SSL_CERT_FILE to the \
+                 same file and unset SSL_CERT_DIR; or install the system's (ca-certificates)"
+            }
             TlsFault::Other(_) => return None,
         }.into())
     }
 }
 
+/// How the client library is told what `tls` asks for.
+pub(super) enum Setup {
+    /// Its own way will do.
+    Usual,
+    /// By a configuration.
+    Configured(Box<ClientConfig>),
+    /// By a file of authorities, which has to be there as long as connections are made.
+    Authorities(TempPath),
+}
+
+/// What `tls` asks for, checked.
+pub(super) fn setup(tls: &Tls) -> Result<Setup, Error> {
+    let Some(config) = config(tls)? else { return Ok(Setup::Usual) };
+    match &tls.ca {
+        Some(ca) if tls.client.is_none() && system_fault().is_some() => {
+            let file = NamedTempFile::new().and_then(|mut file| {
+                file.write_all(ca.text.expose_secret().as_bytes())?;
+                Ok(file.into_temp_path())
+            });
+            let file =
+                file.map_err(|e| Error::Unusable(format!("{}: cannot be written to a file: {e}", ca.from)))?;
+            Ok(Setup::Authorities(file))
+        }
+        _ => Ok(Setup::Configured(Box::new(config))),
+    }
+}
+
+/// Why the authorities of this system cannot be read, where they cannot.
+pub(super) fn system_fault() -> Option<TlsFault> {
+    let errors = rustls_native_certs::load_native_certs().errors;
+    let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    (!words.is_empty()).then(|| TlsFault::NoSystem(Printable::new(&words.join("; ")).to_string()))
+}
+
 /// The configuration that `tls` asks for; `None` where the library's own will do.
-pub(super) fn config(tls: &Tls) -> Result<Option<ClientConfig>, Error> {
+fn config(tls: &Tls) -> Result<Option<ClientConfig>, Error> {
     if tls.ca.is_none() && tls.client.is_none() {
         return Ok(None);
     }
@@ -117,13 +156,6 @@ fn certificates(pem: &Sourced) -> Result<Vec<CertificateDer<'static>>, Error> {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(Error::Unusable(format!("{}: holds no certificate in PEM", pem.from))),
     }
-}
-
-/// Why the authorities of the system cannot be read, if they cannot: the library then connects nowhere,
-/// and its error has no type of its own.
-pub(super) fn unreadable_authorities() -> Option<TlsFault> {
-    let why = rustls_native_certs::load_native_certs().errors.first()?.to_string();
-    Some(TlsFault::Authorities(Printable::new(&why).to_string()))
 }
 
 /// What TLS has to do with a failed connection, if it has.

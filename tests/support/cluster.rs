@@ -1,19 +1,21 @@
 //! Three nats-servers that form a cluster on loopback.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use async_nats::{Client, ConnectOptions};
+use chatto_pipes::jetstream::Version;
 use chatto_pipes::jetstream::private_server::{Access, Options};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
-use super::api;
-use super::server::Server;
+use super::server::{LATEST, Server};
+use super::{api, equality};
 
 /// How long an election may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The nodes of a running cluster, all with the same token.
+/// The nodes of a running cluster, which all let the same clients in.
 pub struct Cluster {
     /// `n1`, `n2` and `n3`.
     pub nodes: Vec<Server>,
@@ -22,21 +24,56 @@ pub struct Cluster {
 impl Cluster {
     /// Starts three nodes of a release and waits until they answer as one.
     pub async fn start(release: &str) -> Result<Cluster> {
+        Cluster::start_with(release, Access::Token("trio".into()), "").await
+    }
+
+    /// The same with a system account to steer it by; everybody is let in without credentials.
+    pub async fn start_with_system(release: &str) -> Result<Cluster> {
+        let accounts = "accounts { $SYS { users: [ { user: system, password: system } ] }, \
+                        HOME { jetstream: enabled, users: [ { user: home, password: home } ] } }\n\
+                        no_auth_user: home";
+        Cluster::start_with(release, Access::Open, accounts).await
+    }
+
+    async fn start_with(release: &str, access: Access, more: &str) -> Result<Cluster> {
         // Held until the ports of all three are known, so that they differ.
         let listeners = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
         let routes = ports.map(|port| format!("nats://127.0.0.1:{port}")).join(", ");
         let nodes = ports.iter().enumerate().map(|(n, port)| {
-            let extra = format!("cluster {{ name: trio, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}");
-            let access = Access::Token("trio".into());
-            Server::start_with(
-                release,
-                Options { name: format!("n{}", n + 1), access, extra, ..Options::default() },
-            )
+            let extra =
+                format!("cluster {{ name: trio, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}\n{more}");
+            let (name, access) = (format!("n{}", n + 1), access.clone());
+            Server::start_with(release, Options { name, access, extra, ..Options::default() })
         });
         let cluster = Cluster { nodes: nodes.collect() };
         cluster.settled().await?;
         Ok(cluster)
+    }
+
+    /// A connection to the system account, which may ask servers for what is theirs and not an account's.
+    pub async fn system(&self) -> Result<Client> {
+        let options = ConnectOptions::with_user_and_password("system".into(), "system".into());
+        Ok(options.connect(self.nodes[0].url()).await?)
+    }
+
+    /// The index of the node of this name.
+    pub fn index_of(&self, name: &str) -> Result<usize> {
+        let number: usize = name.trim_start_matches('n').parse()?;
+        number.checked_sub(1).context("nodes are counted from 1")
+    }
+
+    /// The index of the node that leads a stream.
+    pub async fn leader_of(&self, client: &Client, stream: &str) -> Result<usize> {
+        let info = api::stream_info(client, stream).await?;
+        self.index_of(info["cluster"]["leader"].as_str().context("no leader")?)
+    }
+
+    /// The index of the node that leads the cluster itself.
+    pub async fn meta_leader(&self, system: &Client) -> Result<usize> {
+        let answer = system.request("$SYS.REQ.SERVER.PING.JSZ", "".into()).await?;
+        let answer: Json = serde_json::from_slice(&answer.payload)?;
+        self.index_of(answer["data"]["meta_cluster"]["leader"].as_str().context("no leader")?)
     }
 
     /// Waits until all nodes answer as one, after a start or a loss.
@@ -64,4 +101,42 @@ impl Cluster {
         api::call(&client, "STREAM.DELETE.ELECTED", json!(null)).await?;
         Ok(())
     }
+}
+
+/// Waits until a node tells the same of everything as the source does: in a cluster, streams and consumers
+/// have to find their leaders first, who then count.
+pub async fn comes_to_equal(source: &Server, node: &Server) -> Result<()> {
+    let (a, b) = (source.client().await?, node.client().await?);
+    let deadline = Instant::now() + LIMIT;
+    let mut again = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        again.tick().await;
+        // What is asked while there is no leader is never answered.
+        let listed = tokio::time::timeout(Duration::from_secs(2), api::list(&b, "STREAM.LIST", "streams"));
+        let found = match listed.await {
+            Ok(Ok(_)) => differences(&a, &b, source.version()).await,
+            Ok(Err(e)) => Err(e),
+            Err(e) => Err(e.into()),
+        };
+        match found {
+            Ok(found) if found.is_empty() => return Ok(()),
+            found if Instant::now() >= deadline => bail!("{}: {found:?}", source.version()),
+            _ => {}
+        }
+    }
+}
+
+async fn differences(a: &Client, b: &Client, version: Version) -> Result<Vec<String>> {
+    let mut found = equality::differences(a, b, |_| true).await?;
+    // In a cluster, 2.15.1 restores consumers as of their acknowledgement floor.
+    found.retain(|text| version.to_string() != LATEST || !text.starts_with("LARGE: consumer reader."));
+    Ok(found)
+}
+
+/// Empties a cluster for the next restore.
+pub async fn clear(client: &Client) -> Result<()> {
+    for name in api::stream_names(client).await? {
+        api::call(client, &format!("STREAM.DELETE.{name}"), json!(null)).await?;
+    }
+    Ok(())
 }

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::super::proof::{NotProven, Proof};
+use super::judge;
 use crate::jetstream::{self, Hold, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
 use crate::snapshot::{Format, Frames, PADDING, Promise};
@@ -83,6 +84,9 @@ impl RestoringError {
     pub fn hint(&self) -> Option<String> {
         match self {
             RestoringError::Restore(RestoreError::Request(error)) => error.hint(),
+            RestoringError::Restore(RestoreError::NotListening) => {
+                Some("see that every server of the cluster runs, and restore the stream again".into())
+            }
             _ => None,
         }
     }
@@ -123,10 +127,15 @@ impl Restoring {
             self.format = Format::of(&beginning);
             let Request { config, state, .. } = &self.request;
             let restore = Restore::begin(server, &self.stream, config, state).await;
-            // An answer that leads nowhere may come from a server that has made the stream all the same.
             self.begun = match &restore {
-                Ok(_) => true,
-                Err(RestoreError::Request(error)) => matches!(error, jetstream::Error::Answer { .. }),
+                Ok(_) | Err(RestoreError::NotListening) => true,
+                Err(RestoreError::Request(error)) => match error {
+                    // An answer that leads nowhere may come from a server that has made the stream all the same.
+                    jetstream::Error::Answer { .. } => true,
+                    // Where the answer was lost, so may be the stream that it told of, for everybody but us.
+                    jetstream::Error::TimedOut { .. } => nothing_is_in(server, &self.stream).await,
+                    _ => false,
+                },
                 Err(_) => false,
             };
             self.restore = Some(restore?);
@@ -217,6 +226,16 @@ impl Restoring {
             restore.send(chunk).await?;
         }
         Ok(())
+    }
+}
+
+/// Whether the stream is not there for anybody to see, or has never held a message: what else may be there
+/// of it has been asked for here.
+async fn nothing_is_in(server: &Server, stream: &StreamName) -> bool {
+    match server.glance(stream).await {
+        Ok(None) => true,
+        Ok(Some(reply)) => judge::parse(&reply.state).is_ok_and(|state| state.last_seq == 0),
+        Err(_) => false,
     }
 }
 

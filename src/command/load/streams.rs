@@ -2,6 +2,7 @@
 
 mod at_hand;
 mod conclusion;
+mod copies;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
+use self::copies::Fresh;
 use super::super::Failure;
 use super::super::proof::Proven;
 use super::super::report::{exit_of, say};
@@ -81,6 +83,8 @@ pub(super) struct Loading {
     early: Early,
     current: Option<Current>,
     done: BTreeMap<StreamName, Proven>,
+    /// Those of them whose copies have to be waited for.
+    fresh: Vec<Fresh>,
     /// Streams that did not make it, with the worst exit code they call for.
     failed: BTreeMap<StreamName, Exit>,
     skipped: BTreeSet<StreamName>,
@@ -134,6 +138,7 @@ impl Loading {
             early: Early::default(),
             current: None,
             done: BTreeMap::new(),
+            fresh: Vec::new(),
             failed: BTreeMap::new(),
             hints: BTreeSet::new(),
             skipped: BTreeSet::new(),
@@ -152,7 +157,10 @@ impl Loading {
     /// Restores what `events` bring, to the end of the archive.
     pub async fn run(&mut self, mut events: Receiver<Event>) -> anyhow::Result<Exit> {
         match self.follow(&mut events).await {
-            Ok(ended) => self.conclude(ended),
+            Ok(ended) => {
+                self.see_copies().await;
+                self.conclude(ended)
+            }
             Err(error) => {
                 say(&self.messages, &error);
                 self.give_up().await;

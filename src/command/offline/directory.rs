@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::process::geteuid;
 
 use super::Intent;
 use crate::chatto::in_use;
@@ -17,7 +18,7 @@ use crate::command::report::shown;
 use crate::exit::Exit;
 use crate::jetstream::Version;
 use crate::jetstream::private_server;
-use crate::jetstream::store::{self, Store};
+use crate::jetstream::store::{self, Store, StoreError};
 
 /// A data directory that nobody else of us works on.
 pub(in crate::command) struct Directory {
@@ -29,6 +30,8 @@ pub(in crate::command) struct Directory {
     intent: Intent,
     /// Whether it is ours to remove when nothing came into it.
     made: bool,
+    /// Whether it is somebody else's, with nothing of ours in it.
+    theirs: bool,
 }
 
 impl Directory {
@@ -45,7 +48,7 @@ impl Directory {
 
     fn checked(path: PathBuf, intent: Intent, binary: &Path, version: Version) -> anyhow::Result<Self> {
         let text = || format!("cannot open {}", shown(&path));
-        let lock = File::open(&path).with_context(text)?;
+        let lock = File::open(&path).map_err(|e| refused(&path, "open", e))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -61,14 +64,20 @@ impl Directory {
                 .hint("stop Chatto first; where it is another one, work on a copy of the directory")
                 .into());
         }
-        let store = store::inspect(&path)?.unwrap_or_default();
+        let store = match store::inspect(&path) {
+            Err(StoreError::Unreadable { path, cause }) => return Err(refused(&path, "read", cause)),
+            store => store?.unwrap_or_default(),
+        };
         if store.streams.is_empty() && intent != Intent::Create {
             return Err(Failure::new(Exit::Failed, format!("{} holds no streams", shown(&path)))
                 .hint("the directory is nats.embedded.data_dir of Chatto's configuration")
                 .into());
         }
         not_older(&store, version, binary, &path)?;
-        Ok(Directory { path, streams: store.streams, lock, intent, made: false })
+        writable(&path)?;
+        let theirs =
+            lock.metadata().with_context(text)?.uid() != geteuid().as_raw() && ours_in(&path).is_none();
+        Ok(Directory { path, streams: store.streams, lock, intent, made: false, theirs })
     }
 
     /// The server is gone: what was written is to survive a power cut, and what was only prepared is to go.
@@ -85,6 +94,11 @@ impl Directory {
         #[cfg(not(target_os = "linux"))]
         rustix::fs::sync();
         Ok(())
+    }
+
+    /// A file that belongs to us now, in a directory of somebody else's, who may not be able to open it.
+    pub fn not_theirs(&self) -> Option<PathBuf> {
+        if self.theirs { ours_in(&self.path) } else { None }
     }
 
     /// Removes what a server prepared where there were no streams before and are none now.
@@ -105,6 +119,41 @@ fn make(path: &Path) -> anyhow::Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(anyhow::Error::from(e).context(format!("cannot make {}", shown(path)))),
     }
+}
+
+/// Who may not open a store is told who may.
+fn refused(path: &Path, verb: &str, error: io::Error) -> anyhow::Error {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let failure = Failure::new(Exit::Failed, format!("cannot {verb} {}: {error}", shown(path)));
+    match denied {
+        true => failure.hint("run this as the user that Chatto runs as, such as by sudo -u chatto").into(),
+        false => failure.into(),
+    }
+}
+
+/// A server writes into its store, also for whoever only reads.
+fn writable(path: &Path) -> anyhow::Result<()> {
+    let root = path.join(store::JETSTREAM);
+    let dir = if root.is_dir() { &root } else { path };
+    access(dir, Access::WRITE_OK | Access::EXEC_OK).map_err(|e| refused(dir, "write into", e.into()))
+}
+
+/// Something in the store of a data directory that belongs to us.
+fn ours_in(path: &Path) -> Option<PathBuf> {
+    owned_by(geteuid().as_raw(), &path.join(store::JETSTREAM))
+}
+
+/// The first that is found of what belongs to a user.
+fn owned_by(user: u32, dir: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    entries.map(|entry| entry.path()).find_map(|path| {
+        let about = fs::symlink_metadata(&path).ok()?;
+        match about.uid() == user {
+            true => Some(path),
+            false if about.is_dir() => owned_by(user, &path),
+            false => None,
+        }
+    })
 }
 
 /// Removes directories with nothing but such directories in them; anything else keeps them from going.

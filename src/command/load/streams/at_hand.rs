@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::super::judge::{difference, parse};
 use super::super::read_back::{self, Equal, compare};
 use super::super::restoring::{Left, RestoringError};
+use super::copies::Fresh;
 use super::{Current, Loading, until};
 use crate::command::Failure;
 use crate::command::proof::{NotProven, Proven};
@@ -219,6 +220,9 @@ impl Loading {
             Size(proven.bytes)
         ));
         self.emptied = None;
+        if !self.wishes.dry_run && (traits.replicas > 1 || self.server.cluster().is_some()) {
+            self.fresh.push(Fresh::new(stream.clone(), traits.may_expire));
+        }
         self.done.insert(stream, proven);
     }
 
@@ -239,7 +243,7 @@ impl Loading {
     }
 
     /// What ails one stream may ail all of them.
-    fn hint_once(&mut self, hint: Option<String>) {
+    pub(super) fn hint_once(&mut self, hint: Option<String>) {
         if let Some(hint) = hint
             && self.hints.insert(hint.clone())
         {

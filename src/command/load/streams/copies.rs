@@ -1,0 +1,186 @@
+//! The end of a load into a cluster: whether the streams are there to stay.
+//!
+//! A cluster gives a snapshot to one server, and that answers the commit for itself. The others fetch the
+//! stream from it afterwards; if it is lost before they have, so is the stream, and should it have lost
+//! the lead meanwhile, it removes the stream again, after its answer (nats-server,
+//! `server/jetstream_cluster.go`, `monitorStream`, `restoreDoneCh`). So every restored stream is looked at once more, when
+//! the others must have begun to fetch it, and waited for until they are done.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::super::judge::{difference, parse};
+use super::Loading;
+use crate::exit::Exit;
+use crate::jetstream::{Error, Replicas, StreamReply};
+use crate::names::{StreamName, counted};
+use crate::snapshot::Contents;
+
+/// When the other servers have surely heard of a restore. They hear of it with the leader's next
+/// heartbeat, of which there is one every second; until then the leader takes them to be current.
+const HEARD: Duration = Duration::from_secs(3);
+
+/// How many streams are looked at at once.
+const AT_ONCE: usize = 16;
+
+/// How long the rest of the copies may take to come nearer once there are enough of them, and a stream to
+/// come back that is gone.
+const REST: Duration = Duration::from_secs(10);
+
+/// The pause before all that are not settled are looked at again.
+const BREATH: Duration = Duration::from_millis(250);
+
+/// A stream that was restored a moment ago.
+pub(super) struct Fresh {
+    stream: StreamName,
+    may_expire: bool,
+    restored: Instant,
+}
+
+/// How a stream stands.
+enum Standing {
+    /// On every server that ought to have it.
+    Settled,
+    /// On some of them only.
+    Copying(Replicas),
+    /// Nowhere.
+    Gone,
+    /// Not as it was restored, for this reason.
+    Amiss(String),
+}
+
+impl Fresh {
+    pub fn new(stream: StreamName, may_expire: bool) -> Self {
+        Fresh { stream, may_expire, restored: Instant::now() }
+    }
+}
+
+impl Loading {
+    /// Waits until the copies of all restored streams are current, as long as they come nearer to that.
+    /// Those of which it is not enough are failed; they stay as they are, as their copies may still come.
+    pub(super) async fn see_copies(&mut self) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        if !fresh.is_empty() {
+            self.messages.detail("waiting until the cluster has copied what was restored");
+        }
+        let (mut least, mut since) = (u64::MAX, Instant::now());
+        while !fresh.is_empty() {
+            let looked: Vec<(Fresh, Standing)> = stream::iter(fresh)
+                .map(|fresh| async {
+                    sleep_until(fresh.restored + HEARD).await;
+                    let standing = self.standing(&fresh).await;
+                    (fresh, standing)
+                })
+                .buffered(AT_ONCE)
+                .collect()
+                .await;
+            let mut left = Vec::new();
+            for (fresh, standing) in looked {
+                match standing {
+                    Standing::Settled => {}
+                    Standing::Copying(replicas) if replicas.suffice() && replicas.rest_is_offline() => {
+                        self.say_lacking(&fresh.stream, &replicas);
+                    }
+                    standing => left.push((fresh, standing)),
+                }
+            }
+            let missing = left.iter().map(|(_, standing)| standing.missing()).fold(0, u64::saturating_add);
+            if missing < least {
+                (least, since) = (missing, Instant::now());
+            }
+            let patience = match left.iter().all(|(_, standing)| standing.will_stay_so()) {
+                true => REST.min(self.server.patience()),
+                false => self.server.patience(),
+            };
+            if since.elapsed() >= patience {
+                return self.give_up_on(left);
+            }
+            fresh = left.into_iter().map(|(fresh, _)| fresh).collect();
+            if !fresh.is_empty() {
+                sleep(BREATH).await;
+            }
+        }
+    }
+
+    async fn standing(&self, fresh: &Fresh) -> Standing {
+        let Some(proven) = self.done.get(&fresh.stream) else { return Standing::Settled };
+        judged(self.server.glance(&fresh.stream).await, &proven.contents, fresh.may_expire)
+    }
+
+    fn give_up_on(&mut self, left: Vec<(Fresh, Standing)>) {
+        const LEFT: &str = "what is there of it was left: look at it when every server of the cluster runs, and \
+                            replace it with --conflict overwrite";
+        const GONE: &str = "the server that restored it has lost the lead meanwhile, and removed it: restore it \
+                            again; --conflict skip leaves the others alone";
+        for (Fresh { stream, .. }, standing) in left {
+            let (text, hint) = match standing {
+                Standing::Settled => continue,
+                Standing::Copying(replicas) if replicas.suffice() => {
+                    self.say_lacking(&stream, &replicas);
+                    continue;
+                }
+                Standing::Copying(replicas) => {
+                    let what = format!("only {} of its {} are current", replicas.current(), of(&replicas));
+                    (format!("restored, and {what}"), LEFT)
+                }
+                Standing::Gone => ("it is gone after its restore".into(), GONE),
+                Standing::Amiss(text) => (text, LEFT),
+            };
+            self.done.remove(&stream);
+            self.fail(&stream, Exit::Partial, &text);
+            self.hint_once(Some(hint.into()));
+        }
+    }
+
+    fn say_lacking(&self, stream: &StreamName, replicas: &Replicas) {
+        let current = replicas.current();
+        self.messages.warning(&format!("stream {stream}: {current} of its {} are current", of(replicas)));
+    }
+}
+
+fn of(replicas: &Replicas) -> String {
+    counted(replicas.all(), "replica")
+}
+
+fn judged(answer: Result<Option<StreamReply>, Error>, contents: &Contents, may_expire: bool) -> Standing {
+    let reply = match answer {
+        Ok(Some(reply)) => reply,
+        Ok(None) => return Standing::Gone,
+        Err(e) => return Standing::Amiss(format!("it cannot be looked at after its restore: {e}")),
+    };
+    let replicas = reply.replicas;
+    if !replicas.have_leader() {
+        return Standing::Amiss("it has no leader after its restore".into());
+    }
+    match parse(&reply.state).map(|state| difference(&state, contents, may_expire)) {
+        Ok(Some(text)) | Err(text) => Standing::Amiss(text),
+        Ok(None) if replicas.current() < replicas.all() => Standing::Copying(replicas),
+        Ok(None) => Standing::Settled,
+    }
+}
+
+impl Standing {
+    /// Whether there is no more to wait for than what is not needed or hardly ever comes.
+    fn will_stay_so(&self) -> bool {
+        match self {
+            Standing::Settled | Standing::Gone => true,
+            Standing::Copying(replicas) => replicas.suffice(),
+            Standing::Amiss(_) => false,
+        }
+    }
+
+    /// How far it is from being settled: less is nearer.
+    fn missing(&self) -> u64 {
+        const A_COPY: u64 = 1 << 40;
+        match self {
+            Standing::Settled => 0,
+            Standing::Copying(replicas) => {
+                let copies = replicas.all().saturating_sub(replicas.current());
+                copies.saturating_mul(A_COPY).saturating_add(replicas.lag().min(A_COPY))
+            }
+            Standing::Gone | Standing::Amiss(_) => A_COPY.saturating_mul(8),
+        }
+    }
+}

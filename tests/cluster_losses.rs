@@ -1,0 +1,138 @@
+//! A cluster that loses a server in the middle of a load, or right after one: what a load has called
+//! restored is there and stays, and what it could not restore is named.
+
+// A failed expectation is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use support::archive::load;
+use support::cluster::{self, Cluster};
+use support::faults::{self, Fed, News, UNDER_WAY};
+use support::programs::program_for;
+use support::server::{LATEST, Server};
+
+/// A server with a small and a large stream, and its archive.
+async fn source(release: &str, mib: usize) -> Result<(Server, Vec<u8>)> {
+    let server = Server::start(release);
+    let client = server.client().await?;
+    faults::small_bucket(&client, server.version(), "SMALL", 1).await?;
+    faults::large_stream(&client, server.version(), "LARGE", mib, 1).await?;
+    let archive = faults::archive_of(&server);
+    Ok((server, archive))
+}
+
+/// Whoever is lost, be it the node that we talk to, the one that restores or a third: the stream is restored
+/// whole, or is named and not there; and once the node is back, another run makes the rest of it.
+async fn a_node_is_lost_in_the_middle_of_a_load(release: &str) -> Result<()> {
+    let (source, archive) = source(release, 24).await?;
+    let mut cluster = Cluster::start(release).await?;
+    for lost in 0..3 {
+        let mut command = program_for("chatto-load", &cluster.nodes[0]);
+        command.args(["--replicas", "3"]);
+        let mut fed = Fed::spawn(command);
+        let (begin, rest) = archive.split_at(UNDER_WAY + (4 << 20));
+        fed.feed(begin);
+        cluster.nodes[lost].kill();
+        let finished = fed.finish(rest);
+
+        // Two of three nodes may take long to agree on anything; what counts is what they come to.
+        cluster.nodes[lost].start_again();
+        cluster.settled().await?;
+        let node = &cluster.nodes[(lost + 1) % 3];
+        let client = node.client().await?;
+        let state = faults::state_of(&client, "LARGE").await?;
+        match finished.code {
+            Some(0) => {
+                // The third was away to the end.
+                let words = "warning: stream LARGE: 2 of its 3 replicas are current";
+                assert!(finished.stderr.contains(words), "{release}, node {lost}: {finished:?}");
+                assert!(state.is_some(), "{release}, node {lost}: {finished:?}");
+            }
+            Some(3) => {
+                assert!(finished.stderr.contains("error: stream LARGE: "), "{}", finished.stderr);
+                assert!(state.is_none(), "{release}: {state:?} is left:\n{}", finished.stderr);
+            }
+            _ => bail!("{release}, node {lost}: {finished:?}"),
+        }
+        load(node, &["--replicas", "3", "--conflict", "skip"], &archive).expect_code(0);
+        cluster::comes_to_equal(&source, node).await?;
+        cluster::clear(&client).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_lost_in_the_middle_of_a_load_on_2_14() -> Result<()> {
+    a_node_is_lost_in_the_middle_of_a_load("2.14.5").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_lost_in_the_middle_of_a_load_on_2_15() -> Result<()> {
+    a_node_is_lost_in_the_middle_of_a_load(LATEST).await
+}
+
+/// A snapshot goes to one server of a cluster, and the others fetch the stream from there: a load ends
+/// only when they have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_restored_outlives_the_server_that_took_it() -> Result<()> {
+    for release in ["2.12.8", "2.14.5", LATEST] {
+        let (source, archive) = source(release, 24).await?;
+        let mut cluster = Cluster::start(release).await?;
+        load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
+        let lost = cluster.leader_of(&cluster.nodes[0].client().await?, "LARGE").await?;
+        cluster.nodes[lost].kill();
+        cluster::comes_to_equal(&source, &cluster.nodes[(lost + 1) % 3]).await?;
+    }
+    Ok(())
+}
+
+/// A server that hangs in the middle of a load, not the one that we talk to, until the others have another leader for the stream or the load
+/// has ended. One that restores on 2.14.5 then answers the commit, notices that it does not lead any more,
+/// and removes the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_in_the_middle_of_a_load() -> Result<()> {
+    for release in ["2.14.5", LATEST] {
+        let (source, archive) = source(release, 24).await?;
+        let cluster = Cluster::start(release).await?;
+        for (at, node) in cluster.nodes.iter().enumerate().skip(1) {
+            let other = &cluster.nodes[(at + 1) % 3];
+            let client = other.client().await?;
+            let mut elected = News::of(&client, "LEADER_ELECTED.LARGE").await?;
+            let mut command = program_for("chatto-load", &cluster.nodes[0]);
+            command.args(["--replicas", "3"]);
+            let mut fed = Fed::spawn(command);
+            let (begin, rest) = archive.split_at(UNDER_WAY + (4 << 20));
+            fed.feed(begin);
+            let process = Pid::from_raw(i32::try_from(node.process_id())?).context("a process")?;
+            kill_process(process, Signal::STOP)?;
+            let rest = rest.to_vec();
+            let mut loading = tokio::task::spawn_blocking(move || fed.finish(&rest));
+            let ended = tokio::select! {
+                ended = &mut loading => Some(ended?),
+                happened = elected.happened() => { happened?; None }
+            };
+            kill_process(process, Signal::CONT)?;
+            let finished = match ended {
+                Some(finished) => finished,
+                None => loading.await?,
+            };
+            cluster.settled().await?;
+            let state = faults::state_of(&client, "LARGE").await?;
+            match finished.code {
+                Some(0) => assert!(state.is_some(), "{release}, node {at}: {finished:?}"),
+                Some(3) => {
+                    assert!(finished.stderr.contains("error: stream LARGE: "), "{}", finished.stderr);
+                    assert!(state.is_none(), "{release}, node {at}: {state:?} is left: {finished:?}");
+                }
+                _ => bail!("{release}, node {at}: {finished:?}"),
+            }
+            load(other, &["--replicas", "3", "--conflict", "skip"], &archive).expect_code(0);
+            cluster::comes_to_equal(&source, other).await?;
+            cluster::clear(&client).await?;
+        }
+    }
+    Ok(())
+}
