@@ -28,7 +28,7 @@ use serde_json::value::RawValue;
 
 use super::content::Content;
 use super::fault::Fault;
-use super::leb128::{Number, TooLong};
+use super::leb128::{self, Number, TooLong};
 use super::messages::{Bytes, Sum};
 use super::promise::State;
 use super::tally::Count;
@@ -148,9 +148,7 @@ impl Entry {
 
     /// Reads an entry up to its headers; takes the vector for its name from an entry before.
     fn read_into<R: Read>(content: &mut Content<R>, mut name: Vec<u8>) -> Result<Self, Fault> {
-        let len = number(content)?;
-        let (time, sequence) = (number(content)?, number(content)?);
-        let (headers, payload) = (number(content)?, number(content)?);
+        let [len, time, sequence, headers, payload] = numbers(content)?;
         if len > MAX_NAME {
             return Err(content.damaged("an entry's name is too long"));
         }
@@ -187,24 +185,34 @@ impl Entry {
     }
 }
 
+/// The numbers that an entry begins with: at once where they are at hand, which they are unless a frame ends
+/// among them.
+fn numbers<R: Read>(content: &mut Content<R>) -> Result<[u64; 5], Fault> {
+    let mut bytes = content.fill()?;
+    let at_hand = bytes.len();
+    if let Some(numbers) = leb128::take(&mut bytes) {
+        let used = at_hand - bytes.len();
+        content.consume(used);
+        return Ok(numbers);
+    }
+    let mut numbers = [0; 5];
+    for value in &mut numbers {
+        *value = number(content)?;
+    }
+    Ok(numbers)
+}
+
 fn number<R: Read>(content: &mut Content<R>) -> Result<u64, Fault> {
     let mut number = Number::default();
     loop {
-        let bytes = content.fill()?;
-        if bytes.is_empty() {
+        let Some(byte) = content.fill()?.first().copied() else {
             return Err(content.cut());
-        }
-        // In one go what is at hand: there are five numbers to each small message.
-        let mut used = 0;
-        let found = bytes.iter().find_map(|byte| {
-            used += 1;
-            number.push(*byte).transpose()
-        });
-        content.consume(used);
-        match found {
-            Some(Ok(value)) => return Ok(value),
-            Some(Err(TooLong)) => return Err(content.damaged("a number is too long")),
-            None => {}
+        };
+        content.consume(1);
+        match number.push(byte) {
+            Ok(Some(value)) => return Ok(value),
+            Ok(None) => {}
+            Err(TooLong) => return Err(content.damaged("a number is too long")),
         }
     }
 }
