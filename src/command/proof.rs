@@ -2,8 +2,6 @@
 //! the server, to their end, and gives a verdict.
 
 use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::{Buf, Bytes};
@@ -12,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::archive::Digest;
 use crate::names::StreamName;
-use crate::snapshot::{self, Contents, Promise};
+use crate::snapshot::{self, Contents, Promise, Wanted};
 
 /// A check under way. Memory is bounded by whoever counts the bytes that are fed.
 pub(super) struct Proof {
@@ -47,16 +45,15 @@ enum Piece {
 }
 
 impl Proof {
-    /// Begins to check a snapshot of `stream` against what the server promised, and notes in `read` how far
-    /// it is, in bytes of content.
-    pub fn begin(stream: &StreamName, promise: &Promise, read: Arc<AtomicU64>) -> Proof {
+    /// Begins to check a snapshot of `stream` against what the server promised.
+    pub fn begin(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Proof {
         let (bytes, pieces) = channel();
         let stream = stream.clone();
         let promise = promise.clone();
         let verdict = tokio::task::spawn_blocking(move || {
             let mut input =
                 Input { pieces, current: Bytes::new(), ended: false, sha256: Sha256::new(), read: 0 };
-            let contents = snapshot::inspect_counting(&stream, &promise, &mut input, read)?;
+            let contents = snapshot::inspect_wanting(&stream, &promise, wanted, &mut input)?;
             contents.agrees_with(&promise)?;
             // What follows the snapshot's logical end belongs to the digest all the same.
             io::copy(&mut input, &mut io::sink()).map_err(|e| NotProven::Broken(e.to_string()))?;

@@ -29,7 +29,7 @@ use serde_json::value::RawValue;
 use super::content::Content;
 use super::fault::Fault;
 use super::leb128::{self, Number, TooLong};
-use super::messages::{Bytes, Sum};
+use super::messages::Sum;
 use super::promise::State;
 use super::tally::Count;
 use super::{Contents, Format};
@@ -46,8 +46,8 @@ const MAX_NAME: u64 = 1 << 20;
 /// acknowledgement, in some 40 bytes each.
 const MAX_JSON: u64 = 64 << 20;
 
-/// Reads a snapshot in the NATSARC1 format to its end.
-pub fn read<R: Read>(content: &mut Content<R>) -> Result<Contents, Fault> {
+/// Reads a snapshot in the NATSARC1 format to its end, with its messages added to `sum`.
+pub fn read<R: Read>(content: &mut Content<R>, mut sum: Sum) -> Result<Contents, Fault> {
     let mut magic = [0; MAGIC.len()];
     content.exact(&mut magic)?;
     if magic != *MAGIC {
@@ -67,7 +67,6 @@ pub fn read<R: Read>(content: &mut Content<R>) -> Result<Contents, Fault> {
     }
 
     let (mut messages, mut first, mut last) = (0, 0, 0);
-    let mut sum = Sum::default();
     let mut name = Vec::new();
     loop {
         content.within(None);
@@ -163,7 +162,7 @@ impl Entry {
 
     /// Reads the rest of a message.
     fn message<R: Read>(&self, content: &mut Content<R>, sum: &mut Sum) -> Result<(), Fault> {
-        let mut bytes = Bytes::default();
+        let mut bytes = sum.bytes();
         bytes.append(&self.name);
         content.pass(self.headers, |piece| bytes.append(piece))?;
         content.pass(self.payload, |piece| bytes.append(piece))?;

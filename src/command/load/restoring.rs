@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 use super::super::proof::{NotProven, Proof};
 use crate::jetstream::{self, Hold, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
-use crate::snapshot::{Format, Frames, PADDING, Promise};
+use crate::snapshot::{Format, Frames, PADDING, Promise, Wanted};
 
 /// A snapshot up to this size is proven before its restore begins, in bytes.
 const PROVEN_FIRST: u64 = 8 << 20;
@@ -90,9 +89,8 @@ impl RestoringError {
 
 impl Restoring {
     /// Begins to take in a snapshot; `server` is none in a dry run.
-    /// Bytes of messages are noted in `read` as they are checked.
-    pub fn new(stream: StreamName, request: Request, server: Option<Server>, read: Arc<AtomicU64>) -> Self {
-        let proof = Proof::begin(&stream, &request.promise, read);
+    pub fn new(stream: StreamName, request: Request, server: Option<Server>, wanted: Wanted) -> Self {
+        let proof = Proof::begin(&stream, &request.promise, wanted);
         Restoring {
             stream,
             request,
