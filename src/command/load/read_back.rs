@@ -18,7 +18,7 @@ pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Re
     let how = Snapshotting { no_consumers: false, check: false, hold, buffer: BUFFER };
     let mut capture = Capture::begin(server, stream, how).await?;
     let promise = Promise::from_backup_json(&capture.backup_json())?;
-    let proof = Proof::begin(stream, &promise, Wanted { sum: true, ..Wanted::default() });
+    let mut proof = Proof::begin(stream, &promise, Wanted { sum: true, ..Wanted::default() });
     while let Some(bytes) = capture.next().await? {
         if !proof.feed(bytes) {
             return Err(proof.verdict_against().await.into());

@@ -137,7 +137,7 @@ impl Restoring {
         let bytes = self.hold.count(bytes);
         self.came += bytes.len() as u64;
         self.frames.push(&bytes);
-        if !self.proof.as_ref().is_some_and(|proof| proof.feed(bytes.clone())) {
+        if !self.proof.as_mut().is_some_and(|proof| proof.feed(bytes.clone())) {
             return Err(self.verdict_against().await.into());
         }
         if self.server.is_some() {
