@@ -104,7 +104,7 @@ async fn of_a_dump() -> Result<()> {
     assert_eq!(subjects(&block).len(), 5);
     for subject in subjects(&block) {
         let denied = server(&without(&block, &subject));
-        // More than a server sends before it waits for an acknowledgement: half of the dump's buffer.
+        // More than a server sends before it waits for an acknowledgement, which is 20 MiB.
         faults::large_stream(&admin(&denied).await?, denied.version(), "LARGE", 24, 1).await?;
         let finished = dump(&denied);
         // What concerns one stream is that stream's failure.

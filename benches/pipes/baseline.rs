@@ -22,7 +22,7 @@ pub async fn take_and_drop(url: &str, token: &str) -> Result<u64> {
     for name in api::stream_names(&client).await? {
         let inbox = client.new_inbox();
         let mut chunks = client.subscribe(inbox.clone()).await?;
-        let request = json!({ "deliver_subject": inbox, "chunk_size": 128 << 10, "window_size": 8 << 20 });
+        let request = json!({ "deliver_subject": inbox, "chunk_size": 64 << 10, "window_size": 20 << 20 });
         api::call(&client, &format!("STREAM.SNAPSHOT.{name}"), request).await?;
         loop {
             let chunk = chunks.next().await.context("the connection ended")?;

@@ -19,6 +19,10 @@ const PIECE: usize = 64 << 10;
 /// How many pieces may be under way in one direction: more than any program here sends ahead.
 const UNDER_WAY: usize = 4096;
 
+/// How late a timer may be. What one is late the next may be early, or a link of 100 Mbit/s would lose a tenth of
+/// its bandwidth to the clock's milliseconds.
+const LATE: Duration = Duration::from_millis(2);
+
 /// What a link is like.
 #[derive(Clone, Copy)]
 pub struct Link {
@@ -61,7 +65,7 @@ impl Link {
                 }
                 let now = Instant::now();
                 if let Some(bandwidth) = self.bandwidth {
-                    free = free.max(now) + Duration::from_secs_f64(n as f64 / bandwidth);
+                    free = free.max(now - LATE) + Duration::from_secs_f64(n as f64 / bandwidth);
                     sleep_until(free).await;
                 }
                 let due = Instant::now() + self.round_trip / 2;

@@ -19,7 +19,9 @@ mod data;
 mod growth;
 mod link;
 mod measure;
+mod others;
 mod programs;
+mod spent;
 mod table;
 
 use anyhow::{Context, Result, bail};

@@ -11,12 +11,14 @@ use tempfile::TempDir;
 
 use crate::baseline::{Backup, restore_one_at_a_time, take_and_drop};
 use crate::link::Link;
-use crate::programs::{between, ours, ours_at, time, time_shell, used};
+use crate::programs::{between, ours, ours_at, time, time_shell, used, used_held_back};
+use crate::spent::Spent;
+use crate::support::far::Machines;
 use crate::support::programs::path;
-use crate::support::server::Server;
+use crate::support::server::{LATEST, Server};
 use crate::table::Goal::{AtLeast, AtMost};
 use crate::table::{Table, seconds, speed};
-use crate::{Asked, data, growth};
+use crate::{Asked, data, growth, others};
 
 /// A measurement adds its rows to the table.
 type Measure = for<'a> fn(&'a Asked, &'a mut Table) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
@@ -31,10 +33,14 @@ pub const ALL: &[(&str, Measure)] = &[
     ("memory", |asked, table| Box::pin(memory(asked, table))),
     ("start", |asked, table| Box::pin(start(asked, table))),
     ("growth", |asked, table| Box::pin(growth::all(asked, table))),
+    ("others", |asked, table| Box::pin(others::all(asked, table))),
 ];
 
 /// The data of most measurements, in bytes.
-const DATA: usize = 2_000_000_000;
+pub const DATA: usize = 2_000_000_000;
+
+/// The last release whose snapshots are the blocks of its store: to restore one is to write files, not messages.
+const BLOCKS: &str = "2.14.5";
 
 /// A link over a continent.
 const FAR: Link = Link { round_trip: Duration::from_millis(40), bandwidth: None };
@@ -43,20 +49,21 @@ const FAR: Link = Link { round_trip: Duration::from_millis(40), bandwidth: None 
 const FAR_AND_NARROW: Link = Link { bandwidth: Some(100e6 / 8.0), ..FAR };
 
 /// Both sides of a ratio by turns, so that what slows the machine slows both; the fastest of each counts.
-async fn by_turns<A, B>(rounds: usize, mut a: A, mut b: B) -> Result<(Duration, Duration)>
+pub async fn by_turns<T, A, B>(rounds: usize, mut a: A, mut b: B) -> Result<(T, T)>
 where
-    A: AsyncFnMut() -> Result<Duration>,
-    B: AsyncFnMut() -> Result<Duration>,
+    T: PartialOrd,
+    A: AsyncFnMut() -> Result<T>,
+    B: AsyncFnMut() -> Result<T>,
 {
-    let mut best = (Duration::MAX, Duration::MAX);
-    for _ in 0..rounds.max(1) {
-        best.0 = best.0.min(a().await?);
-        best.1 = best.1.min(b().await?);
+    let faster = |one, other| if other < one { other } else { one };
+    let mut best = (a().await?, b().await?);
+    for _ in 1..rounds {
+        best = (faster(best.0, a().await?), faster(best.1, b().await?));
     }
     Ok(best)
 }
 
-fn ratio(slow: Duration, fast: Duration) -> f64 {
+pub fn ratio(slow: Duration, fast: Duration) -> f64 {
     slow.as_secs_f64() / fast.as_secs_f64()
 }
 
@@ -105,44 +112,82 @@ async fn against_bare_client(
     let (bare, dump) = by_turns(
         asked.rounds,
         async || {
-            let begun = Instant::now();
-            bytes = take_and_drop(&server.url(), server.token()).await?;
-            Ok(begun.elapsed())
+            let take = async || {
+                bytes = take_and_drop(&server.url(), server.token()).await?;
+                Ok(())
+            };
+            Spent::on(&[server], take).await
         },
-        async || dump_to_nowhere(&mut ours_at("chatto-dump", server)),
+        async || {
+            let dump = async || dump_to_nowhere(&mut ours_at("chatto-dump", server)).map(drop);
+            Spent::on(&[server], dump).await
+        },
     )
     .await?;
-    table.ratio(what, speed(bytes, bare), speed(bytes, dump), ratio(bare, dump), AtLeast(goal));
+    table.ratio(
+        what,
+        speed(bytes, bare.wall),
+        speed(bytes, dump.wall),
+        ratio(bare.wall, dump.wall),
+        AtLeast(goal),
+    );
+    table.spent(&format!("{what}: the bare client"), bare);
+    table.spent(&format!("{what}: chatto-dump"), dump);
     Ok(())
 }
 
 async fn load(asked: &Asked, table: &mut Table) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let archive = dir.path().join("assets.tar");
-    let source = data::server();
-    data::attachments(&source, asked.scaled(DATA)).await?;
-    dump_to(&source, &archive)?;
-    drop(source);
-    let backup = Backup::of_archive(&archive)?;
-    let size = backup.snapshot.len() as u64;
+    // The latest comes last, and its archive goes over the links.
+    for release in [BLOCKS, LATEST] {
+        let source = data::server_of(release);
+        data::attachments(&source, asked.scaled(DATA)).await?;
+        dump_to(&source, &archive)?;
+        drop(source);
+        against_one_at_a_time(asked, table, release, &archive).await?;
+    }
+    over_links(asked, table, &dir, &archive).await
+}
 
+/// `archive` is of a server of the same release.
+async fn against_one_at_a_time(
+    asked: &Asked,
+    table: &mut Table,
+    release: &str,
+    archive: &Path,
+) -> Result<()> {
+    let backup = Backup::of_archive(archive)?;
+    let size = backup.snapshot.len() as u64;
     let (one, load) = by_turns(
         asked.rounds,
         async || {
-            let to = data::server();
-            let begun = Instant::now();
-            restore_one_at_a_time(&to.url(), to.token(), &backup).await?;
-            Ok(begun.elapsed())
+            let to = data::server_of(release);
+            let restore = async || restore_one_at_a_time(&to.url(), to.token(), &backup).await;
+            Spent::on(&[&to], restore).await
         },
         async || {
-            let to = data::server();
-            time(ours_at("chatto-load", &to).stdin(File::open(&archive)?))
+            let to = data::server_of(release);
+            let load = async || time(ours_at("chatto-load", &to).stdin(File::open(archive)?)).map(drop);
+            Spent::on(&[&to], load).await
         },
     )
     .await?;
-    table.ratio("load", speed(size, one), speed(size, load), ratio(one, load), AtLeast(2.5));
-    drop(backup);
+    let what = format!("load into {release}");
+    table.ratio(
+        &what,
+        speed(size, one.wall),
+        speed(size, load.wall),
+        ratio(one.wall, load.wall),
+        AtLeast(2.5),
+    );
+    table.spent(&format!("{what}: one chunk at a time"), one);
+    table.spent(&format!("{what}: chatto-load"), load);
+    Ok(())
+}
 
+async fn over_links(asked: &Asked, table: &mut Table, dir: &TempDir, archive: &Path) -> Result<()> {
+    let size = asked.scaled(DATA) as u64;
     // One chunk at a time would take twenty minutes over such a link: a part of it tells its speed.
     let part = dir.path().join("part.tar");
     let source = data::server();
@@ -161,7 +206,7 @@ async fn load(asked: &Asked, table: &mut Table) -> Result<()> {
         async || {
             let to = data::server();
             let url = FAR.to(&to).await?;
-            time(ours("chatto-load", &url, to.token()).stdin(File::open(&archive)?))
+            time(ours("chatto-load", &url, to.token()).stdin(File::open(archive)?))
         },
     )
     .await?;
@@ -206,31 +251,38 @@ async fn streams(asked: &Asked, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
+/// Between two machines that ssh(1) connects, each with a server; both of them are this one.
 async fn pipe(asked: &Asked, table: &mut Table) -> Result<()> {
     let dir = tempfile::tempdir()?;
+    for name in ["bin", "source"] {
+        std::fs::create_dir(dir.path().join(name))?;
+    }
+    let bin = dir.path().join("bin");
+    let _machines = Machines::start(dir.path(), &["source"], &bin, &std::env::var("PATH")?);
+    let dump = format!("{}/ssh source \"$FROM $DUMP\"", bin.display());
     let source = data::server();
     data::attachments(&source, asked.scaled(DATA) / 2).await?;
-    let dump = "CHATTO_NATS_CLIENT_URL=$FROM_URL CHATTO_NATS_CLIENT_TOKEN=$FROM_TOKEN $DUMP";
-    let load = "CHATTO_NATS_CLIENT_URL=$TO_URL CHATTO_NATS_CLIENT_TOKEN=$TO_TOKEN $LOAD";
+    let turn = async |script: String| {
+        let to = data::server();
+        let run = async || time_shell(&script, &source, &to, dir.path()).map(drop);
+        Spent::on(&[&source, &to], run).await
+    };
     let (through_file, piped) = by_turns(
         asked.rounds,
-        async || {
-            let to = data::server();
-            time_shell(&format!("{dump} > backup.tar; {load} < backup.tar"), &source, &to, dir.path())
-        },
-        async || {
-            let to = data::server();
-            time_shell(&format!("{dump} | {load}"), &source, &to, dir.path())
-        },
+        async || turn(format!("{dump} > backup.tar; $TO $LOAD backup.tar")).await,
+        async || turn(format!("{dump} | $TO $LOAD")).await,
     )
     .await?;
+    let what = "dump over ssh piped into load";
     table.ratio(
-        "dump piped into load, against by way of a file",
-        seconds(through_file),
-        seconds(piped),
-        ratio(piped, through_file),
+        &format!("{what}, against by way of a file"),
+        seconds(through_file.wall),
+        seconds(piped.wall),
+        ratio(piped.wall, through_file.wall),
         AtMost(0.7),
     );
+    table.spent(&format!("{what}: by way of a file"), through_file);
+    table.spent(&format!("{what}: at once"), piped);
     Ok(())
 }
 
@@ -273,7 +325,7 @@ async fn memory(asked: &Asked, table: &mut Table) -> Result<()> {
         let source = data::server();
         data::attachments(&source, asked.scaled(size)).await?;
         let dump = ours_at("chatto-dump", &source);
-        let taken = used(&dump, None)?;
+        let taken = used_held_back(&dump)?;
         peaks[0].push(taken.memory);
         written[0] += taken.written;
         if size == 4_000_000_000 {

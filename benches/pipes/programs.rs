@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -41,15 +41,20 @@ pub fn time(command: &mut Command) -> Result<Duration> {
     Ok(took)
 }
 
-/// How long a shell's pipeline runs, of which `server`s are known as `FROM_URL`, `FROM_TOKEN`, `TO_URL` and `TO_TOKEN`.
+/// How long a shell's pipeline runs. `$FROM` and `$TO` stand before a program that works with that server,
+/// `$DUMP` and `$LOAD` are ours, and `$MACHINE` has a program run where `ssh` reaches it.
 pub fn time_shell(script: &str, from: &Server, to: &Server, directory: &Path) -> Result<Duration> {
     let mut shell = Command::new("bash");
-    shell.args(["-euo", "pipefail", "-c", script]).current_dir(directory);
+    shell.args(["-euo", "pipefail", "-c", script]).current_dir(directory).stdout(Stdio::null());
     for (name, server) in [("FROM", from), ("TO", to)] {
-        shell.env(format!("{name}_URL"), server.url()).env(format!("{name}_TOKEN"), server.token());
+        let mut with =
+            format!("env NATS_URL={}", server.url().replace("//", &format!("//{}@", server.token())));
+        for (name, value) in environment(&server.url(), server.token()) {
+            with += &format!(" {name}={value}");
+        }
+        shell.env(name, with);
     }
     shell.env("DUMP", path("chatto-dump")).env("LOAD", path("chatto-load"));
-    shell.env("CHATTO_NATS_CLIENT_AUTH_METHOD", "token");
     time(&mut shell)
 }
 
@@ -60,10 +65,25 @@ pub fn used(command: &Command, input: Option<&Path>) -> Result<Used> {
         Some(input) => File::open(input)?.into(),
         None => Stdio::null(),
     });
-    let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
+    used_by(command.stdout(Stdio::null()).stderr(Stdio::piped()).output()?)
+}
+
+fn used_by(output: Output) -> Result<Used> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "{said}");
     Ok(Used::of(&said)?.0)
+}
+
+/// What a program of ours takes that writes an archive which nobody reads for a while: long enough for all of
+/// its buffers to be full once, however much it has to send.
+pub fn used_held_back(command: &Command) -> Result<Used> {
+    const HELD_BACK: Duration = Duration::from_secs(3);
+    let mut child =
+        measured(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut archive = child.stdout.take().context("a pipe")?;
+    std::thread::sleep(HELD_BACK);
+    std::io::copy(&mut archive, &mut std::io::sink())?;
+    used_by(child.wait_with_output()?)
 }
 
 /// How long after its start a program's first byte comes, and how long after that the bytes `until`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::Asked;
+use crate::spent::Spent;
 use crate::support::server::LATEST;
 
 /// What a figure must be to be good.
@@ -14,20 +15,25 @@ use crate::support::server::LATEST;
 pub enum Goal {
     AtLeast(f64),
     AtMost(f64),
+    /// Whatever it is: it is shown for comparison.
+    Shown,
 }
 
 impl Goal {
-    fn is_met(self, value: f64) -> bool {
-        match self {
+    fn met(self, value: f64) -> &'static str {
+        let met = match self {
             Goal::AtLeast(least) => value >= least,
             Goal::AtMost(most) => value <= most,
-        }
+            Goal::Shown => return "–",
+        };
+        if met { "yes" } else { "no" }
     }
 
     fn words(self, unit: &str) -> String {
         match self {
             Goal::AtLeast(least) => format!("at least {least}{unit}"),
             Goal::AtMost(most) => format!("at most {most}{unit}"),
+            Goal::Shown => "–".into(),
         }
     }
 }
@@ -46,6 +52,7 @@ pub struct Table {
     header: String,
     rows: Vec<Row>,
     growth: Vec<String>,
+    spent: Vec<String>,
 }
 
 impl Table {
@@ -61,7 +68,7 @@ impl Table {
             asked.scale,
             asked.rounds,
         );
-        Table { header: machine, rows: Vec::new(), growth: Vec::new() }
+        Table { header: machine, rows: Vec::new(), growth: Vec::new(), spent: Vec::new() }
     }
 
     /// A ratio of two speeds or two times.
@@ -75,7 +82,7 @@ impl Table {
     }
 
     fn row(&mut self, what: &str, baseline: String, ours: String, value: f64, unit: &str, goal: Goal) {
-        let met = if goal.is_met(value) { "yes" } else { "no" };
+        let met = goal.met(value);
         let digits = if value >= 10.0 { 0 } else { 2 };
         let row = Row {
             what: what.into(),
@@ -87,6 +94,21 @@ impl Table {
         };
         eprintln!("  {what}: {} ({}), goal {}: {met}", row.figure, row.ours, row.goal);
         self.rows.push(row);
+    }
+
+    /// A row without figures, and why it has none.
+    pub fn nothing(&mut self, what: &str, why: &str) {
+        eprintln!("  {what}: {why}");
+        let [baseline, ours, figure, goal] = [why, "–", "–", "–"].map(str::to_owned);
+        self.rows.push(Row { what: what.into(), baseline, ours, figure, goal, met: "–" });
+    }
+
+    /// What a measurement cost.
+    pub fn spent(&mut self, what: &str, spent: Spent) {
+        let Spent { wall, servers, others } = spent;
+        let line = format!("{what}  {}  {servers:.1} s  {others:.1} s", seconds(wall));
+        eprintln!("  {line}");
+        self.spent.push(line);
     }
 
     /// A line of how cost grows.
@@ -114,7 +136,7 @@ impl Table {
                 line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
             let _ = writeln!(text, "{}", cells.join("  ").trim_end());
         }
-        for line in &self.growth {
+        for line in self.spent.iter().chain(&self.growth) {
             let _ = writeln!(text, "{line}");
         }
         text
@@ -132,11 +154,14 @@ impl Table {
                 figures += "|---|---|---|---|---|---|\n";
             }
         }
-        if !self.growth.is_empty() {
-            figures += "\n| how cost grows | time | per unit |\n|---|---|---|\n";
-            for line in &self.growth {
-                let _ = writeln!(figures, "| {} |", line.replace("  ", " | "));
-            }
+        figures +=
+            "\n| what a run costs | time | CPU of the servers | of everything else |\n|---|---|---|---|\n";
+        for line in &self.spent {
+            let _ = writeln!(figures, "| {} |", line.replace("  ", " | "));
+        }
+        figures += "\n| how cost grows | time | per unit |\n|---|---|---|\n";
+        for line in &self.growth {
+            let _ = writeln!(figures, "| {} |", line.replace("  ", " | "));
         }
         let (before, rest) = page.split_once(BEGIN).unwrap_or((&page, ""));
         let after = rest.split_once(END).map_or("", |(_, after)| after);

@@ -24,7 +24,7 @@ const COPY: usize = 128 << 10;
 const MAX_REASON: usize = 1_000;
 
 /// Writes an archive. The calls are [`index`](Self::index), then for every stream either
-/// [`whole`](Self::whole) or [`attempt`](Self::attempt) and [`part`](Self::part)s, then
+/// [`whole`](Self::whole) (or [`whole_in_pieces`](Self::whole_in_pieces)) or [`attempt`](Self::attempt) and [`part`](Self::part)s, then
 /// [`finish`](Self::finish).
 ///
 /// # Errors
@@ -79,13 +79,28 @@ impl<W: Write> Writer<W> {
         size: u64,
     ) -> io::Result<Digest> {
         self.step(State::Streams, |writer| {
-            writer.stream_directory(stream)?;
-            bounded(backup_json, MAX_BACKUP_JSON)?;
-            writer.file(&Name::Backup { stream: stream.clone(), attempt: None }, backup_json)?;
-            let name = Name::Snapshot { stream: stream.clone() };
-            writer.begin(&name, size)?;
+            let name = writer.begin_whole(stream, backup_json, size)?;
             let digest = writer.copy(&name, snapshot, size)?;
             writer.end(&name, size, digest)
+        })
+    }
+
+    /// The same with a snapshot that lies in memory: `pieces`, one after another, whose `digest` together the
+    /// caller has computed already.
+    pub fn whole_in_pieces(
+        &mut self,
+        stream: &StreamName,
+        backup_json: &[u8],
+        pieces: &[Bytes],
+        digest: Digest,
+    ) -> io::Result<()> {
+        self.step(State::Streams, |writer| {
+            let size = length_of(pieces);
+            let name = writer.begin_whole(stream, backup_json, size)?;
+            for piece in pieces {
+                writer.to.write_all(piece)?;
+            }
+            writer.end(&name, size, digest).map(drop)
         })
     }
 
@@ -108,7 +123,7 @@ impl<W: Write> Writer<W> {
     pub fn part(&mut self, pieces: &[Bytes]) -> io::Result<Digest> {
         self.step(State::Streams, |writer| {
             let name = writer.next_part()?;
-            let size = pieces.iter().map(|piece| length(piece)).fold(0, u64::saturating_add);
+            let size = length_of(pieces);
             writer.begin(&name, size)?;
             let mut hasher = Sha256::new();
             for piece in pieces {
@@ -163,6 +178,16 @@ impl<W: Write> Writer<W> {
             writer.to.flush()
         })?;
         Ok(self.to)
+    }
+
+    /// All of a stream in one piece up to the snapshot itself, whose name is returned.
+    fn begin_whole(&mut self, stream: &StreamName, backup_json: &[u8], size: u64) -> io::Result<Name> {
+        self.stream_directory(stream)?;
+        bounded(backup_json, MAX_BACKUP_JSON)?;
+        self.file(&Name::Backup { stream: stream.clone(), attempt: None }, backup_json)?;
+        let name = Name::Snapshot { stream: stream.clone() };
+        self.begin(&name, size)?;
+        Ok(name)
     }
 
     /// The name of the part that comes next.
@@ -300,6 +325,10 @@ fn bounded(json: &[u8], limit: u64) -> io::Result<()> {
 
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+fn length_of(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| length(piece)).fold(0, u64::saturating_add)
 }
 
 fn invalid(what: impl Into<String>) -> io::Error {

@@ -1,9 +1,8 @@
 //! The check that runs beside a flowing snapshot: a thread that reads the same bytes as the pipe or
-//! the server, to their end, and gives a verdict.
+//! the server, to their end, and gives a verdict. A snapshot that is over before a thread is worth its while
+//! is checked on the spot.
 
 use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::{Buf, Bytes};
@@ -12,12 +11,28 @@ use tokio::task::JoinHandle;
 
 use crate::archive::Digest;
 use crate::names::StreamName;
-use crate::snapshot::{self, Contents, Promise};
+use crate::snapshot::{self, Contents, Promise, Wanted};
+
+/// Up to so many bytes are checked by whoever asks for the verdict: to wake a thread and be woken by it costs
+/// more than such a check. Few enough for the worst that can be compressed into them, some 3 GB, not to hold
+/// anybody up for long.
+const ON_THE_SPOT: usize = 16 << 10;
 
 /// A check under way. Memory is bounded by whoever counts the bytes that are fed.
 pub(super) struct Proof {
     bytes: Sender<Piece>,
-    verdict: JoinHandle<Result<Proven, NotProven>>,
+    fed: usize,
+    check: Check,
+}
+
+type Verdict = Result<Proven, NotProven>;
+
+enum Check {
+    /// Not begun: all that has been fed waits.
+    Waiting(Box<dyn FnOnce() -> Verdict + Send>),
+    Running(JoinHandle<Verdict>),
+    /// For as long as it takes to begin.
+    Beginning,
 }
 
 /// What a snapshot was proven to hold.
@@ -47,32 +62,39 @@ enum Piece {
 }
 
 impl Proof {
-    /// Begins to check a snapshot of `stream` against what the server promised, and notes in `read` how far
-    /// it is, in bytes of content.
-    pub fn begin(stream: &StreamName, promise: &Promise, read: Arc<AtomicU64>) -> Proof {
+    /// Begins to check a snapshot of `stream` against what the server promised.
+    pub fn begin(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Proof {
         let (bytes, pieces) = channel();
         let stream = stream.clone();
         let promise = promise.clone();
-        let verdict = tokio::task::spawn_blocking(move || {
+        let check = Check::Waiting(Box::new(move || {
             let mut input =
                 Input { pieces, current: Bytes::new(), ended: false, sha256: Sha256::new(), read: 0 };
-            let contents = snapshot::inspect_counting(&stream, &promise, &mut input, read)?;
+            let contents = snapshot::inspect_wanting(&stream, &promise, wanted, &mut input)?;
             contents.agrees_with(&promise)?;
             // What follows the snapshot's logical end belongs to the digest all the same.
             io::copy(&mut input, &mut io::sink()).map_err(|e| NotProven::Broken(e.to_string()))?;
             Ok(Proven { contents, sha256: Digest::finish(input.sha256), bytes: input.read })
-        });
-        Proof { bytes, verdict }
+        }));
+        Proof { bytes, fed: 0, check }
     }
 
     /// Feeds the next bytes. `false` when the check has ended early: [`Proof::verdict`] says why.
-    pub fn feed(&self, bytes: Bytes) -> bool {
-        self.bytes.send(Piece::Bytes(bytes)).is_ok()
+    pub fn feed(&mut self, bytes: Bytes) -> bool {
+        self.fed = self.fed.saturating_add(bytes.len());
+        let taken = self.bytes.send(Piece::Bytes(bytes)).is_ok();
+        if self.fed > ON_THE_SPOT {
+            self.check = match std::mem::replace(&mut self.check, Check::Beginning) {
+                Check::Waiting(check) => Check::Running(tokio::task::spawn_blocking(check)),
+                running => running,
+            };
+        }
+        taken
     }
 
     /// Whether the check has ended, for better or worse.
     pub fn has_ended(&self) -> bool {
-        self.verdict.is_finished()
+        matches!(&self.check, Check::Running(verdict) if verdict.is_finished())
     }
 
     /// What a check found that has ended although bytes still come.
@@ -82,12 +104,13 @@ impl Proof {
     }
 
     /// No more bytes will come; gives the verdict.
-    pub async fn verdict(self) -> Result<Proven, NotProven> {
+    pub async fn verdict(self) -> Verdict {
         // A check that has ended early takes no end any more.
         let _ = self.bytes.send(Piece::End);
-        match self.verdict.await {
-            Ok(verdict) => verdict,
-            Err(e) => Err(NotProven::Broken(e.to_string())),
+        match self.check {
+            Check::Waiting(check) => check(),
+            Check::Running(verdict) => verdict.await.map_err(|e| NotProven::Broken(e.to_string()))?,
+            Check::Beginning => Err(NotProven::Broken("it did not begin".into())),
         }
     }
 }

@@ -10,7 +10,7 @@
 //! | 4 | we | publish an empty message to each chunk's reply subject: the ack |
 //! | 5 | server | sends an empty message: status 204 or none, or an error |
 //!
-//! A server sends at most a window of chunks (8 MiB) ahead of the acks and gives up when they stop:
+//! A server sends at most a window of chunks ahead of the acks and gives up when they stop:
 //! after 5 s since 2.12.5, after 2 s before. So the acks follow the pipe, which keeps memory flat, but
 //! they never stop: a stalled pipe is bridged by one now and then until the buffer is full.
 
@@ -37,6 +37,9 @@ const PACED_BY_CHUNK: Version = Version(2, 12, 5);
 /// What may be held of a capture from a server with a fixed window, at least: such a server sends 8 MiB
 /// ahead of the acks, and up to as much again when they had come in a burst.
 pub const FIXED_WINDOW_BUFFER: usize = 32 << 20;
+
+/// The largest window that servers grant, in bytes.
+const MAX_WINDOW: usize = 32 << 20;
 
 /// How long a server may check a stream (`jsck`) before it answers.
 const CHECK_LIMIT: Duration = Duration::from_secs(3600);
@@ -71,9 +74,11 @@ impl Pace {
                 fixed_window: Some(8 << 20),
             },
             _ => Pace {
-                chunk: 128 << 10,
-                // A window a round trip is all that comes over a long link.
-                window: Some(buffer / 2),
+                // One an interval bridges a stall, so a small one lasts longer.
+                chunk: 64 << 10,
+                // A window a round trip is all that comes over a long link. With what is held before acks
+                // stop, it leaves an eighth of the buffer for a stall.
+                window: Some((buffer / 8 * 5).min(MAX_WINDOW)),
                 prompt: buffer / 4,
                 limit: buffer,
                 interval: Duration::from_secs(2),

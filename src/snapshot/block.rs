@@ -23,7 +23,6 @@ use highway::HighwayHash;
 
 use super::content::Content;
 use super::fault::Fault;
-use super::messages::Bytes;
 use super::sums::{self, SUM_LEN};
 use super::tally::Tally;
 use crate::names::StreamName;
@@ -61,7 +60,7 @@ pub fn read<R: Read>(
 
         let mut hash = keyed.clone();
         hash.append(header.get(4..20).unwrap_or(&[]));
-        let mut bytes = Bytes::default();
+        let mut bytes = tally.sum.bytes();
         let mut take = |piece: &[u8]| {
             hash.append(piece);
             bytes.append(piece);

@@ -23,6 +23,31 @@ impl Number {
     }
 }
 
+/// Takes the first `N` numbers off `bytes`, if they are whole and fit.
+pub fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u64; N]> {
+    let mut rest = *bytes;
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        let (first, later) = rest.split_first()?;
+        rest = later;
+        // Most are lengths of a byte or two.
+        if *first < 0x80 {
+            *number = u64::from(*first);
+            continue;
+        }
+        let mut longer = Number { value: u64::from(first & 0x7f), shift: 7 };
+        *number = loop {
+            let (next, later) = rest.split_first()?;
+            rest = later;
+            if let Some(value) = longer.push(*next).ok()? {
+                break value;
+            }
+        };
+    }
+    *bytes = rest;
+    Some(numbers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::made::uvarint;
@@ -41,5 +66,21 @@ mod tests {
         assert_eq!(read(&[0x80, 0x80]), None, "no end");
         assert_eq!(read(&[[0xff; 9].as_slice(), &[2]].concat()), None, "65 bits");
         assert_eq!(read(&[0x80; 11]), None, "eleven bytes");
+    }
+
+    #[test]
+    fn several_numbers_are_taken_at_once_or_not_at_all() {
+        let values = [0, 300, u64::MAX];
+        let written = values.map(uvarint).concat();
+        let bytes = [written.as_slice(), b"rest"].concat();
+        let mut left = bytes.as_slice();
+        assert_eq!(take(&mut left), Some(values));
+        assert_eq!(left, b"rest");
+        for cut in 0..written.len() {
+            let mut left = &written[..cut];
+            assert_eq!(take::<3>(&mut left), None, "{cut}");
+            assert_eq!(left.len(), cut);
+        }
+        assert_eq!(take::<1>(&mut [[0xff; 9].as_slice(), &[2]].concat().as_slice()), None, "65 bits");
     }
 }

@@ -47,6 +47,7 @@ pub use tally::MAX_SETS;
 
 use crate::names::StreamName;
 use content::Content;
+use messages::Sum;
 
 /// What a whole snapshot holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,11 +71,20 @@ pub struct Contents {
     pub consumers: u64,
     /// A sum over sequence, time, subject, headers and payload of every message, which depends neither on the
     /// format nor on the order in which they lie in it: equal sums, equal messages, as far as accidents go.
-    /// None where the snapshot also holds messages that are not live, because it says which ones only after
-    /// they have been read.
+    /// None where it was not [wanted](Wanted::sum), or where the snapshot also holds messages that are not
+    /// live, because it says which ones only after they have been read.
     pub sum: Option<u64>,
     /// Bytes of the decompressed content.
     pub bytes: u64,
+}
+
+/// What somebody may want of a snapshot beside the proof that it is whole. By default, nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// [`Contents::sum`], which takes its time where messages are small.
+    pub sum: bool,
+    /// Where to note meanwhile how many bytes of content have been decoded.
+    pub decoded: Arc<AtomicU64>,
 }
 
 /// The format of a snapshot. Displayed as the manifest names it.
@@ -117,20 +127,21 @@ impl fmt::Display for Format {
 /// # Errors
 /// The first [`Fault`] met; the rest of `bytes` is then unread.
 pub fn inspect(stream: &StreamName, promise: &Promise, bytes: impl Read) -> Result<Contents, Fault> {
-    read(Some(stream), promise, Content::new(bytes)).map(|(_, contents)| contents)
+    inspect_wanting(stream, promise, Wanted { sum: true, ..Wanted::default() }, bytes)
 }
 
-/// The same for somebody who wants to know meanwhile how many bytes of content have been decoded.
+/// The same for somebody who wants less, or more, than the contents.
 ///
 /// # Errors
 /// As [`inspect`].
-pub fn inspect_counting(
+pub fn inspect_wanting(
     stream: &StreamName,
     promise: &Promise,
+    wanted: Wanted,
     bytes: impl Read,
-    decoded: Arc<AtomicU64>,
 ) -> Result<Contents, Fault> {
-    read(Some(stream), promise, Content::new(bytes).counting(decoded)).map(|(_, contents)| contents)
+    let content = Content::new(bytes).counting(wanted.decoded);
+    read(Some(stream), promise, content, Sum::new(wanted.sum)).map(|(_, contents)| contents)
 }
 
 /// The same for a snapshot of which nobody has said yet whose it is. Gives the name that it says itself: one
@@ -139,17 +150,18 @@ pub fn inspect_counting(
 /// # Errors
 /// As [`inspect`].
 pub fn inspect_unnamed(promise: &Promise, bytes: impl Read) -> Result<(Option<StreamName>, Contents), Fault> {
-    read(None, promise, Content::new(bytes))
+    read(None, promise, Content::new(bytes), Sum::default())
 }
 
 fn read<R: Read>(
     stream: Option<&StreamName>,
     promise: &Promise,
     mut content: Content<R>,
+    sum: Sum,
 ) -> Result<(Option<StreamName>, Contents), Fault> {
     if content.fill()?.first().copied().map(Format::of_content) == Some(Format::NatsArc1) {
-        return Ok((None, natsarc::read(&mut content)?));
+        return Ok((None, natsarc::read(&mut content, sum)?));
     }
-    let (name, contents) = tarball::read(&mut content, stream, promise)?;
+    let (name, contents) = tarball::read(&mut content, stream, promise, sum)?;
     Ok((Some(name), contents))
 }

@@ -28,8 +28,8 @@ use serde_json::value::RawValue;
 
 use super::content::Content;
 use super::fault::Fault;
-use super::leb128::{Number, TooLong};
-use super::messages::{Bytes, Sum};
+use super::leb128::{self, Number, TooLong};
+use super::messages::Sum;
 use super::promise::State;
 use super::tally::Count;
 use super::{Contents, Format};
@@ -46,8 +46,8 @@ const MAX_NAME: u64 = 1 << 20;
 /// acknowledgement, in some 40 bytes each.
 const MAX_JSON: u64 = 64 << 20;
 
-/// Reads a snapshot in the NATSARC1 format to its end.
-pub fn read<R: Read>(content: &mut Content<R>) -> Result<Contents, Fault> {
+/// Reads a snapshot in the NATSARC1 format to its end, with its messages added to `sum`.
+pub fn read<R: Read>(content: &mut Content<R>, mut sum: Sum) -> Result<Contents, Fault> {
     let mut magic = [0; MAGIC.len()];
     content.exact(&mut magic)?;
     if magic != *MAGIC {
@@ -67,7 +67,6 @@ pub fn read<R: Read>(content: &mut Content<R>) -> Result<Contents, Fault> {
     }
 
     let (mut messages, mut first, mut last) = (0, 0, 0);
-    let mut sum = Sum::default();
     let mut name = Vec::new();
     loop {
         content.within(None);
@@ -148,9 +147,7 @@ impl Entry {
 
     /// Reads an entry up to its headers; takes the vector for its name from an entry before.
     fn read_into<R: Read>(content: &mut Content<R>, mut name: Vec<u8>) -> Result<Self, Fault> {
-        let len = number(content)?;
-        let (time, sequence) = (number(content)?, number(content)?);
-        let (headers, payload) = (number(content)?, number(content)?);
+        let [len, time, sequence, headers, payload] = numbers(content)?;
         if len > MAX_NAME {
             return Err(content.damaged("an entry's name is too long"));
         }
@@ -165,7 +162,7 @@ impl Entry {
 
     /// Reads the rest of a message.
     fn message<R: Read>(&self, content: &mut Content<R>, sum: &mut Sum) -> Result<(), Fault> {
-        let mut bytes = Bytes::default();
+        let mut bytes = sum.bytes();
         bytes.append(&self.name);
         content.pass(self.headers, |piece| bytes.append(piece))?;
         content.pass(self.payload, |piece| bytes.append(piece))?;
@@ -187,24 +184,34 @@ impl Entry {
     }
 }
 
+/// The numbers that an entry begins with: at once where they are at hand, which they are unless a frame ends
+/// among them.
+fn numbers<R: Read>(content: &mut Content<R>) -> Result<[u64; 5], Fault> {
+    let mut bytes = content.fill()?;
+    let at_hand = bytes.len();
+    if let Some(numbers) = leb128::take(&mut bytes) {
+        let used = at_hand - bytes.len();
+        content.consume(used);
+        return Ok(numbers);
+    }
+    let mut numbers = [0; 5];
+    for value in &mut numbers {
+        *value = number(content)?;
+    }
+    Ok(numbers)
+}
+
 fn number<R: Read>(content: &mut Content<R>) -> Result<u64, Fault> {
     let mut number = Number::default();
     loop {
-        let bytes = content.fill()?;
-        if bytes.is_empty() {
+        let Some(byte) = content.fill()?.first().copied() else {
             return Err(content.cut());
-        }
-        // In one go what is at hand: there are five numbers to each small message.
-        let mut used = 0;
-        let found = bytes.iter().find_map(|byte| {
-            used += 1;
-            number.push(*byte).transpose()
-        });
-        content.consume(used);
-        match found {
-            Some(Ok(value)) => return Ok(value),
-            Some(Err(TooLong)) => return Err(content.damaged("a number is too long")),
-            None => {}
+        };
+        content.consume(1);
+        match number.push(byte) {
+            Ok(Some(value)) => return Ok(value),
+            Ok(None) => {}
+            Err(TooLong) => return Err(content.damaged("a number is too long")),
         }
     }
 }

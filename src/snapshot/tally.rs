@@ -74,6 +74,11 @@ impl Count {
 }
 
 impl Tally {
+    /// Of nothing so far; messages will be added to `sum`.
+    pub fn new(sum: Sum) -> Self {
+        Tally { sum, ..Tally::default() }
+    }
+
     /// A message's record.
     pub fn message(&mut self, sequence: u64) -> Result<(), TooScattered> {
         self.last = self.last.max(sequence);

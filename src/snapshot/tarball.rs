@@ -23,6 +23,7 @@ use super::content::Content;
 use super::entries::{self, Entry};
 use super::fault::Fault;
 use super::index::{self, BlockIndex};
+use super::messages::Sum;
 use super::promise::Promise;
 use super::sums;
 use super::tally::{Index, Tally};
@@ -36,13 +37,14 @@ const MAX_META: u64 = 8 << 20;
 const MAX_REASON: u64 = 4 << 10;
 
 /// Reads a snapshot in the tar format to its end. Gives the stream's name, which must be `stream` where
-/// that is known.
+/// that is known. Messages are added to `sum`.
 pub fn read<R: Read>(
     content: &mut Content<R>,
     stream: Option<&StreamName>,
     promise: &Promise,
+    sum: Sum,
 ) -> Result<(StreamName, Contents), Fault> {
-    let mut seen = Seen::new(stream.cloned());
+    let mut seen = Seen::new(stream.cloned(), sum);
     while let Some(entry) = entries::next(content)? {
         seen.entry(content, &entry)?;
         entries::padding(content, entry.size)?;
@@ -100,7 +102,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(stream: Option<StreamName>) -> Self {
+    fn new(stream: Option<StreamName>, sum: Sum) -> Self {
         Seen {
             stream,
             stage: Stage::Nothing,
@@ -110,7 +112,7 @@ impl Seen {
             block: None,
             block_index: None,
             index: None,
-            tally: Tally::default(),
+            tally: Tally::new(sum),
         }
     }
 

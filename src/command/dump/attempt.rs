@@ -16,7 +16,7 @@ use super::output::{Output, Snapshot, Writing};
 use crate::command::proof::{NotProven, Proof, Proven};
 use crate::jetstream::{Capture, CaptureError, Hold, Server, Snapshotting};
 use crate::names::StreamName;
-use crate::snapshot::{BadPromise, Promise};
+use crate::snapshot::{BadPromise, Promise, Wanted};
 
 /// A snapshot that came whole and was proven.
 pub(super) struct Taken {
@@ -97,7 +97,7 @@ impl Attempt<'_> {
         let mut capture = Capture::begin(self.server, self.stream, how).await?;
         let backup_json = capture.backup_json();
         let promise = Promise::from_backup_json(&backup_json)?;
-        let proof = Proof::begin(self.stream, &promise, self.read);
+        let mut proof = Proof::begin(self.stream, &promise, Wanted { decoded: self.read, sum: false });
 
         let mut gathered = Vec::new();
         let mut size = 0;
@@ -138,7 +138,7 @@ impl Attempt<'_> {
 /// is being gathered. `head` is the write that opened the attempt.
 async fn flow(
     mut capture: Capture,
-    proof: Proof,
+    mut proof: Proof,
     head: Writing<()>,
     gathered: Vec<Bytes>,
     part: usize,
@@ -182,7 +182,7 @@ async fn flow(
 /// Writes `gathered` and all that follows into an unlinked file that only we can read.
 async fn spool(
     mut capture: Capture,
-    proof: Proof,
+    mut proof: Proof,
     gathered: Vec<Bytes>,
     dir: &Path,
 ) -> Result<(Proven, File), AttemptError> {

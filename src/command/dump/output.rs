@@ -1,15 +1,14 @@
 //! The archive on stdout. Writing happens on a thread that may wait for the pipe, while captures go
 //! on being acknowledged.
 
-use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek};
+use std::io::{self, BufWriter, Seek};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use crate::archive::{Index, Manifest, Writer};
+use crate::archive::{Digest, Index, Manifest, Writer};
 use crate::names::StreamName;
 use crate::terminal::progress::Taken;
 
@@ -57,22 +56,22 @@ impl Output {
         self.write(move |archive| archive.index(&index))
     }
 
+    /// `digest` is that of the whole snapshot, and `size` its length.
     pub fn whole(
         &self,
         stream: StreamName,
         backup_json: Bytes,
         snapshot: Snapshot,
         size: u64,
+        digest: Digest,
     ) -> Writing<()> {
-        self.write(move |archive| {
-            let mut from: Box<dyn Read> = match snapshot {
-                Snapshot::Memory(pieces) => Box::new(Pieces(pieces.into())),
-                Snapshot::Spool(mut file) => {
-                    file.rewind()?;
-                    Box::new(file)
-                }
-            };
-            archive.whole(&stream, &backup_json, &mut from, size).map(drop)
+        self.write(move |archive| match snapshot {
+            Snapshot::Memory(pieces) => archive.whole_in_pieces(&stream, &backup_json, &pieces, digest),
+            // Summed again: a disk lies between the check and the archive.
+            Snapshot::Spool(mut file) => {
+                file.rewind()?;
+                archive.whole(&stream, &backup_json, &mut file, size).map(drop)
+            }
         })
     }
 
@@ -96,23 +95,5 @@ impl Output {
                 None => Err(io::Error::other("the archive is finished")),
             }
         })
-    }
-}
-
-/// The pieces of a snapshot as one [`Read`]; each is let go of once it is read.
-struct Pieces(VecDeque<Bytes>);
-
-impl Read for Pieces {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while let Some(first) = self.0.front_mut() {
-            if first.is_empty() {
-                self.0.pop_front();
-                continue;
-            }
-            let n = into.len().min(first.len());
-            first.copy_to_slice(&mut into[..n]);
-            return Ok(n);
-        }
-        Ok(0)
     }
 }

@@ -18,6 +18,7 @@ use super::attempt::{Attempt, AttemptError, OutputError, Overflow, Taken, writte
 use super::output::Output;
 use super::plan::failed_entry;
 use crate::archive::{Kind, ManifestStream, PART_SIZE};
+use crate::command::proof::Proven;
 use crate::command::report::text_of;
 use crate::jetstream::{CaptureError, Listed, Server};
 use crate::names::{Size, StreamName, counted};
@@ -231,7 +232,8 @@ impl<'a> Dumping<'a> {
         let entry = self.entry(stream, &taken, attempts);
         if let Some(snapshot) = taken.snapshot.take() {
             let json: Bytes = taken.backup_json.clone();
-            written(self.output.whole(stream.clone(), json, snapshot, taken.proven.bytes)).await?;
+            let Proven { bytes, sha256, .. } = taken.proven;
+            written(self.output.whole(stream.clone(), json, snapshot, bytes, sha256)).await?;
         }
         Ok(entry)
     }

@@ -7,7 +7,7 @@ use super::super::proof::Proof;
 use super::judge::{State, differs};
 use crate::jetstream::{Capture, Hold, Server, Snapshotting};
 use crate::names::StreamName;
-use crate::snapshot::{Contents, Promise};
+use crate::snapshot::{Contents, Promise, Wanted};
 
 /// Memory for what is being read back, in bytes.
 const BUFFER: usize = 32 << 20;
@@ -18,7 +18,7 @@ pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Re
     let how = Snapshotting { no_consumers: false, check: false, hold, buffer: BUFFER };
     let mut capture = Capture::begin(server, stream, how).await?;
     let promise = Promise::from_backup_json(&capture.backup_json())?;
-    let proof = Proof::begin(stream, &promise, Arc::default());
+    let mut proof = Proof::begin(stream, &promise, Wanted { sum: true, ..Wanted::default() });
     while let Some(bytes) = capture.next().await? {
         if !proof.feed(bytes) {
             return Err(proof.verdict_against().await.into());

@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
@@ -17,7 +16,7 @@ use super::super::proof::{NotProven, Proof};
 use super::judge;
 use crate::jetstream::{self, Hold, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
-use crate::snapshot::{Format, Frames, PADDING, Promise};
+use crate::snapshot::{Format, Frames, PADDING, Promise, Wanted};
 
 /// A snapshot up to this size is proven before its restore begins, in bytes.
 const PROVEN_FIRST: u64 = 8 << 20;
@@ -94,9 +93,8 @@ impl RestoringError {
 
 impl Restoring {
     /// Begins to take in a snapshot; `server` is none in a dry run.
-    /// Bytes of messages are noted in `read` as they are checked.
-    pub fn new(stream: StreamName, request: Request, server: Option<Server>, read: Arc<AtomicU64>) -> Self {
-        let proof = Proof::begin(&stream, &request.promise, read);
+    pub fn new(stream: StreamName, request: Request, server: Option<Server>, wanted: Wanted) -> Self {
+        let proof = Proof::begin(&stream, &request.promise, wanted);
         Restoring {
             stream,
             request,
@@ -148,7 +146,7 @@ impl Restoring {
         let bytes = self.hold.count(bytes);
         self.came += bytes.len() as u64;
         self.frames.push(&bytes);
-        if !self.proof.as_ref().is_some_and(|proof| proof.feed(bytes.clone())) {
+        if !self.proof.as_mut().is_some_and(|proof| proof.feed(bytes.clone())) {
             return Err(self.verdict_against().await.into());
         }
         if self.server.is_some() {

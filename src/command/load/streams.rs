@@ -26,7 +26,7 @@ use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
 use crate::jetstream::{Account, Listed, Server, Version};
 use crate::names::{Printable, StreamName};
-use crate::snapshot::Format;
+use crate::snapshot::{Format, Wanted};
 use crate::terminal::Messages;
 use crate::terminal::progress::{Flight, Progress};
 
@@ -360,7 +360,9 @@ impl Loading {
             };
         let server = (!self.wishes.dry_run).then(|| self.server.clone());
         let flight = self.progress.begin(&stream, self.announced.bytes(&stream));
-        let restoring = Restoring::new(stream, request, server, flight.read());
+        // What was restored is compared message by message only where it is read back.
+        let wanted = Wanted { sum: self.wishes.read_back, decoded: flight.read() };
+        let restoring = Restoring::new(stream, request, server, wanted);
         self.current = Some(Current { restoring, flight, traits, in_parts, over: false });
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::command::report::text_of;
 use crate::envelope::Damaged;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, counted};
-use crate::snapshot::{self, Contents, Promise};
+use crate::snapshot::{self, Contents, Promise, Wanted};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -236,7 +236,8 @@ impl Verifying {
         let promise = promise.cloned().unwrap_or_default();
         let mut body = Summed::new(body);
         let inspected = match stream {
-            Some(stream) => snapshot::inspect(stream, &promise, &mut body).map(|contents| (None, contents)),
+            Some(stream) => snapshot::inspect_wanting(stream, &promise, Wanted::default(), &mut body)
+                .map(|contents| (None, contents)),
             None => snapshot::inspect_unnamed(&promise, &mut body),
         };
         let (name, contents, fault) = match inspected {
