@@ -227,12 +227,14 @@ impl Restoring {
     }
 }
 
-/// Whether the stream is not there for anybody to see, or has never held a message: what else may be there
-/// of it has been asked for here.
+/// Whether the stream is not there for anybody to see, or has never held a message in a cluster, which has
+/// decided at the request whose name it is: what else may be there of it has been asked for here.
 async fn nothing_is_in(server: &Server, stream: &StreamName) -> bool {
     match server.glance(stream).await {
         Ok(None) => true,
-        Ok(Some(reply)) => judge::parse(&reply.state).is_ok_and(|state| state.last_seq == 0),
+        Ok(Some(reply)) => {
+            reply.is_in_cluster() && judge::parse(&reply.state).is_ok_and(|state| state.last_seq == 0)
+        }
         Err(_) => false,
     }
 }

@@ -3,8 +3,8 @@
 //! A cluster gives a snapshot to one server, and that answers the commit for itself. The others fetch the
 //! stream from it afterwards; if it is lost before they have, so is the stream, and should it have lost
 //! the lead meanwhile, it removes the stream again, after its answer (nats-server,
-//! `server/jetstream_cluster.go`, `monitorStream`, `restoreDoneCh`). So every restored stream is looked at once more, when
-//! the others must have begun to fetch it, and waited for until they are done.
+//! `server/jetstream_cluster.go`, `monitorStream`, `restoreDoneCh`). So every restored stream is looked at
+//! once more, when the others must have begun to fetch it, and waited for until they are done.
 
 use std::time::Duration;
 
