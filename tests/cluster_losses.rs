@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::archive::load;
 use support::cluster::{self, Cluster};
 use support::faults::{self, Fed, News, UNDER_WAY};
-use support::programs::program_for;
+use support::programs::{program_for, refused};
 use support::server::{LATEST, Server};
 
 /// A server with a small and a large stream, and its archive.
@@ -22,6 +22,21 @@ async fn source(release: &str, mib: usize) -> Result<(Server, Vec<u8>)> {
     faults::large_stream(&client, server.version(), "LARGE", mib, 1).await?;
     let archive = faults::archive_of(&server);
     Ok((server, archive))
+}
+
+/// Loads what is not there. After a restore that was broken off, 2.14.5 may once more say that it has failed,
+/// and remove the stream that was restored in its place meanwhile: that is named, and another run gets it.
+async fn load_the_rest(node: &Server, archive: &[u8]) -> Result<()> {
+    let run = || load(node, &["--replicas", "3", "--conflict", "skip"], archive);
+    let first = run();
+    if first.code != Some(0) {
+        let words = ["error: stream LARGE: it is gone after its restore", "hint: ", "--conflict skip"];
+        assert_eq!(node.version().to_string(), "2.14.5", "{}", first.stderr);
+        refused(first, 3, &words);
+        assert!(faults::state_of(&node.client().await?, "LARGE").await?.is_none());
+        run().expect_code(0);
+    }
+    Ok(())
 }
 
 /// Whoever is lost, be it the node that we talk to, the one that restores or a third: the stream is restored
@@ -57,7 +72,7 @@ async fn a_node_is_lost_in_the_middle_of_a_load(release: &str) -> Result<()> {
             }
             _ => bail!("{release}, node {lost}: {finished:?}"),
         }
-        load(node, &["--replicas", "3", "--conflict", "skip"], &archive).expect_code(0);
+        load_the_rest(node, &archive).await?;
         cluster::comes_to_equal(&source, node).await?;
         cluster::clear(&client).await?;
     }
@@ -129,7 +144,7 @@ async fn a_server_that_hangs_in_the_middle_of_a_load() -> Result<()> {
                 }
                 _ => bail!("{release}, node {at}: {finished:?}"),
             }
-            load(other, &["--replicas", "3", "--conflict", "skip"], &archive).expect_code(0);
+            load_the_rest(other, &archive).await?;
             cluster::comes_to_equal(&source, other).await?;
             cluster::clear(&client).await?;
         }
