@@ -52,7 +52,6 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
             Failure::new(Exit::Usage, format!("--spool-dir {}: no such directory", dir.display())).into()
         );
     }
-    super::keep_freed_memory();
     let messages = Messages::new(PROGRAM, options.say.verbosity()).showing(options.showing.style());
     let access = Access::find(&options.offline, &options.connect, Intent::Read)?;
     let (progress, shown) = Progress::shown(DOING, messages);

@@ -35,7 +35,6 @@ const PROGRAM: &str = "chatto-load";
 
 /// Runs the program.
 pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
-    super::keep_freed_memory();
     let messages = Messages::new(PROGRAM, options.say.verbosity()).showing(options.showing.style());
     let doing = Doing { streams: if options.dry_run { "checked" } else { "restored" }, archive: "read" };
     let (progress, shown) = Progress::shown(doing, messages);
