@@ -119,8 +119,9 @@ pub async fn comes_to_equal(source: &Server, node: &Server) -> Result<()> {
     let mut again = tokio::time::interval(Duration::from_millis(100));
     loop {
         again.tick().await;
-        // What is asked while there is no leader is never answered.
-        let listed = tokio::time::timeout(Duration::from_secs(2), api::list(&b, "STREAM.LIST", "streams"));
+        // What is asked while there is no leader is never answered; where only a stream has none, the list
+        // says so after some seconds.
+        let listed = tokio::time::timeout(Duration::from_secs(10), api::list(&b, "STREAM.LIST", "streams"));
         let found = match listed.await {
             Ok(Ok(_)) => differences(&a, &b, source.version()).await,
             Ok(Err(e)) => Err(e),
