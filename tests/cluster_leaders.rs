@@ -15,16 +15,6 @@ use support::server::{LATEST, Server};
 /// One release of each snapshot format.
 const FORMATS: [&str; 2] = ["2.14.5", LATEST];
 
-/// A server with a small and a large stream, and its archive.
-async fn source(release: &str) -> Result<(Server, Vec<u8>)> {
-    let server = Server::start(release);
-    let client = server.client().await?;
-    faults::small_bucket(&client, server.version(), "SMALL", 1).await?;
-    faults::large_stream(&client, server.version(), "LARGE", 24, 1).await?;
-    let archive = faults::archive_of(&server);
-    Ok((server, archive))
-}
-
 /// A load that is in the middle of the large stream.
 fn load_half(cluster: &Cluster, archive: &[u8]) -> Fed {
     let mut command = program_for("chatto-load", &cluster.nodes[0]);
@@ -37,7 +27,7 @@ fn load_half(cluster: &Cluster, archive: &[u8]) -> Fed {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_cluster_in_the_middle_of_a_load() -> Result<()> {
     for release in FORMATS {
-        let (source, archive) = source(release).await?;
+        let (source, archive) = faults::source(release, 24).await?;
         let cluster = Cluster::start_with_system(release).await?;
         let system = cluster.system().await?;
         let fed = load_half(&cluster, &archive);
@@ -53,7 +43,7 @@ async fn of_the_cluster_in_the_middle_of_a_load() -> Result<()> {
 /// Only since 2.15 has a stream that is being restored a leader who can be asked to step down.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_stream_in_the_middle_of_a_load() -> Result<()> {
-    let (source, archive) = source(LATEST).await?;
+    let (source, archive) = faults::source(LATEST, 24).await?;
     let cluster = Cluster::start(LATEST).await?;
     let client = cluster.nodes[1].client().await?;
     let fed = load_half(&cluster, &archive);
@@ -66,7 +56,7 @@ async fn of_the_stream_in_the_middle_of_a_load() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_stream_right_after_its_commit() -> Result<()> {
     for release in FORMATS {
-        let (source, archive) = source(release).await?;
+        let (source, archive) = faults::source(release, 24).await?;
         let cluster = Cluster::start(release).await?;
         let client = cluster.nodes[1].client().await?;
         let mut elected = News::of(&client, "LEADER_ELECTED.LARGE").await?;
@@ -85,7 +75,7 @@ async fn of_the_stream_right_after_its_commit() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_stream_in_the_middle_of_a_dump() -> Result<()> {
     for release in FORMATS {
-        let (source, archive) = source(release).await?;
+        let (source, archive) = faults::source(release, 24).await?;
         let cluster = Cluster::start(release).await?;
         load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
         let mut child = spawn(&mut faults::dump(&cluster.nodes[0], &["-v"]));

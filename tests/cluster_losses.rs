@@ -16,16 +16,6 @@ use support::faults::{self, Fed, UNDER_WAY};
 use support::programs::{Finished, program_for, refused};
 use support::server::{LATEST, Server};
 
-/// A server with a small and a large stream, and its archive.
-async fn source(release: &str, mib: usize) -> Result<(Server, Vec<u8>)> {
-    let server = Server::start(release);
-    let client = server.client().await?;
-    faults::small_bucket(&client, server.version(), "SMALL", 1).await?;
-    faults::large_stream(&client, server.version(), "LARGE", mib, 1).await?;
-    let archive = faults::archive_of(&server);
-    Ok((server, archive))
-}
-
 /// Loads what is not there. After a restore that was broken off, 2.14.5 may once more say that it has failed,
 /// and remove the stream that was restored in its place meanwhile: that is named, and another run gets it.
 async fn load_the_rest(node: &Server, archive: &[u8]) -> Result<()> {
@@ -65,7 +55,7 @@ async fn assert_honest(finished: &Finished, client: &Client) -> Result<()> {
 /// Whoever is lost, be it the node that we talk to, the one that restores or a third: the stream is restored
 /// whole, or is named and not there; and once the node is back, another run makes the rest of it.
 async fn a_node_is_lost_in_the_middle_of_a_load(release: &str) -> Result<()> {
-    let (source, archive) = source(release, 24).await?;
+    let (source, archive) = faults::source(release, 24).await?;
     let mut cluster = Cluster::start(release).await?;
     for lost in 0..3 {
         let mut command = program_for("chatto-load", &cluster.nodes[0]);
@@ -105,10 +95,10 @@ async fn a_node_that_is_lost_in_the_middle_of_a_load_on_2_15() -> Result<()> {
 }
 
 /// A snapshot goes to one server of a cluster, and the others fetch the stream from there: a load ends
-/// only when they have it. Whether those elect a new leader is their matter; 2.14.5 once did not in a minute.
+/// only when they have it. Whether those elect a new leader is their matter; 2.14.5 once did not in two minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_restored_outlives_the_server_that_took_it() -> Result<()> {
-    let (source, archive) = source(LATEST, 24).await?;
+    let (source, archive) = faults::source(LATEST, 24).await?;
     let mut cluster = Cluster::start(LATEST).await?;
     load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
     let lost = cluster.leader_of(&cluster.nodes[0].client().await?, "LARGE").await?;

@@ -20,20 +20,11 @@ use support::{api, equality};
 /// One release of each snapshot format.
 const FORMATS: [&str; 2] = ["2.14.5", LATEST];
 
-async fn source(release: &str, mib: usize) -> Result<(Server, Vec<u8>)> {
-    let server = Server::start(release);
-    let client = server.client().await?;
-    faults::small_bucket(&client, server.version(), "SMALL", 1).await?;
-    faults::large_stream(&client, server.version(), "LARGE", mib, 1).await?;
-    let archive = faults::archive_of(&server);
-    Ok((server, archive))
-}
-
 /// Among three there is always one that leads neither the cluster nor the stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn any_node_will_do() -> Result<()> {
     for release in FORMATS {
-        let (source, archive) = source(release, 10).await?;
+        let (source, archive) = faults::source(release, 10).await?;
         let cluster = Cluster::start(release).await?;
         let client = cluster.nodes[0].client().await?;
         for node in &cluster.nodes {
@@ -84,7 +75,7 @@ async fn a_placement_that_is_not_to_be_had() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_replicas_than_servers() -> Result<()> {
     for release in FORMATS {
-        let (_, archive) = source(release, 10).await?;
+        let (_, archive) = faults::source(release, 10).await?;
         let cluster = Cluster::start(release).await?;
         let refusal = load(&cluster.nodes[0], &["--replicas", "5"], &archive);
         refused(
@@ -101,7 +92,7 @@ async fn more_replicas_than_servers() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn too_few_servers_are_left() -> Result<()> {
     for release in FORMATS {
-        let (source, archive) = source(release, 10).await?;
+        let (source, archive) = faults::source(release, 10).await?;
         let mut cluster = Cluster::start(release).await?;
         load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
         cluster.nodes[1].kill();
@@ -136,7 +127,7 @@ async fn too_few_servers_are_left() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_retires_in_the_middle_of_a_dump() -> Result<()> {
     for release in FORMATS {
-        let (source, archive) = source(release, 24).await?;
+        let (source, archive) = faults::source(release, 24).await?;
         let cluster = Cluster::start(release).await?;
         load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
         let retires = &cluster.nodes[cluster.leader_of(&cluster.nodes[0].client().await?, "LARGE").await?];

@@ -24,8 +24,8 @@ const COPY: usize = 128 << 10;
 const MAX_REASON: usize = 1_000;
 
 /// Writes an archive. The calls are [`index`](Self::index), then for every stream either
-/// [`whole`](Self::whole) (or [`whole_in_pieces`](Self::whole_in_pieces)) or [`attempt`](Self::attempt) and [`part`](Self::part)s, then
-/// [`finish`](Self::finish).
+/// [`whole`](Self::whole) (or [`whole_in_pieces`](Self::whole_in_pieces)) or
+/// [`attempt`](Self::attempt) and [`part`](Self::part)s, then [`finish`](Self::finish).
 ///
 /// # Errors
 /// Every method fails with the output's own [`io::Error`] (so [`io::ErrorKind::BrokenPipe`] is a

@@ -114,17 +114,27 @@ impl Server {
     }
 
     /// Like [`Server::stream`], with a time limit of its own.
-    pub(super) async fn stream_within(
-        &self,
-        name: &StreamName,
-        limit: Duration,
-    ) -> Result<Option<StreamReply>, Error> {
+    async fn stream_within(&self, name: &StreamName, limit: Duration) -> Result<Option<StreamReply>, Error> {
         let request = format!("STREAM.INFO.{}", name.as_str());
         match self.api_within(&request, Bytes::new(), limit).await {
             Ok(answer) => parsed(&request, &answer).map(Some),
             Err(Error::Api(e)) if e.err_code == STREAM_NOT_FOUND => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// Like [`Server::stream`], for asking again and again: a leader that does not answer is not waited for
+    /// for longer than a moment.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn glance(&self, name: &StreamName) -> Result<Option<StreamReply>, Error> {
+        self.stream_within(name, self.timeout.min(ASK_AGAIN)).await
+    }
+
+    /// How long the server may take for anything, as it was asked for.
+    pub fn patience(&self) -> Duration {
+        self.timeout
     }
 
     /// Deletes what a restore has left of a stream. A cluster that has just lost a server answers nobody

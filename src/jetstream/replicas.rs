@@ -10,13 +10,7 @@
 //! | `.lag` | how many operations it is behind |
 //! | `.offline` | whether the cluster has lost it |
 
-use std::time::Duration;
-
 use serde::Deserialize;
-
-use super::api::{ASK_AGAIN, StreamReply};
-use super::{Error, Server};
-use crate::names::StreamName;
 
 /// A stream's copies as its leader knows them.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -74,22 +68,6 @@ impl Replicas {
     /// How many operations they are behind in all.
     pub fn lag(&self) -> u64 {
         self.replicas.iter().map(|peer| peer.lag).fold(0, u64::saturating_add)
-    }
-}
-
-impl Server {
-    /// Like [`Server::stream`], for asking again and again: a leader that does not answer is not waited for
-    /// for longer than a moment.
-    ///
-    /// # Errors
-    /// As for every request.
-    pub async fn glance(&self, name: &StreamName) -> Result<Option<StreamReply>, Error> {
-        self.stream_within(name, self.timeout.min(ASK_AGAIN)).await
-    }
-
-    /// How long the server may take for anything, as it was asked for.
-    pub fn patience(&self) -> Duration {
-        self.timeout
     }
 }
 

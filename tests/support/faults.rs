@@ -70,6 +70,16 @@ pub fn archive_of(server: &Server) -> Vec<u8> {
     programs::run(dump(server, &[])).expect_code(0).stdout
 }
 
+/// A server with a small bucket `SMALL` and a large stream `LARGE`, and its archive.
+pub async fn source(release: &str, mib: usize) -> Result<(Server, Vec<u8>)> {
+    let server = Server::start(release);
+    let client = server.client().await?;
+    small_bucket(&client, server.version(), "SMALL", 1).await?;
+    large_stream(&client, server.version(), "LARGE", mib, 1).await?;
+    let archive = archive_of(&server);
+    Ok((server, archive))
+}
+
 /// A program that is being fed through a pipe.
 pub struct Fed(pub Child);
 
