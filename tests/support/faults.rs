@@ -109,6 +109,16 @@ pub fn take(child: &mut Child, n: usize) -> Vec<u8> {
     bytes
 }
 
+/// Reads a running program's stderr until it has said `words`, and no further.
+#[track_caller]
+pub fn hear(child: &mut Child, words: &str) {
+    let (mut said, mut byte) = (Vec::new(), [0]);
+    while !said.ends_with(words.as_bytes()) {
+        child.stderr.as_mut().unwrap().read_exact(&mut byte).expect("the program ended before that");
+        said.extend(byte);
+    }
+}
+
 /// Reads on to the program's end; what was taken before and what came since are one stdout.
 pub fn finish(child: Child, before: Vec<u8>) -> Finished {
     let mut finished = programs::finish(child);

@@ -18,9 +18,11 @@ use crate::jetstream::{Error, Replicas, StreamReply};
 use crate::names::{StreamName, counted};
 use crate::snapshot::Contents;
 
-/// When the other servers have surely heard of a restore. They hear of it with the leader's next
-/// heartbeat, of which there is one every second; until then the leader takes them to be current.
-const HEARD: Duration = Duration::from_secs(3);
+/// When the other servers have surely begun to fetch what was restored. They hear of it with the leader's
+/// next heartbeat, of which there is one every second, and ask the leader for it; where that does not
+/// listen yet, they ask again after 5 s (`streamCatchupStartInterval`). Until it is asked, the leader
+/// takes them to be current, and says so.
+const BEGUN: Duration = Duration::from_secs(8);
 
 /// How many streams are looked at at once.
 const AT_ONCE: usize = 16;
@@ -60,6 +62,7 @@ impl Fresh {
 impl Loading {
     /// Waits until the copies of all restored streams are current, as long as they come nearer to that.
     /// Those of which it is not enough are failed; they stay as they are, as their copies may still come.
+    /// In the place of one that is gone, the old one is put back.
     pub(super) async fn see_copies(&mut self) {
         let mut fresh = std::mem::take(&mut self.fresh);
         if !fresh.is_empty() {
@@ -69,7 +72,7 @@ impl Loading {
         while !fresh.is_empty() {
             let looked: Vec<(Fresh, Standing)> = stream::iter(fresh)
                 .map(|fresh| async {
-                    sleep_until(fresh.restored + HEARD).await;
+                    sleep_until(fresh.restored + BEGUN).await;
                     let standing = self.standing(&fresh).await;
                     (fresh, standing)
                 })
@@ -95,7 +98,7 @@ impl Loading {
                 false => self.server.patience(),
             };
             if since.elapsed() >= patience {
-                return self.give_up_on(left);
+                return self.give_up_on(left).await;
             }
             fresh = left.into_iter().map(|(fresh, _)| fresh).collect();
             if !fresh.is_empty() {
@@ -109,12 +112,13 @@ impl Loading {
         judged(self.server.glance(&fresh.stream).await, &proven.contents, fresh.may_expire)
     }
 
-    fn give_up_on(&mut self, left: Vec<(Fresh, Standing)>) {
+    async fn give_up_on(&mut self, left: Vec<(Fresh, Standing)>) {
         const LEFT: &str = "what is there of it was left: look at it when every server of the cluster runs, and \
                             replace it with --conflict overwrite";
         const GONE: &str = "the server that restored it has lost the lead meanwhile, and removed it: restore it \
-                            again; --conflict skip leaves the others alone";
+                            again; --stream leaves the others alone";
         for (Fresh { stream, .. }, standing) in left {
+            let gone = matches!(standing, Standing::Gone);
             let (text, hint) = match standing {
                 Standing::Settled => continue,
                 Standing::Copying(replicas) if replicas.suffice() => {
@@ -131,6 +135,10 @@ impl Loading {
             self.done.remove(&stream);
             self.fail(&stream, Exit::Partial, &text);
             self.hint_once(Some(hint.into()));
+            if gone && self.existing.contains_key(&stream) {
+                self.emptied = Some(stream);
+                self.put_back().await;
+            }
         }
     }
 
