@@ -18,6 +18,10 @@ use support::programs::{Finished, program, run, run_with};
 use support::server::{LATEST, Server};
 use support::{equality, faults, fixtures};
 
+/// More than a server sends before it waits for an acknowledgement (20 MiB), and more than a load holds
+/// before it begins to restore.
+const MIB: usize = 24;
+
 /// The `authorization` block of a program's manual.
 fn block(program: &str) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("man/{program}.1"));
@@ -83,8 +87,7 @@ fn without(block: &str, subject: &str) -> String {
 async fn fill(server: &Server) -> Result<fixtures::Built> {
     let client = admin(server).await?;
     let built = fixtures::v0_4(&client, server.version(), 3, 100).await?;
-    // Large enough that its snapshot has to be acknowledged, and restored before it is all there.
-    faults::large_stream(&client, server.version(), "LARGE", 10, 1).await?;
+    faults::large_stream(&client, server.version(), "LARGE", MIB, 1).await?;
     Ok(built)
 }
 
@@ -104,8 +107,7 @@ async fn of_a_dump() -> Result<()> {
     assert_eq!(subjects(&block).len(), 5);
     for subject in subjects(&block) {
         let denied = server(&without(&block, &subject));
-        // More than a server sends before it waits for an acknowledgement, which is 20 MiB.
-        faults::large_stream(&admin(&denied).await?, denied.version(), "LARGE", 24, 1).await?;
+        faults::large_stream(&admin(&denied).await?, denied.version(), "LARGE", MIB, 1).await?;
         let finished = dump(&denied);
         // What concerns one stream is that stream's failure.
         let code = if subject.contains("SNAPSHOT") { 3 } else { 7 };
