@@ -65,9 +65,10 @@ impl Endings {
     pub fn watch() -> anyhow::Result<Self> {
         let watch = |kind| signal(kind).context("cannot watch for signals");
         let hangup = if terminal::ignores_hangup() { None } else { Some(watch(SignalKind::hangup())?) };
-        let handled = [Some(SIGINT), Some(SIGTERM), hangup.as_ref().map(|_| SIGHUP)];
-        envelope::signals_are_handled(&handled.into_iter().flatten().collect::<Vec<_>>());
         let (interrupt, terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
+        let handled = [Some(SIGINT), Some(SIGTERM), hangup.as_ref().map(|_| SIGHUP)];
+        // Last: a signal that came before somebody watches for it would be lost.
+        envelope::signals_are_handled(&handled.into_iter().flatten().collect::<Vec<_>>());
         Ok(Endings { interrupt, terminate, hangup })
     }
 
