@@ -101,10 +101,10 @@ async fn certificates_a_domain_and_an_inbox() -> Result<()> {
     let users = "users: [{ user: u, password: p, permissions: { subscribe: \"_PRIVATE.>\" } }, { user: a, password: a }]";
     let extra = format!(
         "jetstream {{ domain: hub }}\n{}\naccounts {{ A {{ jetstream: enabled, {users} }} }}",
-        authority.issue(&["localhost"]).tls_block(&more)
+        authority.issue(&["127.0.0.1"]).tls_block(&more)
     );
     let server = Server::start_with(LATEST, Options { access: Access::Open, extra, ..Options::default() });
-    let url = server.url().replace("127.0.0.1", "localhost");
+    let url = server.url();
     let client = authority.issue(&["backup"]);
     let connect = async_nats::ConnectOptions::new().user_and_password("a".into(), "a".into());
     let connect = connect.add_root_certificates(ca.clone());

@@ -3,7 +3,6 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -18,9 +17,13 @@ fn start(tls: &str) -> Server {
     Server::start_with(LATEST, Options { extra: tls.into(), ..Options::default() })
 }
 
+/// An address that is only one everywhere. `localhost` can be `::1` too, where nobody listens, and of a name
+/// with several addresses we are told only what went wrong with the last.
+const HERE: &str = "127.0.0.1";
+
 /// The server by the scheme `tls` and a name that its certificate may hold.
 fn url(server: &Server, host: &str) -> String {
-    server.url().replace("nats://", "tls://").replace("127.0.0.1", host)
+    server.url().replace("nats://", "tls://").replace(HERE, host)
 }
 
 /// `chatto-dump -n`; the token is right, so that only TLS decides. The system trusts `system` alone.
@@ -33,14 +36,16 @@ fn list(server: &Server, url: &str, system: &Path, arguments: &[&str]) -> Finish
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_is_trusted_alone_by_option_environment_or_file() -> Result<()> {
     let (ours, other) = (Authority::new(), Authority::new());
-    let server = start(&ours.issue(&["localhost", "127.0.0.1"]).tls_block(""));
+    let server = start(&ours.issue(&["localhost", HERE]).tls_block(""));
     let (good, bad) = (ours.file(), other.file());
     let [good_file, bad_file] = [&good, &bad].map(|file| argument(file));
     let plain = server.url();
-    for url in [url(&server, "localhost"), url(&server, "127.0.0.1"), plain.clone()] {
+    for url in [url(&server, "localhost"), url(&server, HERE), plain.clone()] {
         // The system's authorities are the last resort; one that is named is the only one.
         list(&server, &url, &good, &[]).expect_code(0);
         list(&server, &url, &bad, &["--tls-ca", good_file]).expect_code(0);
+    }
+    for url in [url(&server, HERE), plain.clone()] {
         let untrusted = [
             &format!("no secure connection to {url}: ")[..],
             "not signed by an authority",
@@ -89,13 +94,13 @@ async fn a_certificate_for_another_name_or_another_time() -> Result<()> {
     let server = start(&authority.issue(&["nats.example.org", "localhost"]).tls_block(""));
     list(&server, &url(&server, "localhost"), &ca, &[]).expect_code(0);
     refused(
-        list(&server, &url(&server, "127.0.0.1"), &ca, &["--tls-ca", argument(&ca)]),
+        list(&server, &url(&server, HERE), &ca, &["--tls-ca", argument(&ca)]),
         7,
         &["its certificate is for", "nats.example.org", "hint: connect by a name"],
     );
-    let server = start(&authority.issue_expired(&["localhost"]).tls_block(""));
+    let server = start(&authority.issue_expired(&[HERE]).tls_block(""));
     refused(
-        list(&server, &url(&server, "localhost"), &ca, &["--tls-ca", argument(&ca)]),
+        list(&server, &url(&server, HERE), &ca, &["--tls-ca", argument(&ca)]),
         7,
         &["its certificate has expired", "hint: renew"],
     );
@@ -107,8 +112,8 @@ async fn a_client_certificate() -> Result<()> {
     let (ours, other) = (Authority::new(), Authority::new());
     let ca = ours.file();
     let verify = format!("ca_file: {ca:?}, verify: true");
-    let server = start(&ours.issue(&["localhost"]).tls_block(&verify));
-    let url = url(&server, "localhost");
+    let server = start(&ours.issue(&[HERE]).tls_block(&verify));
+    let url = url(&server, HERE);
     let [client, stranger] = [&ours, &other].map(|authority| authority.issue(&["backup"]));
     let with = |certificate: &Certificate, more: &[&str]| {
         let pair = ["--tls-cert", argument(&certificate.cert), "--tls-key", argument(&certificate.key)];
@@ -136,7 +141,7 @@ async fn a_server_that_does_not_speak_tls() -> Result<()> {
     let authority = Authority::new();
     let ca = authority.file();
     let words = ["no secure connection to", "it does not speak TLS", "hint: leave the certificate options"];
-    refused(list(&server, &url(&server, "127.0.0.1"), &ca, &[]), 7, &words);
+    refused(list(&server, &url(&server, HERE), &ca, &[]), 7, &words);
     refused(list(&server, &server.url(), &ca, &["--tls-ca", argument(&ca)]), 7, &words);
     Ok(())
 }
@@ -146,15 +151,15 @@ async fn a_server_that_does_not_speak_tls() -> Result<()> {
 async fn a_system_without_authorities() -> Result<()> {
     let authority = Authority::new();
     let ca = authority.file();
-    let block = authority.issue(&["localhost"]).tls_block(&format!("ca_file: {ca:?}, verify: true"));
-    let (server, verifying) = (start(&authority.issue(&["localhost"]).tls_block("")), start(&block));
+    let block = authority.issue(&[HERE]).tls_block(&format!("ca_file: {ca:?}, verify: true"));
+    let (server, verifying) = (start(&authority.issue(&[HERE]).tls_block("")), start(&block));
     let client = authority.issue(&["backup"]);
     let pair = ["--tls-cert", argument(&client.cert), "--tls-key", argument(&client.key)];
     let empty = tempfile::tempdir()?;
     let nothing = empty.path().join("nothing");
     let on = |server: &Server, file: &Path, dir: Option<&Path>, arguments: &[&str]| {
         let mut command = program_for("chatto-dump", server);
-        command.args(["-n", "-s", &url(server, "localhost")]).args(arguments);
+        command.args(["-n", "-s", &url(server, HERE)]).args(arguments);
         command.env("SSL_CERT_FILE", file).env_remove("SSL_CERT_DIR");
         command.envs(dir.map(|dir| ("SSL_CERT_DIR", dir)));
         run(command)
@@ -186,14 +191,17 @@ async fn a_system_without_authorities() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets() -> Result<()> {
     let (authority, other) = (Authority::new(), Authority::new());
-    let ports = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [plain, secure] = ports.each_ref().map(|listener| listener.local_addr().unwrap().port());
-    drop(ports);
-    let certificate = authority.issue(&["localhost"]);
-    let open = start(&format!("websocket {{ listen: \"127.0.0.1:{plain}\", no_tls: true }}"));
-    let tls =
-        start(&format!("websocket {{ listen: \"127.0.0.1:{secure}\", {} }}", certificate.tls_block("")));
-    let (ws, wss) = (format!("ws://127.0.0.1:{plain}"), format!("wss://localhost:{secure}"));
+    let listening = |how: &str| {
+        let server =
+            start(&format!("websocket {{ listen: \"{HERE}:-1\", handshake_timeout: \"60s\", {how} }}"));
+        let log = server.log();
+        let port = log.split_once("Listening for websocket clients on ").map(|(_, rest)| rest);
+        let port = port.and_then(|rest| rest.lines().next()?.rsplit(':').next()?.parse::<u16>().ok());
+        (port.unwrap_or_else(|| panic!("no port in the log:{log}")), server)
+    };
+    let (plain, open) = listening("no_tls: true");
+    let (secure, tls) = listening(&authority.issue(&[HERE]).tls_block(""));
+    let (ws, wss) = (format!("ws://{HERE}:{plain}"), format!("wss://{HERE}:{secure}"));
 
     let client = open.client().await?;
     api::call(&client, "STREAM.CREATE.EVT", json!({ "name": "EVT", "subjects": ["evt.>"] })).await?;

@@ -72,9 +72,10 @@ impl Authority {
 }
 
 impl Certificate {
-    /// The `tls` block of a server that shows this certificate; `more` is the rest of it.
+    /// The `tls` block of a server that shows this certificate; `more` is the rest of it. By itself a server
+    /// would give up after 2 seconds on a client that does not go on.
     pub fn tls_block(&self, more: &str) -> String {
-        format!("tls {{ cert_file: {:?}, key_file: {:?}, {more} }}", self.cert, self.key)
+        format!("tls {{ cert_file: {:?}, key_file: {:?}, timeout: 60, {more} }}", self.cert, self.key)
     }
 }
 

@@ -103,6 +103,11 @@ impl Server {
         self.running().version()
     }
 
+    /// The last lines of its log; right after the start, what it says of where it listens.
+    pub fn log(&self) -> String {
+        self.running().log().to_string()
+    }
+
     /// The running process's number.
     pub fn process_id(&self) -> u32 {
         self.running().process_id()
