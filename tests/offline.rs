@@ -96,6 +96,7 @@ async fn half_loaded(release: &str, data: &Path, temporary: &TempDir, archive: &
     let account = data.join("jetstream/$G");
     let mut again = tokio::time::interval(Duration::from_millis(10));
     while !["__snapshots__", "streams/LARGE/meta.sum"].iter().any(|there| account.join(there).exists()) {
+        assert!(load.0.try_wait().unwrap().is_none(), "the load ended before that");
         again.tick().await;
     }
     load

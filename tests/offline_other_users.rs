@@ -16,7 +16,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use support::faults;
-use support::programs::{self, program, refused, run, run_with};
+use support::programs::{self, install_copy, program, refused, run, run_with};
 use support::server::{LATEST, Server, binary};
 use tempfile::TempDir;
 
@@ -30,12 +30,13 @@ fn is_root() -> bool {
 /// A directory that everybody may enter, with copies of the programs and of nats-server that everybody may
 /// run: the originals may be below somebody's home.
 fn for_everybody() -> Result<TempDir> {
-    let dir = tempfile::tempdir()?;
+    // root's own temporary directory may be closed to everybody.
+    let dir = if is_root() { tempfile::tempdir_in("/tmp")? } else { tempfile::tempdir()? };
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
     for name in ["chatto-dump", "chatto-load", "chatto-keys"] {
-        fs::copy(programs::path(name), dir.path().join(name))?;
+        install_copy(&dir.path().join(name), &programs::path(name));
     }
-    fs::copy(binary(LATEST), dir.path().join("nats-server"))?;
+    install_copy(&dir.path().join("nats-server"), &binary(LATEST));
     Ok(dir)
 }
 

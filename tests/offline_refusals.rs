@@ -14,9 +14,9 @@ use anyhow::Result;
 use chatto_pipes::jetstream::private_server::{Access, Options, PrivateServer};
 use support::cluster::Cluster;
 use support::faults::{self, Fed};
-use support::fixtures;
-use support::programs::{Finished, program, run, run_with, spawn};
+use support::programs::{Finished, install_copy, program, run, run_with, spawn};
 use support::server::{LATEST, Server, binary};
+use support::{api, fixtures};
 use tempfile::TempDir;
 
 /// One of our programs on a directory.
@@ -117,7 +117,7 @@ async fn an_idle_chatto() -> Result<()> {
     );
     let elsewhere = tempfile::tempdir()?;
     let chatto = elsewhere.path().join("chatto");
-    fs::copy("/bin/sleep", &chatto)?;
+    install_copy(&chatto, Path::new("/bin/sleep"));
     let start = |dir: &Path, variable: Option<&Path>| {
         let mut command = Command::new(&chatto);
         command.arg("1000").current_dir(dir).env_remove("CHATTO_NATS_EMBEDDED_DATA_DIR");
@@ -214,7 +214,7 @@ async fn streams_of_another_account() -> Result<()> {
     let options = Options { access: Access::Open, extra: accounts.into(), ..Options::default() };
     let mut server = Server::start_with(LATEST, options);
     let options = async_nats::ConnectOptions::new().user_and_password("u".into(), "p".into());
-    let client = options.connect(server.url()).await?;
+    let client = api::connect_with(options, &server.url()).await?;
     faults::small_bucket(&client, server.version(), "SMALL", 1).await?;
     server.stop();
     refused(LATEST, server.store(), &["holds streams of other accounts: CHAT", "hint: "]);

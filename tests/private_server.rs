@@ -5,18 +5,21 @@
 
 mod support;
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Result;
 use chatto_pipes::jetstream::private_server::{Access, Error, Options, PrivateServer, Starter, version};
 use serde_json::json;
 use support::api;
 use support::cluster::Cluster;
+use support::processes::End;
+use support::programs::install;
 use support::server::{LATEST, RELEASES, Server, binary};
 
 /// The private directory of a running server, by what its process was started with.
@@ -97,8 +100,7 @@ fn a_start_that_is_called_off_ends_at_once() {
     let (script, fifo) = (dir.path().join("nats-server"), dir.path().join("ready"));
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     // Only its owner may read the configuration, and it is there while the server starts.
-    fs::write(&script, "#!/bin/sh\nstat -c %a \"$2\" > \"${0%/*}/ready\"\nexec sleep 1000\n").unwrap();
-    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    install(&script, "#!/bin/sh\nstat -c %a \"$2\" > \"${0%/*}/ready\"\nexec sleep 1000\n");
     let (starter, call_off) = Starter::new();
     let waiting = std::thread::spawn(move || starter.start(&script, &Options::default()));
     assert_eq!(fs::read_to_string(&fifo).unwrap(), "600\n");
@@ -112,13 +114,12 @@ fn a_start_that_is_called_off_ends_at_once() {
 fn a_server_that_is_never_ready_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("nats-server");
-    fs::write(&script, "#!/bin/sh\necho $$ > \"${0%/*}/process\"\necho so slow >&2\nexec sleep 1000\n")
-        .unwrap();
-    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
-    let options = Options { start_limit: std::time::Duration::from_secs(4), ..Options::default() };
+    install(&script, "#!/bin/sh\necho $$ > \"${0%/*}/process\"\necho so slow >&2\nexec sleep 1000\n");
+    // What it says must have been said by then.
+    let options = Options { start_limit: Duration::from_secs(20), ..Options::default() };
     let error = PrivateServer::start(&script, &options).unwrap_err();
     assert!(
-        error.to_string().contains("not ready after 4s") && error.to_string().contains("so slow"),
+        error.to_string().contains("not ready after 20s") && error.to_string().contains("so slow"),
         "{error}"
     );
     let process = fs::read_to_string(dir.path().join("process")).unwrap().trim().parse().unwrap();
@@ -126,36 +127,33 @@ fn a_server_that_is_never_ready_is_given_up() {
 }
 
 /// The test program itself plays the parent that is killed: it runs this test again, as a child
-/// that starts a server, tells its number and waits for its end.
+/// that starts a server, tells its number and waits for its end. What it leaves behind by that goes with a
+/// directory of ours.
 #[test]
 fn it_dies_with_its_parent() {
     const CHILD: &str = "CHATTO_TEST_IS_THE_PARENT_TO_KILL";
     if std::env::var_os(CHILD).is_some() {
         let server = PrivateServer::start(&binary(LATEST), &Options::default()).unwrap();
-        println!("process {} in {}", server.process_id(), private_directory(&server).display());
+        println!("process {}.", server.process_id());
         loop {
             std::thread::park();
         }
     }
+    let temporary = tempfile::tempdir().unwrap();
     let mut parent = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "it_dies_with_its_parent", "--nocapture"])
         .env(CHILD, "1")
+        .env("TMPDIR", temporary.path())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines().map_while(Result::ok);
     let line = lines.find(|line| line.contains("process ")).unwrap();
-    let (_, line) = line.split_once("process ").unwrap();
-    let (process, directory) = line.split_once(" in ").unwrap();
-    // Its end is an event: a descriptor of the process becomes readable.
-    let pid = rustix::process::Pid::from_raw(process.parse().unwrap()).unwrap();
-    let end = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    let process = line.split_once("process ").and_then(|(_, rest)| rest.strip_suffix('.')).unwrap();
+    let end = End::of(process.parse().unwrap());
     parent.kill().unwrap();
     parent.wait().unwrap();
-    let mut poll = [rustix::event::PollFd::new(&end, rustix::event::PollFlags::IN)];
-    let limit = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
-    assert_eq!(rustix::event::poll(&mut poll, Some(&limit)).unwrap(), 1, "the server lives on");
-    fs::remove_dir_all(directory).unwrap();
+    end.wait();
 }
 
 #[tokio::test]

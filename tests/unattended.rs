@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use support::fixtures;
-use support::programs::{Finished, path, run};
+use support::programs::{Finished, install, path, run};
 use support::server::{LATEST, Server, binary};
 use tempfile::TempDir;
 
@@ -54,9 +54,7 @@ impl Machine {
 
     /// Puts a program before all others of its name.
     fn program(&self, name: &str, script: &str) {
-        let file = self.at("bin").join(name);
-        fs::write(&file, format!("#!/bin/bash\n{script}\n")).unwrap();
-        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+        install(&self.at("bin").join(name), &format!("#!/bin/bash\n{script}\n"));
     }
 
     fn today(&self, day: &str) {
@@ -68,7 +66,8 @@ impl Machine {
         let mut sh = Command::new("bash");
         sh.args(["-euo", "pipefail", "-c", line]).current_dir(self.root.path()).env_clear();
         sh.env("PATH", &self.path).env("HOME", self.root.path()).env("TMPDIR", self.at("tmp"));
-        sh.env("CREDENTIALS_DIRECTORY", self.root.path());
+        // Where every day has a midnight.
+        sh.env("CREDENTIALS_DIRECTORY", self.root.path()).env("TZ", "UTC");
         run(sh)
     }
 

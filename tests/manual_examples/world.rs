@@ -3,10 +3,11 @@
 //! buckets `chatto-data` and `chatto-keys`.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
@@ -15,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::settings::{Setting, Then};
 use super::support::far::{Machines, Store};
 use super::support::pages::Example;
-use super::support::programs::{path, run};
+use super::support::programs::{install, path, run};
 use super::support::publish::Publisher;
 use super::support::random::Random;
 use super::support::server::{LATEST, Server, binary};
@@ -114,8 +115,10 @@ impl<'a> World<'a> {
         .unwrap();
         // There is no Chatto to stop: it is noted that somebody wanted to.
         let systemctl = format!("#!/bin/sh\necho \"$@\" >> {}\n", at("systemctl.said").display());
-        fs::write(at("bin/systemctl"), systemctl).unwrap();
-        fs::set_permissions(at("bin/systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+        install(&at("bin/systemctl"), &systemctl);
+        // The day stays the same until what was made has been looked at.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        install(&at("bin/date"), &format!("#!/bin/sh\nexec /bin/date -d @{now} \"$@\"\n"));
         for file in setting.given.split_whitespace() {
             fs::copy(source.files.path().join(file), at(file)).unwrap();
         }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use async_nats::Client;
+use async_nats::{Client, ConnectOptions};
 use serde_json::{Value as Json, json};
 
 /// How long an answer may take; a machine that runs many tests at once can be slow.
@@ -12,11 +12,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Connects, with a token if there is one.
 pub async fn connect(url: &str, token: Option<&str>) -> Result<Client> {
-    let options = async_nats::ConnectOptions::new().request_timeout(Some(LIMIT)).connection_timeout(LIMIT);
     let options = match token {
-        Some(token) => options.token(token.to_owned()),
-        None => options,
+        Some(token) => ConnectOptions::with_token(token.to_owned()),
+        None => ConnectOptions::new(),
     };
+    connect_with(options, url).await
+}
+
+/// Connects as `options` say, with all the time that it takes.
+pub async fn connect_with(options: ConnectOptions, url: &str) -> Result<Client> {
+    let options = options.request_timeout(Some(LIMIT)).connection_timeout(LIMIT);
     options.connect(url).await.with_context(|| format!("cannot connect to {url}"))
 }
 
@@ -73,4 +78,11 @@ pub async fn stream_names(client: &Client) -> Result<Vec<String>> {
 /// `STREAM.INFO` with the list of deleted sequences.
 pub async fn stream_info(client: &Client, stream: &str) -> Result<Json> {
     call(client, &format!("STREAM.INFO.{stream}"), json!({ "deleted_details": true })).await
+}
+
+/// The client library's own view of JetStream, which by itself waits 5 seconds for an acknowledgement.
+pub fn jetstream(client: Client) -> async_nats::jetstream::Context {
+    let mut patient = async_nats::jetstream::new(client);
+    patient.set_timeout(LIMIT);
+    patient
 }

@@ -108,7 +108,8 @@ impl Machines {
         write(&dir.join("config"), &config);
 
         let ssh = find("ssh", search_path(), "scripts/install-tools ssh");
-        write(&bin.join("ssh"), &format!("#!/bin/sh\nexec {} -F {} \"$@\"\n", ssh.display(), at("config")));
+        let ssh = format!("#!/bin/sh\nexec {} -F {} \"$@\"\n", ssh.display(), at("config"));
+        super::programs::install(&bin.join("ssh"), &ssh);
         let mut sshd = Command::new(find("sshd", search_path(), "scripts/install-tools sshd"));
         sshd.args(["-D", "-e", "-f"]).arg(dir.join("sshd_config"));
         Machines { _sshd: Daemon::start(sshd, "Server listening").0 }

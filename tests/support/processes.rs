@@ -8,14 +8,17 @@ use std::process::Child;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// The running children of a program.
+/// The running children of a program. Each tells its parent: what a parent tells of its children is in the
+/// hands of threads of its own, which come and go.
 pub fn children(parent: &Child) -> impl Iterator<Item = u32> {
-    let tasks = fs::read_dir(format!("/proc/{}/task", parent.id())).unwrap();
-    let lists = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap());
-    let numbers: Vec<u32> = lists
-        .flat_map(|list| list.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>())
-        .collect();
-    numbers.into_iter()
+    let parent = parent.id().to_string();
+    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
+    let numbers = processes.filter_map(|name| name.to_str()?.parse().ok());
+    numbers.filter(move |number: &u32| {
+        // One that has ended meanwhile is nobody's child.
+        let status = fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+        status.lines().find_map(|line| line.strip_prefix("PPid:")).is_some_and(|id| id.trim() == parent)
+    })
 }
 
 /// The end of a process, which is an event: a descriptor of it becomes readable.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
@@ -47,6 +47,22 @@ pub fn refused(finished: Finished, code: i32, words: &[&str]) {
 /// The path of one of our programs, e.g. `chatto-dump`.
 pub fn path(program: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_chatto-dump")).with_file_name(program)
+}
+
+/// Makes a program of `text`, which everybody may run. Another process writes it: what another thread
+/// starts while a file is open for writing here holds it open until it has become another program, and as
+/// long as anybody does nobody can run it ("text file busy").
+pub fn install(path: &Path, text: &str) {
+    let mut sh = Command::new("sh");
+    sh.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path);
+    run_with(sh, text).expect_code(0);
+}
+
+/// The same with a copy of a program.
+pub fn install_copy(path: &Path, of: &Path) {
+    let mut install = Command::new("install");
+    install.args(["-m", "755"]).args([of, path]);
+    run(install).expect_code(0);
 }
 
 /// One of our programs, with none of this environment's configuration.
@@ -102,6 +118,13 @@ pub fn run_with(mut command: Command, input: impl AsRef<[u8]> + Send) -> Finishe
         scope.spawn(move || stdin.write_all(input.as_ref()));
         finish(child)
     })
+}
+
+/// Runs it with a stdout whose reader is gone already.
+pub fn run_for_nobody(mut command: Command) -> Finished {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    finish(spawn(command.stdout(writer)))
 }
 
 /// Runs `commands` as one shell pipeline; the last one's stdout is captured.
