@@ -8,7 +8,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::Result;
 use async_nats::Client;
@@ -16,7 +16,7 @@ use async_nats::jetstream::kv;
 use futures_util::TryStreamExt;
 use serde_json::Value as Json;
 use support::api;
-use support::programs::{Finished, pipeline, program_for, run, run_with};
+use support::programs::{Finished, pipeline, program_for, run, run_for_nobody, run_with};
 use support::server::{LATEST, RELEASES, Server};
 
 const KEK: &str = "kek.abcdefghijklABCDEFGH0123";
@@ -42,7 +42,7 @@ async fn bucket(client: &Client) -> Result<kv::Store> {
         history: 1,
         ..kv::Config::default()
     };
-    Ok(async_nats::jetstream::new(client.clone()).create_key_value(config).await?)
+    Ok(api::jetstream(client.clone()).create_key_value(config).await?)
 }
 
 /// A server with [`exported`] keys, a call key and a deleted one.
@@ -59,7 +59,7 @@ async fn source(release: &str) -> Result<Server> {
 }
 
 async fn keys_of(client: &Client) -> Result<Keys> {
-    let store = async_nats::jetstream::new(client.clone()).get_key_value("ENCRYPTION_KEYS").await?;
+    let store = api::jetstream(client.clone()).get_key_value("ENCRYPTION_KEYS").await?;
     let mut keys = Keys::new();
     for key in store.keys().await?.try_collect::<Vec<_>>().await? {
         let value = store.get(&key).await?.unwrap_or_default();
@@ -227,9 +227,7 @@ async fn a_list_shows_refs_and_kinds_and_no_key() -> Result<()> {
     );
     assert_eq!(String::from_utf8(list.stdout)?, expected);
 
-    let mut child = support::programs::spawn(keys(&from, &["list"]).stdout(Stdio::piped()));
-    drop(child.stdout.take());
-    support::programs::finish(child).expect_code(0);
+    run_for_nobody(keys(&from, &["list"])).expect_code(0);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
-use support::programs::{program, run, run_with};
+use support::programs::{program, run, run_for_nobody, run_with};
 use tempfile::TempDir;
 
 /// A directory with a passphrase, an age identity, and SSH keys.
@@ -175,9 +175,7 @@ fn a_reader_that_goes_away_makes_seal_and_open_fail() -> Result<()> {
     for arguments in
         [["seal", "-R", &ring.path("recipients"), &file], ["open", "-i", &ring.path("identity"), &sealed]]
     {
-        let mut child = support::programs::spawn(keys(&arguments).stdout(std::process::Stdio::piped()));
-        drop(child.stdout.take());
-        let finished = support::programs::finish(child).expect_code(1);
+        let finished = run_for_nobody(keys(&arguments)).expect_code(1);
         assert!(
             finished.stderr.contains("hint: the program that reads it ended early"),
             "{}",

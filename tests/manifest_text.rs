@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::captures::{Shape, archive};
-use support::programs::{finish, path, program, run, run_with, spawn};
+use support::programs::{path, program, run, run_for_nobody, run_with};
 
 fn manifest(arguments: &[&str]) -> Command {
     let mut command = program("chatto-manifest");
@@ -133,9 +133,7 @@ fn a_reader_that_goes_away_fails_only_archives() {
         (&["select", &tar], 1),
         (&["join", &tar], 1),
     ] {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let finished = finish(spawn(manifest(arguments).stdout(writer))).expect_code(code);
+        let finished = run_for_nobody(manifest(arguments)).expect_code(code);
         let said = finished.stderr.contains("ended early");
         assert_eq!(said, matches!(arguments[0], "select" | "join"), "{}", finished.stderr);
     }
@@ -150,7 +148,7 @@ fn terminals_get_tables_and_no_archives_and_give_none() {
     let at_a_terminal = |arguments: &str| {
         let mut script = Command::new("script");
         let command = format!("{} {arguments}", path("chatto-manifest").display());
-        script.args(["-qec", &command, "/dev/null"]).current_dir(dir.path());
+        script.args(["-qec", &command, "/dev/null"]).env("SHELL", "/bin/sh").current_dir(dir.path());
         script.stdin(Stdio::from(File::open("/dev/null").unwrap()));
         run(script)
     };
