@@ -6,13 +6,13 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use async_nats::Client;
-use async_nats::jetstream::kv;
+use async_nats::jetstream::kv::{self, CreateErrorKind};
+use futures_util::StreamExt as _;
 use support::programs::{finish, program_for, run_with, spawn};
 use support::server::{LATEST, Server};
 
@@ -20,7 +20,7 @@ const KEYS: usize = 400;
 
 async fn bucket(client: &Client) -> Result<kv::Store> {
     let config = kv::Config { bucket: "ENCRYPTION_KEYS".into(), history: 1, ..kv::Config::default() };
-    Ok(async_nats::jetstream::new(client.clone()).create_key_value(config).await?)
+    Ok(support::api::jetstream(client.clone()).create_key_value(config).await?)
 }
 
 /// An export of `count` user keys, each of 32 times `fill`.
@@ -121,7 +121,7 @@ async fn imports_at_once_do_not_overwrite_each_other() -> Result<()> {
         }
     }
     assert_eq!((imported.len(), different), (KEYS, 2 * KEYS));
-    let jetstream = async_nats::jetstream::new(server.client().await?);
+    let jetstream = support::api::jetstream(server.client().await?);
     let store = jetstream.get_key_value("ENCRYPTION_KEYS").await?;
     for (n, fill) in fills(&store, KEYS).await?.into_iter().enumerate() {
         assert_eq!(imported[&format!("user.u{n}")], fill);
@@ -131,35 +131,41 @@ async fn imports_at_once_do_not_overwrite_each_other() -> Result<()> {
     Ok(())
 }
 
-/// A server that creates keys while they are imported, as Chatto does for new users.
+/// A server that creates keys while they are imported, as Chatto does for new users: half of them before the
+/// import has written anything, and the others when it has begun.
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_created_meanwhile_stay() -> Result<()> {
     let server = Server::start(LATEST);
     let store = bucket(&server.client().await?).await?;
-    let begun = Arc::new(AtomicBool::new(false));
-    let creating = tokio::spawn({
-        let (store, begun) = (store.clone(), Arc::clone(&begun));
+    let mut created = create(&store, KEYS / 2..KEYS).await?;
+    let mut first = store.watch("user.u0").await?;
+    let others = tokio::spawn({
+        let store = store.clone();
         async move {
-            let mut created = Vec::new();
-            // From the end, so that the two meet.
-            for n in (0..KEYS).rev() {
-                if store.create(format!("user.u{n}"), vec![9; 32].into()).await.is_ok() {
-                    created.push(n);
-                }
-                begun.store(true, Ordering::SeqCst);
-            }
-            created
+            first.next().await;
+            create(&store, 0..KEYS / 2).await
         }
     });
-    while !begun.load(Ordering::SeqCst) {
-        tokio::task::yield_now().await;
-    }
     let import = tokio::task::block_in_place(|| run_with(import(&server), export(KEYS, 1)));
     assert_eq!(import.code, Some(3), "{}", import.stderr);
-    let created = creating.await?;
+    created.extend(others.await??);
     for (n, fill) in fills(&store, KEYS).await?.into_iter().enumerate() {
         assert_eq!(fill, if created.contains(&n) { 9 } else { 1 }, "user.u{n}");
     }
     assert_eq!(last_sequence(&server).await?, KEYS as u64);
     Ok(())
+}
+
+/// Creates those keys that are not there, from the last to the first: an import goes the other way, and the
+/// two meet.
+async fn create(store: &kv::Store, keys: Range<usize>) -> Result<Vec<usize>> {
+    let mut created = Vec::new();
+    for n in keys.rev() {
+        match store.create(format!("user.u{n}"), vec![9; 32].into()).await {
+            Ok(_) => created.push(n),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(created)
 }
