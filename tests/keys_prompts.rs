@@ -133,7 +133,7 @@ fn the_echo_comes_back_after_a_signal_and_the_signal_ends_the_program() -> Resul
 
     for (signal, status) in [("TERM", 143), ("HUP", 129), ("QUIT", 131)] {
         let script = r#"
-            shell "ulimit -c 0; stty -a > before; $keys open sealed > opened & echo \$! > pid; wait \$!; echo status \$?; stty -a > after"
+            shell "ulimit -c 0; stty -a > before; sh -c 'echo \$\$ > pid; exec $keys open sealed > opened' & wait \$!; echo status \$?; stty -a > after"
             want "passphrase: "
             exec sh -c "kill -SIGNAL \$(cat pid)"
             want "status STATUS"
@@ -173,7 +173,7 @@ fn a_stopped_prompt_goes_on_without_echo() -> Result<()> {
         &dir,
         r#"
         spawn -noecho sh -i -m
-        send "PS1='ready> '; stty -a > before\r"; want "ready> "
+        send "PS1='rea''dy> '; stty -a > before\r"; want "ready> "
         send "$keys open sealed > opened\r"
         want "passphrase: "; send "\032"
         want "ready> "; send "stty -a > between; fg\r"
@@ -264,7 +264,7 @@ fn encrypted_identities_and_ssh_keys_ask_for_their_own_passphrase() -> Result<()
 async fn server() -> Result<Server> {
     let server = Server::start(LATEST);
     let config = kv::Config { bucket: "ENCRYPTION_KEYS".into(), history: 1, ..kv::Config::default() };
-    let store = async_nats::jetstream::new(server.client().await?).create_key_value(config).await?;
+    let store = support::api::jetstream(server.client().await?).create_key_value(config).await?;
     store.put("user.U1", vec![b'A'; 32].into()).await?;
     Ok(server)
 }
