@@ -15,6 +15,7 @@ use support::archive::{Entry, dump, entries, load, pack};
 use support::programs::{Finished, path, program, program_for, run, run_with, spawn};
 use support::server::{LATEST, Server, binary};
 use support::{api, equality, fixtures};
+use tokio::net::TcpSocket;
 
 /// It ended with `code` and said each of `words`; the essence, not the sentence.
 #[track_caller]
@@ -68,9 +69,10 @@ fn both(arguments: &[&str], backup: &[u8]) -> Result<[Finished; 2]> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there() -> Result<()> {
     let backup = source().await?.1;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let url = format!("nats://{}", listener.local_addr()?);
-    drop(listener);
+    // Bound and not listening: nobody answers, and nobody else gets the port.
+    let bound = TcpSocket::new_v4()?;
+    bound.bind("127.0.0.1:0".parse()?)?;
+    let url = format!("nats://{}", bound.local_addr()?);
     for finished in both(&["-s", &url], &backup)? {
         refused(&finished, 7, &[&format!("cannot reach {url}"), "refused", "hint: is the server running"]);
         assert_eq!(finished.stdout, b"");
@@ -314,7 +316,7 @@ fn a_misspelt_option() {
 fn binary_data_and_terminals() {
     let on_a_terminal = |shell_command: String| {
         let mut script = Command::new("script");
-        script.args(["-qec", &shell_command, "/dev/null"]).stdin(Stdio::null());
+        script.args(["-qec", &shell_command, "/dev/null"]).env("SHELL", "/bin/sh").stdin(Stdio::null());
         run(script)
     };
     let dump = path("chatto-dump");
