@@ -7,6 +7,7 @@
 #   make static                            the programs without any shared library, in target/static; of the
 #                                          system they read /etc/resolv.conf, /etc/hosts and /etc/ssl, if any
 #   make deb                               a Debian package, in target/debian
+#   make check-packages                    build all of these, and see that they are whole
 #   make demo, make test, make bench
 
 PREFIX = /usr/local
@@ -28,7 +29,7 @@ MUSL = $(shell uname -m)-unknown-linux-musl
 PROGRAMS = chatto-dump chatto-load chatto-keys chatto-manifest
 PAGES = $(wildcard man/*.[157])
 
-.PHONY: all install uninstall static deb demo test bench
+.PHONY: all install uninstall static deb check-packages demo test bench
 
 all: $(OUT)/.built
 
@@ -66,6 +67,9 @@ static:
 
 deb: all
 	scripts/make-deb $(TARGET)
+
+check-packages:
+	@scripts/check-packages
 
 demo:
 	@scripts/demo
