@@ -2,24 +2,24 @@
 
 mod support;
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use chatto_pipes::jetstream::private_server::{Access, Options};
 use serde_json::json;
+use support::port::Port;
 use support::programs::{program, run, run_with};
 use support::server::{LATEST, Server};
 use support::{api, equality, faults, fixtures};
 
 /// How long a leaf node may take to find its hub.
-const CONNECTED: Duration = Duration::from_secs(30);
+const CONNECTED: Duration = Duration::from_secs(120);
 
-/// A hub and a leaf node that is connected to it, each with a domain of its name.
-async fn hub_and_leaf(release: &str) -> Result<(Server, Server)> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let port = listener.local_addr()?.port();
-    drop(listener);
+/// A hub and a leaf node that is connected to it, each with a domain of its name; and where the hub listens
+/// for it.
+async fn hub_and_leaf(release: &str) -> Result<(Server, Server, Port)> {
+    let kept = Port::keep();
+    let port = kept.number();
     let start = |name: &str, leafnodes: String| {
         let extra = format!("jetstream {{ domain: {name} }}\nleafnodes {{ {leafnodes} }}");
         let options = Options { name: name.into(), access: Access::Open, extra, ..Options::default() };
@@ -28,17 +28,18 @@ async fn hub_and_leaf(release: &str) -> Result<(Server, Server)> {
     let hub = start("hub", format!("listen: \"127.0.0.1:{port}\""));
     let leaf = start("leaf", format!("remotes: [{{ url: \"nats-leaf://127.0.0.1:{port}\" }}]"));
     let (a, b) = (hub.client().await?, leaf.client().await?);
-    // Nobody announces it, so this asks until both answer.
+    // Nobody announces it, so this asks until both answer. What is asked while a link ends is never answered.
     let both = async {
         let mut again = tokio::time::interval(Duration::from_millis(20));
         for (client, subject) in [(&a, "$JS.leaf.API.INFO"), (&b, "$JS.hub.API.INFO")] {
-            while client.request(subject, "".into()).await.is_err() {
+            let ask = || tokio::time::timeout(Duration::from_secs(5), client.request(subject, "".into()));
+            while !matches!(ask().await, Ok(Ok(_))) {
                 again.tick().await;
             }
         }
     };
     tokio::time::timeout(CONNECTED, both).await.context("the leaf node does not find its hub")?;
-    Ok((hub, leaf))
+    Ok((hub, leaf, kept))
 }
 
 fn in_domain(name: &str, through: &Server, domain: &str, arguments: &[&str]) -> std::process::Command {
@@ -58,7 +59,7 @@ async fn a_dump_and_a_load_in_both_directions() -> Result<()> {
         let kept = |name: &str| name == "LARGE" || built.is_kept(name);
 
         for through_leaf in [true, false] {
-            let (hub, leaf) = hub_and_leaf(release).await?;
+            let (hub, leaf, _port) = hub_and_leaf(release).await?;
             let (through, into, domain) =
                 if through_leaf { (&leaf, &hub, "hub") } else { (&hub, &leaf, "leaf") };
             run_with(in_domain("chatto-load", through, domain, &[]), &archive).expect_code(0);
@@ -94,7 +95,7 @@ async fn keys() -> Result<()> {
     export.arg("export");
     let exported = run(export).expect_code(0).stdout;
 
-    let (hub, leaf) = hub_and_leaf(LATEST).await?;
+    let (hub, leaf, _port) = hub_and_leaf(LATEST).await?;
     for (through, into, domain) in [(&leaf, &hub, "hub"), (&hub, &leaf, "leaf")] {
         run_with(in_domain("chatto-keys", through, domain, &["import"]), &exported).expect_code(0);
         let state =

@@ -1,6 +1,5 @@
 //! Three nats-servers that form a cluster on loopback.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -9,6 +8,7 @@ use chatto_pipes::jetstream::Version;
 use chatto_pipes::jetstream::private_server::{Access, Options};
 use serde_json::{Value as Json, json};
 
+use super::port::Port;
 use super::server::{LATEST, Server};
 use super::{api, equality};
 
@@ -19,6 +19,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub struct Cluster {
     /// `n1`, `n2` and `n3`.
     pub nodes: Vec<Server>,
+    /// Where they listen for one another.
+    _routes: [Port; 3],
 }
 
 impl Cluster {
@@ -36,17 +38,15 @@ impl Cluster {
     }
 
     async fn start_with(release: &str, access: Access, more: &str) -> Result<Cluster> {
-        // Held until the ports of all three are known, so that they differ.
-        let listeners = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
-        let routes = ports.map(|port| format!("nats://127.0.0.1:{port}")).join(", ");
+        let ports = [0; 3].map(|_| Port::keep());
+        let routes = ports.each_ref().map(|port| format!("nats://127.0.0.1:{}", port.number())).join(", ");
         let nodes = ports.iter().enumerate().map(|(n, port)| {
-            let extra =
-                format!("cluster {{ name: trio, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}\n{more}");
+            let listen = format!("127.0.0.1:{}", port.number());
+            let extra = format!("cluster {{ name: trio, listen: \"{listen}\", routes: [{routes}] }}\n{more}");
             let (name, access) = (format!("n{}", n + 1), access.clone());
             Server::start_with(release, Options { name, access, extra, ..Options::default() })
         });
-        let cluster = Cluster { nodes: nodes.collect() };
+        let cluster = Cluster { nodes: nodes.collect(), _routes: ports };
         cluster.settled().await?;
         Ok(cluster)
     }

@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
+
+use super::port::Port;
 
 /// A daemon that says when it is ready, and is stopped when dropped.
 struct Daemon(Child);
@@ -54,6 +55,7 @@ fn search_path() -> Vec<PathBuf> {
 /// Machines that ssh reaches: a directory for each, in which its commands run.
 pub struct Machines {
     _sshd: Daemon,
+    _port: Port,
 }
 
 impl Machines {
@@ -74,7 +76,8 @@ impl Machines {
             fs::create_dir_all("/run/sshd").unwrap();
         }
         // sshd cannot be asked for just any port.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let kept = Port::keep();
+        let port = kept.number();
         write(
             &dir.join("arrive"),
             &format!(
@@ -112,7 +115,7 @@ impl Machines {
         super::programs::install(&bin.join("ssh"), &ssh);
         let mut sshd = Command::new(find("sshd", search_path(), "scripts/install-tools sshd"));
         sshd.args(["-D", "-e", "-f"]).arg(dir.join("sshd_config"));
-        Machines { _sshd: Daemon::start(sshd, "Server listening").0 }
+        Machines { _sshd: Daemon::start(sshd, "Server listening").0, _port: kept }
     }
 }
 

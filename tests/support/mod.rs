@@ -20,6 +20,7 @@ pub mod fixtures;
 pub mod jwt;
 pub mod measure;
 pub mod pages;
+pub mod port;
 pub mod processes;
 pub mod programs;
 pub mod proxy;

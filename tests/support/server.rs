@@ -10,6 +10,7 @@ use chatto_pipes::jetstream::private_server::{Access, Options, PrivateServer};
 use tempfile::TempDir;
 
 use super::api;
+use super::port::Port;
 
 /// The releases that every round trip is tested on.
 pub const RELEASES: [&str; 4] = ["2.11.11", "2.12.8", "2.14.5", "2.15.1"];
@@ -30,6 +31,7 @@ pub struct Server {
     binary: PathBuf,
     options: Options,
     running: Option<PrivateServer>,
+    port: Port,
     store: TempDir,
 }
 
@@ -72,13 +74,14 @@ impl Server {
 
     fn start_on(release: &str, mut options: Options, store: TempDir) -> Server {
         let binary = binary(release);
+        let port = Port::keep();
         options.store_dir = Some(store.path().to_path_buf());
+        options.port = Some(port.number());
         let running = PrivateServer::start(&binary, &options).unwrap_or_else(|e| panic!("{e}"));
-        options.port = Some(running.port());
         if let Some(token) = running.token() {
             options.access = Access::Token(token.to_owned());
         }
-        Server { binary, options, running: Some(running), store }
+        Server { binary, options, running: Some(running), port, store }
     }
 
     fn running(&self) -> &PrivateServer {
@@ -87,7 +90,7 @@ impl Server {
 
     /// Where it listens.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.options.port.unwrap())
+        format!("nats://127.0.0.1:{}", self.port.number())
     }
 
     /// The token it asks for; empty when it asks for none.
