@@ -60,6 +60,10 @@ pub const RELEASES: &str = "https://github.com/nats-io/nats-server/releases";
 /// The longest `INFO` line that is accepted from a server that we started ourselves.
 const INFO_MAX: u64 = 64 << 10;
 
+/// How long a client may take to say who it is, in seconds. A server's own 2 s are against strangers; here they
+/// would turn away only us, on a machine that has other things to do.
+const SAY_WHO: u64 = 60;
+
 /// Why there is no private server, or why it did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -397,9 +401,8 @@ fn configure(token: Option<&str>, options: &Options) -> String {
     let limits = options.max_store.map(|bytes| format!("max_file_store: {bytes}")).unwrap_or_default();
     let mut text =
         format!("listen: \"127.0.0.1:{port}\"\nserver_name: \"{name}\"\njetstream: {{ {limits} }}\n");
-    if let Some(token) = token {
-        text += &format!("authorization: {{ token: \"{token}\" }}\n");
-    }
+    let token = token.map(|token| format!("token: \"{token}\", ")).unwrap_or_default();
+    text += &format!("authorization: {{ {token}timeout: {SAY_WHO} }}\n");
     if let Some(bytes) = options.max_payload {
         // No more than that may be in flight to one client, so it grows along.
         text += &format!("max_payload: {bytes}\nmax_pending: {}\n", u64::from(bytes).max(64 << 20));
@@ -437,6 +440,6 @@ mod tests {
     fn the_configuration_listens_on_loopback_alone() {
         let text = configure(Some("abc"), &Options { extra: "debug: false".into(), ..Options::default() });
         assert!(text.starts_with("listen: \"127.0.0.1:-1\"\n"), "{text}");
-        assert!(text.contains("token: \"abc\"") && text.ends_with("debug: false\n"), "{text}");
+        assert!(text.contains("token: \"abc\", timeout: 60") && text.ends_with("debug: false\n"), "{text}");
     }
 }
