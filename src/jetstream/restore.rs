@@ -35,8 +35,9 @@ const CHUNK: usize = 512 << 10;
 /// How many chunks are under way at once.
 const WINDOW: u64 = 16;
 
-/// How often a server must hear from us; it gives up after 5 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// How often a server must hear from us. It gives up after 5 s, and this machine may be slow: what is left
+/// of them is for that.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// How long the servers of a cluster may take to hear of where one of them listens for chunks.
 const HEARD_OF: Duration = Duration::from_secs(2);
