@@ -87,7 +87,10 @@ impl Messages {
     /// What was done as a whole; said on a terminal or with `-v`.
     pub fn closing(&self, text: &str) {
         if self.verbosity == Verbosity::Verbose || (self.terminal && self.verbosity == Verbosity::Normal) {
-            self.plain("closing", text);
+            match self.style {
+                Style::Json => self.message("closing", text),
+                _ => screen::last_words(&self.worded(text)),
+            }
         }
     }
 
@@ -125,8 +128,12 @@ impl Messages {
     fn plain(&self, kind: &str, text: &str) {
         match self.style {
             Style::Json => self.message(kind, text),
-            _ => screen::words(&format!("{}: {text}", self.program)),
+            _ => screen::words(&self.worded(text)),
         }
+    }
+
+    fn worded(&self, text: &str) -> String {
+        format!("{}: {text}", self.program)
     }
 
     fn message(&self, kind: &str, text: &str) {

@@ -5,7 +5,7 @@
 //! [`words`], which takes the lines away first.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::getpgrp;
 use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp, tcgetwinsize};
@@ -14,14 +14,35 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// The terminal's size where it does not say: columns and rows.
 const SIZE: (usize, usize) = (80, 24);
 
-/// The columns that each line on the screen takes.
-static STANDING: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// What is on the screen.
+struct Screen {
+    /// The columns that each line takes.
+    standing: Vec<usize>,
+    /// Set when nothing will stand there any more.
+    over: bool,
+}
+
+static SCREEN: Mutex<Screen> = Mutex::new(Screen { standing: Vec::new(), over: false });
+
+fn screen() -> MutexGuard<'static, Screen> {
+    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Writes words to stderr, above whatever stands there.
 pub(super) fn words(text: &str) {
-    let mut standing = STANDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut out = erased(&standing);
-    standing.clear();
+    say(&mut screen(), text);
+}
+
+/// The same, and nothing stands below them any more.
+pub(super) fn last_words(text: &str) {
+    let mut screen = screen();
+    screen.over = true;
+    say(&mut screen, text);
+}
+
+fn say(screen: &mut Screen, text: &str) {
+    let mut out = erased(&screen.standing);
+    screen.standing.clear();
     out += text;
     out.push('\n');
     // A stderr that cannot be written to is nobody's reason to stop a backup.
@@ -31,17 +52,17 @@ pub(super) fn words(text: &str) {
 /// Replaces what stands on the screen, unless somebody else is using it: a program that asks for a
 /// passphrase has turned the echo off, and one in the background has no screen.
 pub(super) fn show(lines: &[String]) {
-    let mut standing = STANDING.lock().unwrap_or_else(PoisonError::into_inner);
-    if !is_ours() {
+    let mut screen = screen();
+    if screen.over || !is_ours() {
         return;
     }
     let (columns, rows) = size();
-    let mut out = erased(&standing);
-    standing.clear();
+    let mut out = erased(&screen.standing);
+    screen.standing.clear();
     // The last column stays free: a terminal wraps when it is used.
     for line in lines.iter().skip(lines.len().saturating_sub(rows.saturating_sub(1))) {
         let line = fitting(line, columns.saturating_sub(1));
-        standing.push(line.width());
+        screen.standing.push(line.width());
         out += &line;
         out.push('\n');
     }
@@ -50,9 +71,9 @@ pub(super) fn show(lines: &[String]) {
 
 /// Takes away what stands on the screen.
 pub(super) fn clear() {
-    let mut standing = STANDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let out = erased(&standing);
-    standing.clear();
+    let mut screen = screen();
+    let out = erased(&screen.standing);
+    screen.standing.clear();
     let _ = io::stderr().lock().write_all(out.as_bytes());
 }
 
