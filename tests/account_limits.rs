@@ -18,7 +18,7 @@ fn limited(limits: &str) -> Server {
 
 async fn client(server: &Server) -> Result<async_nats::Client> {
     let options = async_nats::ConnectOptions::new().user_and_password("u".into(), "p".into());
-    Ok(options.connect(server.url()).await?)
+    api::connect_with(options, &server.url()).await
 }
 
 fn load(server: &Server, arguments: &[&str], archive: &[u8]) -> Finished {

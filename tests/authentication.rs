@@ -32,7 +32,7 @@ fn let_in(finished: Finished) {
 }
 
 async fn mark(options: async_nats::ConnectOptions, server: &Server) -> Result<()> {
-    let client = options.connect(server.url()).await?;
+    let client = api::connect_with(options, &server.url()).await?;
     let config = json!({ "name": "REACHED", "subjects": ["reached"] });
     api::call(&client, "STREAM.CREATE.REACHED", config).await?;
     Ok(())
@@ -168,7 +168,9 @@ async fn a_server_that_is_full() -> Result<()> {
     let options = Options { access: Access::Open, extra: extra.into(), ..Options::default() };
     let server = Server::start_with(LATEST, options);
     let held = async_nats::ConnectOptions::new().user_and_password("u".into(), "p".into());
-    let held = held.connect(server.url()).await?;
+    // For the server, the connection by which it was found to be ready may not be over yet.
+    let held = api::connect_with(held.retry_on_initial_connect(), &server.url()).await?;
+    api::call(&held, "INFO", json!(null)).await?;
     let in_url = server.url().replace("//", "//u:p@");
     let finished = list(&tempfile::tempdir()?, &["-s", &in_url], &[]);
     assert!(!finished.stderr.contains("hint: "), "{}", finished.stderr);

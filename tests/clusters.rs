@@ -138,7 +138,7 @@ async fn a_server_that_retires_in_the_middle_of_a_dump() -> Result<()> {
             }
             std::future::ready(())
         });
-        let _client = options.connect(retires.url()).await?;
+        let _client = api::connect_with(options, &retires.url()).await?;
 
         let mut child = spawn(&mut faults::dump(retires, &["-v"]));
         let begin = faults::take(&mut child, 3 << 20);

@@ -122,7 +122,7 @@ async fn a_user_and_a_password() -> Result<()> {
     let options = Options { access: Access::Open, extra: extra.into(), ..Options::default() };
     let server = Server::start_with(LATEST, options);
     let connect = async_nats::ConnectOptions::new().user_and_password("chatto".into(), "p:w/d@%".into());
-    let client = connect.connect(server.url()).await?;
+    let client = api::connect_with(connect, &server.url()).await?;
     let config = json!({ "name": "REACHED", "subjects": ["reached"] });
     api::call(&client, "STREAM.CREATE.REACHED", config).await?;
     let url = server.url();

@@ -73,7 +73,7 @@ async fn a_url_with_a_token_a_user_an_nkey_or_credentials() -> Result<()> {
     let extra = format!("accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}");
     let server = Server::start_with(LATEST, Options { access: Access::Open, extra, ..Options::default() });
     let connect = async_nats::ConnectOptions::new().user_and_password("u".into(), "p$1".into());
-    mark(&connect.connect(server.url()).await?).await?;
+    mark(&api::connect_with(connect, &server.url()).await?).await?;
     let here = home(json!({ "url": server.url(), "user": "u", "password": "p$1" }))?;
     reached(list(&here, &[], &[]));
     let here = home(json!({ "url": server.url(), "nkey": "~/user.nk" }))?;
@@ -84,7 +84,7 @@ async fn a_url_with_a_token_a_user_an_nkey_or_credentials() -> Result<()> {
     let user = operator.user(0);
     let server = Server::start_with(LATEST, operator.server(None));
     let connect = async_nats::ConnectOptions::with_credentials(&user.creds)?;
-    mark(&connect.connect(server.url()).await?).await?;
+    mark(&api::connect_with(connect, &server.url()).await?).await?;
     let creds = tempfile::NamedTempFile::new()?;
     fs::write(creds.path(), &user.creds)?;
     for path in [creds.path().display().to_string(), format!("file://{}", creds.path().display())] {
@@ -109,7 +109,7 @@ async fn certificates_a_domain_and_an_inbox() -> Result<()> {
     let connect = async_nats::ConnectOptions::new().user_and_password("a".into(), "a".into());
     let connect = connect.add_root_certificates(ca.clone());
     let connect = connect.add_client_certificate(client.cert.clone(), client.key.clone());
-    mark(&connect.connect(&url).await?).await?;
+    mark(&api::connect_with(connect, &url).await?).await?;
 
     let fields = json!({
         "url": url, "user": "u", "password": "p", "ca": ca, "cert": client.cert, "key": client.key,

@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use support::archive::Archive;
 use support::programs::{Finished, program, run, run_with};
 use support::server::{LATEST, Server};
-use support::{equality, faults, fixtures};
+use support::{api, equality, faults, fixtures};
 
 /// More than a server sends before it waits for an acknowledgement (20 MiB), and more than a load holds
 /// before it begins to restore.
@@ -39,13 +39,15 @@ fn subjects(block: &str) -> Vec<String> {
 
 /// A server with the block and a user who may do everything.
 fn server(block: &str) -> Server {
-    let extra = block.replacen("users: [", "users: [ { user: admin, password: admin },", 1);
+    // This goes over what the server would be told otherwise, also of how long a client may take.
+    let begin = "timeout: 60, users: [ { user: admin, password: admin },";
+    let extra = block.replacen("users: [", begin, 1);
     Server::start_with(LATEST, Options { access: Access::Open, extra, ..Options::default() })
 }
 
 async fn admin(server: &Server) -> Result<async_nats::Client> {
     let options = async_nats::ConnectOptions::new().user_and_password("admin".into(), "admin".into());
-    Ok(options.connect(server.url()).await?)
+    api::connect_with(options, &server.url()).await
 }
 
 fn by(user: &str, password: &str, name: &str, server: &Server, arguments: &[&str]) -> Command {

@@ -54,7 +54,7 @@ impl Cluster {
     /// A connection to the system account, which may ask servers for what is theirs and not an account's.
     pub async fn system(&self) -> Result<Client> {
         let options = ConnectOptions::with_user_and_password("system".into(), "system".into());
-        Ok(options.connect(self.nodes[0].url()).await?)
+        api::connect_with(options, &self.nodes[0].url()).await
     }
 
     /// The index of the node of this name.
