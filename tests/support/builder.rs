@@ -186,7 +186,8 @@ impl<'a> Builder<'a> {
 }
 
 /// Takes `count` messages from a pull consumer and answers the n-th with `answer(n)`; `None`
-/// leaves it pending. Returns when the server has taken in the answers.
+/// leaves it pending. Returns when the server has taken in the answers. The first one goes out when all
+/// messages have come: one that is refused earlier may come again among them.
 ///
 /// (A plain request cannot do this: the message comes under its own subject, not the inbox's.)
 pub async fn consume(
@@ -201,13 +202,18 @@ pub async fn consume(
     let api = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}");
     let body = json!({ "batch": count, "expires": 30 * SECOND }).to_string();
     client.publish_with_reply(api, inbox, body.into()).await?;
-    for n in 0..count {
+    let mut came = Vec::new();
+    while came.len() < count {
         let message = messages.next().await.context("the connection ended")?;
         anyhow::ensure!(
             message.status.is_none(),
-            "{stream}/{name}: {:?} instead of message {n}",
-            message.status
+            "{stream}/{name}: {:?} instead of message {}",
+            message.status,
+            came.len()
         );
+        came.push(message);
+    }
+    for (n, message) in came.into_iter().enumerate() {
         if let (Some(answer), Some(reply)) = (answer(n), message.reply) {
             client.request(reply, answer.into()).await?;
         }
