@@ -175,12 +175,12 @@ async fn a_lost_final_message() -> Result<()> {
         let server = Server::start(release);
         fill(&server.client().await?, &server).await?;
         let (under_way, done) = (AtomicBool::new(false), AtomicBool::new(false));
-        // The end has a status of a few bytes and nobody to answer; the chunk before it is a large one.
+        // The end is empty and has nobody to answer, which the chunk before it has not either.
         let proxy = Proxy::start(&server, move |message| {
             if is_chunk(message) {
                 under_way.store(true, Ordering::Relaxed);
             }
-            let end = under_way.load(Ordering::Relaxed) && message.reply.is_empty() && message.size < 100;
+            let end = under_way.load(Ordering::Relaxed) && message.reply.is_empty() && message.payload == 0;
             match end && !done.swap(true, Ordering::Relaxed) {
                 true => Fate::Swallow,
                 false => Fate::Pass,

@@ -16,8 +16,8 @@ use super::server::Server;
 pub struct Passing<'a> {
     /// Where the receiver is to answer; empty for none.
     pub reply: &'a str,
-    /// Its headers and payload, in bytes.
-    pub size: usize,
+    /// Its payload, in bytes.
+    pub payload: usize,
     /// How many bytes have come from the server over this connection before it.
     pub before: u64,
 }
@@ -102,10 +102,11 @@ async fn deliver(
             let sizes = if *verb == "MSG" { 1 } else { 2 };
             let reply = if rest.len() > sizes { rest[0] } else { "" };
             let size = rest.last().context("a size")?.parse::<usize>()?;
+            let headers = if sizes == 2 { rest[rest.len() - 2].parse()? } else { 0 };
             let head = bytes.len();
             bytes.resize(head + size + 2, 0);
             server.read_exact(&mut bytes[head..]).await?;
-            fate = rule(&Passing { reply, size, before });
+            fate = rule(&Passing { reply, payload: size - headers, before });
         }
         before += bytes.len() as u64;
         if fate != Fate::Pass {
