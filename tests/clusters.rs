@@ -110,7 +110,7 @@ async fn too_few_servers_are_left() -> Result<()> {
         }
         for name in ["chatto-dump", "chatto-load"] {
             let mut command = program_for(name, &cluster.nodes[0]);
-            command.args(["--timeout", "4"]);
+            command.args(["--timeout", "10"]);
             let refusal = run_with(command, &archive);
             assert!(refusal.stdout.is_empty(), "{release}: {name}");
             refused(refusal, 1, &["(10008)", "hint: ", "more than half of the cluster's servers"]);

@@ -98,7 +98,7 @@ async fn a_server_that_is_killed_for_good() -> Result<()> {
         fill(&client, &server).await?;
         // Comes after LARGE, whose turn is the largest's.
         faults::large_stream(&client, server.version(), "ZLARGER", MIB + 2, 1).await?;
-        let mut dump = spawn(&mut faults::dump(&server, &["--timeout", "2"]));
+        let mut dump = spawn(&mut faults::dump(&server, &["--timeout", "10"]));
         let begin = faults::take(&mut dump, UNDER_WAY);
         server.kill();
         let dump = faults::finish(dump, begin).expect_code(3);
@@ -187,8 +187,8 @@ async fn a_lost_final_message() -> Result<()> {
             }
         })
         .await?;
-        let dump = run(through(&proxy, faults::dump(&server, &["--timeout", "3"]))).expect_code(0);
-        assert_second_attempt_counts(&dump, "the server sent nothing for 3 s");
+        let dump = run(through(&proxy, faults::dump(&server, &["--timeout", "10"]))).expect_code(0);
+        assert_second_attempt_counts(&dump, "the server sent nothing for 10 s");
         assert_loads_equal(&server, &dump.stdout, release).await?;
     }
     Ok(())
@@ -203,7 +203,7 @@ async fn a_link_that_falls_silent() -> Result<()> {
         false => Fate::Pass,
     })
     .await?;
-    let dump = faults::dump(&server, &["--timeout", "2", "--retries", "1"]);
+    let dump = faults::dump(&server, &["--timeout", "10", "--retries", "1"]);
     let dump = run(through(&proxy, dump)).expect_code(3);
     assert!(dump.stderr.contains("error: stream LARGE: "), "{}", dump.stderr);
     assert_sums_hold(&dump.stdout)

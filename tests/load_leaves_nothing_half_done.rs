@@ -83,7 +83,7 @@ async fn a_server_that_falls_for_good() -> Result<()> {
     let mut scene = Scene::set(LATEST).await?;
     let mut begun = News::of(&scene.client, "RESTORE_CREATE.LARGE").await?;
     let mut load = program_for("chatto-load", &scene.destination);
-    load.args(["--timeout", "3"]);
+    load.args(["--timeout", "10"]);
     let mut load = Fed::spawn(load);
     load.feed(&scene.archive[..scene.middle]);
     begun.happened().await?;
