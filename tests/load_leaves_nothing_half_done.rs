@@ -100,7 +100,7 @@ async fn sigint_and_sigterm() -> Result<()> {
         let scene = Scene::set(release).await?;
         let load = scene.load_half().await?;
         faults::signal(&load.0, signal);
-        let load = load.finish(&[]);
+        let load = load.ended();
         assert_eq!(load.signal, Some(signal.as_raw()), "{}", load.stderr);
         assert!(load.stderr.contains("restored before that, and kept: KV_SMALL"), "{}", load.stderr);
         scene.assert_only_the_small_one_stands().await?;
@@ -188,10 +188,12 @@ async fn a_stream_that_somebody_else_makes_during_a_restore_that_is_given_up_is_
             let scene = Scene::set(release).await?;
             let load = scene.load_half().await?;
             let answer = api::answer(&scene.client, "STREAM.CREATE.LARGE", theirs.clone()).await?;
-            if interrupted {
+            let load = if interrupted {
                 faults::signal(&load.0, Signal::TERM);
-            }
-            let load = load.finish(&[]);
+                load.ended()
+            } else {
+                load.finish(&[])
+            };
             if answer["error"].is_null() {
                 let info = api::stream_info(&scene.client, "LARGE").await;
                 let info = info.with_context(|| format!("{release}: {load:?}"))?;

@@ -164,7 +164,7 @@ async fn sigterm_and_sigint_leave_the_old_one() -> Result<()> {
         let scene = Scene::set(release).await?;
         let load = scene.load_half(&[]).await?;
         faults::signal(&load.0, signal);
-        let load = load.finish(&[]);
+        let load = load.ended();
         assert_eq!(load.signal, Some(signal.as_raw()), "{}", load.stderr);
         scene.assert_old_is_back(&load).await?;
     }
@@ -184,7 +184,7 @@ async fn sigterm_while_the_old_one_comes_back_leaves_the_old_one() -> Result<()>
         load.feed(&scene.archive[at..at + (3 << 19)]);
         restoring.happened().await?;
         faults::signal(&load.0, Signal::TERM);
-        let load = load.finish(&[]);
+        let load = load.ended();
         assert_eq!(load.signal, Some(Signal::TERM.as_raw()), "{}", load.stderr);
         scene.assert_old_is_back(&load).await?;
     }
@@ -208,7 +208,7 @@ async fn sigterm_while_the_old_one_is_kept_leaves_no_half_archive() -> Result<()
     let kept = kept_in(scene.rescue.path());
     assert_eq!(kept.len(), 2, "{kept:?}");
     faults::signal(&load.0, Signal::TERM);
-    let load = load.finish(&[]);
+    let load = load.ended();
     assert_eq!(load.signal, Some(Signal::TERM.as_raw()), "{}", load.stderr);
     scene.assert_stream("LARGE", &scene.old).await?;
     let kept = kept_in(scene.rescue.path());

@@ -97,6 +97,12 @@ impl Fed {
     pub fn finish(mut self, rest: &[u8]) -> Finished {
         self.feed(rest);
         drop(self.0.stdin.take());
+    /// Waits for the program's end, which does not come from the pipe: that stays as it is.
+    pub fn ended(mut self) -> Finished {
+        let _open = self.0.stdin.take();
+        programs::finish(self.0)
+    }
+
         programs::finish(self.0)
     }
 }
@@ -144,7 +150,8 @@ impl News {
 
     /// Waits until it has happened (again).
     pub async fn happened(&mut self) -> Result<()> {
-        self.0.next().await.context("the connection ended")?;
+        let news = tokio::time::timeout(LIMIT, self.0.next()).await;
+        news.context("it does not happen")?.context("the connection ended")?;
         Ok(())
     }
 }
