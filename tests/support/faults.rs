@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use async_nats::{Client, Subscriber};
@@ -18,6 +19,9 @@ use super::server::Server;
 /// More than a load proves before it begins to restore (8 MiB) and an input holds under way (2 MiB):
 /// what was fed beyond this is being restored.
 pub const UNDER_WAY: usize = 11 << 20;
+
+/// How long something may take that is sure to happen, on a machine that runs many tests at once.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A stream `name` of `mib` MiB that do not compress, with a few gaps and a consumer in use. Two seeds
 /// make two streams that have only their names and subjects in common.
@@ -93,16 +97,16 @@ impl Fed {
         let _ = self.0.stdin.as_mut().unwrap().write_all(bytes);
     }
 
-    /// Writes the last bytes, closes the pipe and waits for the program's end.
-    pub fn finish(mut self, rest: &[u8]) -> Finished {
-        self.feed(rest);
-        drop(self.0.stdin.take());
     /// Waits for the program's end, which does not come from the pipe: that stays as it is.
     pub fn ended(mut self) -> Finished {
         let _open = self.0.stdin.take();
         programs::finish(self.0)
     }
 
+    /// Writes the last bytes, closes the pipe and waits for the program's end.
+    pub fn finish(mut self, rest: &[u8]) -> Finished {
+        self.feed(rest);
+        drop(self.0.stdin.take());
         programs::finish(self.0)
     }
 }
