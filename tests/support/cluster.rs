@@ -69,11 +69,23 @@ impl Cluster {
         self.index_of(info["cluster"]["leader"].as_str().context("no leader")?)
     }
 
-    /// The index of the node that leads the cluster itself.
-    pub async fn meta_leader(&self, system: &Client) -> Result<usize> {
-        let answer = system.request("$SYS.REQ.SERVER.PING.JSZ", "".into()).await?;
-        let answer: Json = serde_json::from_slice(&answer.payload)?;
-        self.index_of(answer["data"]["meta_cluster"]["leader"].as_str().context("no leader")?)
+    /// The index of the node that leads the cluster itself, once it is another than `old`. All are asked, and
+    /// whoever answers first may not have heard yet.
+    pub async fn meta_leader_after(&self, system: &Client, old: Option<usize>) -> Result<usize> {
+        let mut again = tokio::time::interval(Duration::from_millis(50));
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline {
+            again.tick().await;
+            let answer = system.request("$SYS.REQ.SERVER.PING.JSZ", "".into()).await?;
+            let answer: Json = serde_json::from_slice(&answer.payload)?;
+            match answer["data"]["meta_cluster"]["leader"].as_str() {
+                Some(name) if !name.is_empty() && Some(self.index_of(name)?) != old => {
+                    return self.index_of(name);
+                }
+                _ => {}
+            }
+        }
+        bail!("no leader but {old:?}")
     }
 
     /// Waits until all nodes answer as one, after a start or a loss.
