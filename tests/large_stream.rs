@@ -16,6 +16,7 @@ use support::programs::{finish, pipeline, program_for, spawn};
 use support::publish::Publisher;
 use support::random::Random;
 use support::server::{LATEST, Server};
+use tempfile::TempDir;
 
 /// The size of one message, in bytes; the servers are told to take it.
 const MESSAGE: usize = 4 << 20;
@@ -29,6 +30,12 @@ const MEMORY: u64 = 96 << 10;
 fn server(release: &str) -> Server {
     let max_payload = u32::try_from(2 * MESSAGE).ok();
     Server::start_with(release, Options { max_payload, ..Options::default() })
+}
+
+/// A directory on a disk, where the build is. What goes into a memory file system, as `/tmp` may be one, counts as
+/// written to none.
+fn on_disk() -> Result<TempDir> {
+    Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
 }
 
 /// A program of ours, measured, with `directory` as all that it knows of the file system.
@@ -75,7 +82,7 @@ async fn equal(source: &Client, destination: &Client) -> Result<()> {
 async fn a_gigabyte(release: &str) -> Result<()> {
     let (source, destination) = (server(release), server(release));
     fill(&source).await?;
-    let directory = tempfile::tempdir()?;
+    let directory = on_disk()?;
 
     let finished = pipeline([
         confined("chatto-dump", &source, directory.path()),
@@ -106,7 +113,7 @@ async fn one_gigabyte_as_tar() -> Result<()> {
 /// The measurement itself: it sees what is written and what is taken.
 #[test]
 fn the_measurement_can_fail() -> Result<()> {
-    let directory = tempfile::tempdir()?;
+    let directory = on_disk()?;
     let mut python = Command::new("python3");
     python.args(["-c", "open('file', 'wb').write(b'x' * (200 << 20))"]);
     let said = finish(spawn(measured(&python).current_dir(directory.path()))).expect_code(0).stderr;
