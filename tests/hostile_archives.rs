@@ -17,8 +17,8 @@ use support::programs::{Finished, finish, program_for, run, spawn};
 use support::server::{LATEST, Server};
 use tar::{EntryType, Header};
 
-/// The memory that a load may use, address space included, in KiB. That is mostly stacks that threads
-/// reserve and do not use; the entries of these archives announce far more.
+/// The memory that a load may use, address space included, in KiB. That is mostly what threads reserve and do
+/// not use; the entries of these archives announce far more.
 const MEMORY: &str = "1500000";
 
 /// A load that dies when it wants more than [`MEMORY`].
@@ -32,6 +32,8 @@ fn load(server: &Server) -> Command {
             None => shell.env_remove(name),
         };
     }
+    // As on a machine with two processors: each has a thread, and each thread reserves memory.
+    shell.envs([("TOKIO_WORKER_THREADS", "2"), ("MALLOC_ARENA_MAX", "2")]);
     shell
 }
 
