@@ -33,7 +33,7 @@ async fn server_with_a_large_stream(release: &str) -> Result<Server> {
 /// Runs a shell script in `directory` with `input`.
 fn shell(directory: &Path, script: &str, input: &[u8]) -> Finished {
     let mut sh = Command::new("bash");
-    sh.current_dir(directory).args(["-euo", "pipefail", "-c", script]);
+    sh.current_dir(directory).args(["-euo", "pipefail", "-c", script]).env("LC_ALL", "C");
     run_with(sh, input)
 }
 

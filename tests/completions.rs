@@ -19,13 +19,14 @@ fn every_shell_takes_them_and_knows_every_option() {
     let dir = tempfile::tempdir().unwrap();
     generator::write(dir.path()).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 12);
+    // What a shell says of its surroundings is not about these files.
     for program in
         [cli::Dump::command(), cli::Load::command(), cli::Keys::command(), cli::Manifest::command()]
     {
         for (shell, before, after) in SHELLS {
             let file = dir.path().join(format!("{before}{}{after}", program.get_name()));
             let mut check = Command::new(shell);
-            check.arg("-n").arg(&file);
+            check.arg("-n").arg(&file).env("HOME", dir.path()).env("LC_ALL", "C.UTF-8");
             assert_eq!(run(check).expect_code(0).stderr, "", "{}", file.display());
             let text = fs::read_to_string(&file).unwrap();
             for command in std::iter::once(&program).chain(program.get_subcommands()) {
