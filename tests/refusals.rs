@@ -12,10 +12,10 @@ use anyhow::{Context, Result};
 use chatto_pipes::jetstream::private_server::{Access, Options};
 use serde_json::{Value as Json, json};
 use support::archive::{Entry, dump, entries, load, pack};
+use support::port::Port;
 use support::programs::{Finished, path, program, program_for, run, run_with, spawn};
 use support::server::{LATEST, Server, binary};
 use support::{api, equality, fixtures};
-use tokio::net::TcpSocket;
 
 /// It ended with `code` and said each of `words`; the essence, not the sentence.
 #[track_caller]
@@ -69,10 +69,8 @@ fn both(arguments: &[&str], backup: &[u8]) -> Result<[Finished; 2]> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_not_there() -> Result<()> {
     let backup = source().await?.1;
-    // Bound and not listening: nobody answers, and nobody else gets the port.
-    let bound = TcpSocket::new_v4()?;
-    bound.bind("127.0.0.1:0".parse()?)?;
-    let url = format!("nats://{}", bound.local_addr()?);
+    let port = Port::keep();
+    let url = format!("nats://127.0.0.1:{}", port.number());
     for finished in both(&["-s", &url], &backup)? {
         refused(&finished, 7, &[&format!("cannot reach {url}"), "refused", "hint: is the server running"]);
         assert_eq!(finished.stdout, b"");

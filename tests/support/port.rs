@@ -1,11 +1,9 @@
 //! A port that nobody else gets: between the moment when a test learns of it and the one when a server
 //! listens there, and while a server is down that will come back.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::OwnedFd;
+use std::net::Ipv4Addr;
 
-use rustix::net::sockopt::set_socket_reuseaddr;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
+use tokio::net::TcpSocket;
 
 /// A port on loopback, kept until this is dropped.
 ///
@@ -14,17 +12,15 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 /// `SO_REUSEADDR`, and so does this.
 pub struct Port {
     number: u16,
-    _kept: OwnedFd,
+    _kept: TcpSocket,
 }
 
 impl Port {
     pub fn keep() -> Port {
-        let socket =
-            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
-        set_socket_reuseaddr(&socket, true).unwrap();
-        bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
-        Port { number: address.port(), _kept: socket }
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Port { number: socket.local_addr().unwrap().port(), _kept: socket }
     }
 
     pub fn number(&self) -> u16 {
