@@ -87,10 +87,7 @@ impl Messages {
     /// What was done as a whole; said on a terminal or with `-v`.
     pub fn closing(&self, text: &str) {
         if self.verbosity == Verbosity::Verbose || (self.terminal && self.verbosity == Verbosity::Normal) {
-            match self.style {
-                Style::Json => self.message("closing", text),
-                _ => screen::last_words(&self.worded(text)),
-            }
+            self.said("closing", text, screen::last_words);
         }
     }
 
@@ -126,14 +123,14 @@ impl Messages {
     }
 
     fn plain(&self, kind: &str, text: &str) {
-        match self.style {
-            Style::Json => self.message(kind, text),
-            _ => screen::words(&self.worded(text)),
-        }
+        self.said(kind, text, screen::words);
     }
 
-    fn worded(&self, text: &str) -> String {
-        format!("{}: {text}", self.program)
+    fn said(&self, kind: &str, text: &str, aloud: fn(&str)) {
+        match self.style {
+            Style::Json => self.message(kind, text),
+            _ => aloud(&format!("{}: {text}", self.program)),
+        }
     }
 
     fn message(&self, kind: &str, text: &str) {

@@ -24,6 +24,17 @@ struct Screen {
 
 static SCREEN: Mutex<Screen> = Mutex::new(Screen { standing: Vec::new(), over: false });
 
+impl Screen {
+    /// Takes the lines away: gives what erases them. A terminal that has become narrower has wrapped them.
+    fn emptied(&mut self) -> String {
+        let columns = columns().max(1);
+        match self.standing.drain(..).map(|width| width.div_ceil(columns).max(1)).sum() {
+            0usize => String::new(),
+            rows => format!("\x1b[{rows}A\r\x1b[J"),
+        }
+    }
+}
+
 fn screen() -> MutexGuard<'static, Screen> {
     SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -41,8 +52,7 @@ pub(super) fn last_words(text: &str) {
 }
 
 fn say(screen: &mut Screen, text: &str) {
-    let mut out = erased(&screen.standing);
-    screen.standing.clear();
+    let mut out = screen.emptied();
     out += text;
     out.push('\n');
     // A stderr that cannot be written to is nobody's reason to stop a backup.
@@ -57,8 +67,7 @@ pub(super) fn show(lines: &[String]) {
         return;
     }
     let (columns, rows) = size();
-    let mut out = erased(&screen.standing);
-    screen.standing.clear();
+    let mut out = screen.emptied();
     // The last column stays free: a terminal wraps when it is used.
     for line in lines.iter().skip(lines.len().saturating_sub(rows.saturating_sub(1))) {
         let line = fitting(line, columns.saturating_sub(1));
@@ -72,8 +81,7 @@ pub(super) fn show(lines: &[String]) {
 /// Takes away what stands on the screen.
 pub(super) fn clear() {
     let mut screen = screen();
-    let out = erased(&screen.standing);
-    screen.standing.clear();
+    let out = screen.emptied();
     let _ = io::stderr().lock().write_all(out.as_bytes());
 }
 
@@ -92,15 +100,6 @@ fn size() -> (usize, usize) {
     match tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
         _ => SIZE,
-    }
-}
-
-/// What erases lines that are so wide. A terminal that has become narrower has wrapped them.
-fn erased(standing: &[usize]) -> String {
-    let columns = columns().max(1);
-    match standing.iter().map(|width| width.div_ceil(columns).max(1)).sum() {
-        0usize => String::new(),
-        rows => format!("\x1b[{rows}A\r\x1b[J"),
     }
 }
 
