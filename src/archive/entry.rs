@@ -30,7 +30,7 @@ pub enum Entry<'a, R: Read> {
         stream: StreamName,
         /// Which attempt's, if the snapshot is in parts.
         attempt: Option<u32>,
-        /// The bytes; at most [`MAX_BACKUP_JSON`].
+        /// The bytes; at most [`MAX_BACKUP_JSON`](super::MAX_BACKUP_JSON).
         json: Vec<u8>,
     },
     /// A snapshot in one piece. In an archive that is not ours it may come before its [`Entry::Backup`].
@@ -62,12 +62,12 @@ pub enum Entry<'a, R: Read> {
         stream: StreamName,
         /// Which attempt.
         attempt: u32,
-        /// Why; from outside, so print it through [`Printable`].
+        /// Why; from outside, so print it through [`Printable`](crate::names::Printable).
         reason: String,
     },
     /// A file that is not part of the format, to be ignored.
     Other {
-        /// Its path below the top-level directory; from outside, so print it through [`Printable`].
+        /// Its path below the top-level directory; from outside, so print it through [`Printable`](crate::names::Printable).
         path: String,
         /// How many bytes `body` has.
         size: u64,

@@ -12,7 +12,7 @@ use super::{Digest, Error, MAX_PATH};
 /// The longest line that is looked at, in bytes.
 const MAX_LINE: u64 = 64 + 2 + MAX_PATH + 1;
 
-/// The size of what [`write`] writes, in bytes.
+/// The size of what [`write()`] writes, in bytes.
 pub(super) fn size(ledger: &Ledger) -> u64 {
     let line = |(name, _): (Name, Digest)| {
         let path = u64::try_from(name.to_string().len()).unwrap_or(u64::MAX);

@@ -9,7 +9,7 @@
 //! | … | subject |
 //! | 4 | length of the headers; only when there are headers |
 //! | … | headers, message |
-//! | 8 | HighwayHash-64 of sequence, timestamp, subject, headers, message; keyed by [`sums`](super::sums) |
+//! | 8 | HighwayHash-64 of sequence, timestamp, subject, headers, message; keyed by [`sums`] |
 //!
 //! Both lengths are outside the hash; a wrong one moves the fields, so the hash fails, except that the
 //! length of the headers is only held against the record (the S2 frame's checksum covers it).
