@@ -23,6 +23,7 @@
 //! | [`jetstream`] | connect, list, capture, restore | tar |
 //! | [`envelope`] | gzip, zstd, age: recognise and open, seal | what is inside |
 //! | [`chatto`] | what is Chatto's own: configuration, stream policy | how bytes travel |
+//! | [`release`] | what depends on nats-server's release: formats, levels, settings | everything but snapshot formats |
 //! | [`names`] | the small types: stream names, globs, sizes | everything else |
 //! | [`terminal`], [`exit`] | the edges: stdin, stdout, messages, exit codes | everything else |
 
@@ -34,5 +35,6 @@ pub mod envelope;
 pub mod exit;
 pub mod jetstream;
 pub mod names;
+pub mod release;
 pub mod snapshot;
 pub mod terminal;

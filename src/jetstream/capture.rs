@@ -27,12 +27,9 @@ use tokio::time::{Instant, sleep_until};
 use super::api::{StreamReply, parsed};
 use super::connect::LossWatch;
 use super::denial::DenialWatch;
-use super::{Error, Hold, Server, Version};
+use super::{Error, Hold, Server};
 use crate::names::{Printable, StreamName};
-
-/// Since this version a server honours `window_size`, waits 5 s for an ack and counts chunks one by
-/// one; before, it waits 2 s for the outstanding bytes to fall below a fixed window of 8 MiB.
-const PACED_BY_CHUNK: Version = Version(2, 12, 5);
+use crate::release::{self, Version};
 
 /// What may be held of a capture from a server with a fixed window, at least: such a server sends 8 MiB
 /// ahead of the acks, and up to as much again when they had come in a burst.
@@ -65,7 +62,7 @@ struct Pace {
 impl Pace {
     fn of(version: Option<Version>, buffer: usize) -> Pace {
         match version {
-            Some(v) if v < PACED_BY_CHUNK => Pace {
+            Some(version) if !release::is_paced_by_chunk(version) => Pace {
                 chunk: 32 << 10,
                 window: None,
                 prompt: buffer / 4,

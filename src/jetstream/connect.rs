@@ -1,7 +1,5 @@
 //! One connection to a server or a cluster, and what it says of itself.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +13,7 @@ use super::tls::{self, Setup};
 use super::{Error, credentials};
 use crate::chatto::config::{Auth, Connection};
 use crate::names::Printable;
+use crate::release::Version;
 
 /// Room for chunks that arrived and were not taken yet, a subscription. A server never has more than
 /// a window of chunks under way (8 MiB of at least 1 KiB), so a full channel, which would drop
@@ -53,26 +52,6 @@ impl LossWatch {
                 return;
             }
         }
-    }
-}
-
-/// A nats-server version. What follows the patch number (`-beta.1`) does not take part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32, pub u32, pub u32);
-
-impl FromStr for Version {
-    type Err = ();
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let core = text.trim_start_matches('v').split(['-', '+']).next().unwrap_or_default();
-        let mut numbers = core.split('.').map(|n| n.parse().map_err(|_| ()));
-        let mut next = || numbers.next().unwrap_or(Err(()));
-        Ok(Version(next()?, next()?, next()?))
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
     }
 }
 
@@ -246,18 +225,5 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_compare_as_numbers() {
-        assert!("2.9.25".parse::<Version>().unwrap() < "2.10.0".parse().unwrap());
-        assert_eq!("v2.15.1-RC.1".parse(), Ok(Version(2, 15, 1)));
-        assert!("dev".parse::<Version>().is_err());
-        assert!("2.x.1".parse::<Version>().is_err());
     }
 }

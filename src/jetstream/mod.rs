@@ -26,10 +26,12 @@ pub use account::{Account, Usage};
 pub use api::StreamReply;
 pub use bucket::{Bucket, Entry};
 pub use capture::{Capture, CaptureError, Snapshotting};
-pub use connect::{Server, Version, connect};
+pub use connect::{Server, connect};
 pub use error::Error;
 pub use hold::Hold;
 pub use list::{Listed, Listing, Unavailable};
 pub use replicas::Replicas;
 pub use restore::{Restore, RestoreError};
 pub use tls::TlsFault;
+
+pub use crate::release::Version;

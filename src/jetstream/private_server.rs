@@ -38,8 +38,8 @@ use tempfile::TempDir;
 pub use self::binary::{find_binary, version};
 pub use self::log::Log;
 use self::log::{Event, LogTail, watch};
-use super::Version;
 use crate::names::Printable;
+use crate::release::Version;
 
 /// Becomes the server, beside a shell that stops it when our end of its stdin is closed without a line.
 ///

@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Version;
 use crate::names::Printable;
+use crate::release::{self, Version};
 
 /// The directory that a server keeps below the one that it is given.
 pub const JETSTREAM: &str = "jetstream";
@@ -33,23 +33,6 @@ const GLOBAL: &str = "$G";
 
 /// The largest `meta.inf` that is read, in bytes; a server takes API requests of at most 1 MiB.
 const META_MAX: u64 = 4 << 20;
-
-/// The first release with each API level.
-const LEVELS: [Version; 6] = [
-    Version(2, 10, 0),
-    Version(2, 11, 0),
-    Version(2, 12, 0),
-    Version(2, 12, 5),
-    Version(2, 14, 0),
-    Version(2, 15, 0),
-];
-
-/// The first release that writes each version of `index.db`; there is no version 0.
-const INDEXES: [Version; 5] =
-    [Version(2, 10, 0), Version(2, 10, 0), Version(2, 11, 0), Version(2, 12, 0), Version(2, 14, 0)];
-
-/// What a store that is of no known version asks for.
-const LATER: Version = Version(2, 16, 0);
 
 /// A store that a server with one account can open.
 #[derive(Debug, Default)]
@@ -161,7 +144,7 @@ impl Store {
         }
         let name = Printable::new(name);
         if let Some(version) = index_version(&stream.join("msgs").join("index.db"))? {
-            let by = INDEXES.get(usize::from(version)).copied().unwrap_or(LATER);
+            let by = release::of_index(version);
             self.need(by, || format!("stream {name} was written by {by} or later"));
         }
         self.need_level(&stream.join("meta.inf"), || format!("stream {name}"))?;
@@ -176,8 +159,8 @@ impl Store {
 
     fn need_level(&mut self, meta: &Path, what: impl Fn() -> String) -> Result<(), StoreError> {
         if let Some(level) = required_level(meta)? {
-            let release = LEVELS.get(level).copied().unwrap_or(LATER);
-            self.need(release, || format!("{} uses what {release} brought (API level {level})", what()));
+            let by = release::of_level(level);
+            self.need(by, || format!("{} uses what {by} brought (API level {level})", what()));
         }
         Ok(())
     }

@@ -24,18 +24,12 @@ use super::target::{self, Traits};
 use crate::archive::{Ended, Index, Manifest};
 use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
-use crate::jetstream::{Account, Listed, Server, Version};
+use crate::jetstream::{Account, Listed, Server};
 use crate::names::{Printable, StreamName};
+use crate::release::{self, Version};
 use crate::snapshot::{Format, Wanted};
 use crate::terminal::Messages;
 use crate::terminal::progress::{Flight, Progress};
-
-/// The first version that reads NATSARC1 snapshots.
-const READS_NATSARC1: Version = Version(2, 15, 0);
-
-/// The first version that restores tar snapshots of today's servers; 2.9 answers success and has lost
-/// state.
-const READS_TAR: Version = Version(2, 10, 0);
 
 /// The most bytes of snapshots that wait in memory because their `backup.json` comes later.
 const DESCRIBED_LATER_MAX: usize = 32 << 20;
@@ -253,8 +247,7 @@ impl Loading {
         self.refuse_conflicts(&coming)?;
         self.refuse_excess(index, &coming)?;
         if let Some(version) = index.server.as_ref().and_then(|s| s.version.parse::<Version>().ok()) {
-            let format = if version >= READS_NATSARC1 { Format::NatsArc1 } else { Format::Tar };
-            self.can_take(format)?;
+            self.can_take(release::writes(version))?;
         }
         Ok(())
     }
@@ -299,9 +292,10 @@ impl Loading {
 
     fn can_take(&self, format: Format) -> Result<(), Failure> {
         let Some(version) = self.server.version() else { return Ok(()) };
-        let (needs, what) = match format {
-            Format::NatsArc1 => (READS_NATSARC1, "comes from nats-server 2.15 or later"),
-            Format::Tar => (READS_TAR, "needs nats-server 2.10 or later"),
+        let needs = release::reads(format);
+        let what = match format {
+            Format::NatsArc1 => "comes from nats-server 2.15 or later",
+            Format::Tar => "needs nats-server 2.10 or later",
         };
         if version >= needs {
             return Ok(());

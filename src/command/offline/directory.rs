@@ -16,9 +16,9 @@ use crate::chatto::in_use;
 use crate::command::Failure;
 use crate::command::report::shown;
 use crate::exit::Exit;
-use crate::jetstream::Version;
 use crate::jetstream::private_server;
 use crate::jetstream::store::{self, Store, StoreError};
+use crate::release::Version;
 
 /// A data directory that nobody else of us works on.
 pub(in crate::command) struct Directory {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{Error, not_runnable};
-use crate::jetstream::Version;
 use crate::names::Printable;
+use crate::release::Version;
 
 /// Finds the nats-server to run: `option` (what the user gave), else `$NATS_SERVER`, else
 /// `nats-server` on `$PATH`.

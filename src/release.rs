@@ -1,0 +1,157 @@
+//! What depends on the release of nats-server. This file is the only place that knows it: a new release,
+//! setting, API level or snapshot format is a line here.
+//!
+//! | fact | source in nats-server |
+//! |---|---|
+//! | [`writes`], [`reads`] | `server/stream_backup.go` (2.15); which release takes which format was tried on 2.9.10 to 2.15.1 |
+//! | [`is_paced_by_chunk`] | `server/jetstream_api.go`, `streamSnapshot`: `window_size` is honoured, and the limit for an ack is 5 s |
+//! | [`of_level`] | `server/jetstream_versioning.go`, `JSApiLevel` at each release's tag |
+//! | [`of_index`] | `server/filestore.go`, `fullStateVersion`; 2.15.1 by experiment |
+//! | [`refuses_unknown`] | `server/jetstream_api.go`, `JetStreamConfig.Strict`; tried on 2.10.26 to 2.15.1 |
+//! | [`STREAM_SETTINGS`], [`CONSUMER_SETTINGS`] | the JSON names of `StreamConfig`, `StreamSource` and `ConsumerConfig` (`server/stream.go`, `server/consumer.go`), compared between the tags v2.10.0 to v2.14.5 and the main branch of August 2026 |
+//!
+//! Servers before 2.10 are not supported, so what 2.10 brought is not listed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::snapshot::Format;
+
+/// A nats-server version. What follows the patch number (`-beta.1`) does not take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32, pub u32);
+
+impl FromStr for Version {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let core = text.trim_start_matches('v').split(['-', '+']).next().unwrap_or_default();
+        let mut numbers = core.split('.').map(|n| n.parse().map_err(|_| ()));
+        let mut next = || numbers.next().unwrap_or(Err(()));
+        Ok(Version(next()?, next()?, next()?))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+const V2_10: Version = Version(2, 10, 0);
+const V2_11: Version = Version(2, 11, 0);
+const V2_12: Version = Version(2, 12, 0);
+const V2_12_5: Version = Version(2, 12, 5);
+const V2_14: Version = Version(2, 14, 0);
+const V2_15: Version = Version(2, 15, 0);
+
+/// What is newer than everything known here asks for at least this.
+pub const LATER: Version = Version(2, 16, 0);
+
+/// The first release with each API level, from level 0 on.
+const LEVELS: [Version; 6] = [V2_10, V2_11, V2_12, V2_12_5, V2_14, V2_15];
+
+/// The first release that writes each version of `index.db`; there is no version 0.
+const INDEXES: [Version; 5] = [V2_10, V2_10, V2_11, V2_12, V2_14];
+
+/// The format of the snapshots that a server of this version makes.
+pub fn writes(version: Version) -> Format {
+    if version >= V2_15 { Format::NatsArc1 } else { Format::Tar }
+}
+
+/// The first release that restores snapshots of this format. 2.9 answers success to a tar of a later server and
+/// has lost state.
+pub fn reads(format: Format) -> Version {
+    match format {
+        Format::Tar => V2_10,
+        Format::NatsArc1 => V2_15,
+    }
+}
+
+/// Whether a server of this version honours `window_size`, waits 5 s for an ack and counts chunks one by one.
+/// Before 2.12.5 it waits 2 s for the bytes on the way to fall below a fixed window of 8 MiB.
+pub fn is_paced_by_chunk(version: Version) -> bool {
+    version >= V2_12_5
+}
+
+/// Whether a server of this version refuses a stream with a setting that it does not know (error 10025).
+/// Before 2.12 it answers success and drops the setting.
+pub fn refuses_unknown(version: Version) -> bool {
+    version >= V2_12
+}
+
+/// The first release with this API level.
+pub fn of_level(level: usize) -> Version {
+    LEVELS.get(level).copied().unwrap_or(LATER)
+}
+
+/// The first release that writes this version of `index.db`.
+pub fn of_index(version: u8) -> Version {
+    INDEXES.get(usize::from(version)).copied().unwrap_or(LATER)
+}
+
+/// A setting of a stream or a consumer that not every supported release knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The path of its JSON names; a list on the way stands for each of its items.
+    pub name: &'static str,
+    /// The one value that asks for `since`, where others are older.
+    pub value: Option<&'static str>,
+    /// The first release that knows it.
+    pub since: Version,
+}
+
+const fn setting(name: &'static str, since: Version) -> Setting {
+    Setting { name, value: None, since }
+}
+
+/// Streams' settings that came after 2.10.
+pub const STREAM_SETTINGS: [Setting; 9] = [
+    setting("allow_msg_ttl", V2_11),
+    setting("subject_delete_marker_ttl", V2_11),
+    setting("allow_atomic", V2_12),
+    setting("allow_msg_counter", V2_12),
+    setting("allow_msg_schedules", V2_12),
+    setting("persist_mode", V2_12),
+    setting("allow_batched", V2_14),
+    setting("mirror.consumer", V2_14),
+    setting("sources.consumer", V2_14),
+];
+
+/// Consumers' settings that came after 2.10, and values of older ones.
+pub const CONSUMER_SETTINGS: [Setting; 7] = [
+    setting("pause_until", V2_11),
+    setting("priority_groups", V2_11),
+    setting("priority_policy", V2_11),
+    setting("priority_timeout", V2_11),
+    Setting { name: "priority_policy", value: Some("prioritized"), since: V2_12 },
+    setting("sourcing", V2_14),
+    Setting { name: "ack_policy", value: Some("flow_control"), since: V2_14 },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!("2.9.25".parse::<Version>().unwrap() < "2.10.0".parse().unwrap());
+        assert_eq!("v2.15.1-RC.1".parse(), Ok(Version(2, 15, 1)));
+        assert!("dev".parse::<Version>().is_err());
+        assert!("2.x.1".parse::<Version>().is_err());
+    }
+
+    #[test]
+    fn what_is_newer_than_all_that_is_known_asks_for_a_later_release() {
+        assert_eq!((of_level(0), of_level(3), of_level(5)), (V2_10, V2_12_5, V2_15));
+        assert_eq!((of_index(1), of_index(4)), (V2_10, V2_14));
+        assert_eq!((of_level(6), of_index(5)), (LATER, LATER));
+        assert!(LEVELS.iter().all(|version| *version < LATER));
+    }
+
+    #[test]
+    fn every_release_reads_what_it_writes() {
+        for version in LEVELS {
+            assert!(reads(writes(version)) <= version, "{version}");
+        }
+    }
+}
