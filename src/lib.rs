@@ -24,6 +24,7 @@
 //! | [`envelope`] | gzip, zstd, age: recognise and open, seal | what is inside |
 //! | [`chatto`] | what is Chatto's own: configuration, stream policy | how bytes travel |
 //! | [`release`] | what depends on nats-server's release: formats, levels, settings | everything but snapshot formats |
+//! | [`settings`] | what a stream's or a consumer's configuration means, and asks of a release | where it came from |
 //! | [`names`] | the small types: stream names, globs, sizes | everything else |
 //! | [`terminal`], [`exit`] | the edges: stdin, stdout, messages, exit codes | everything else |
 
@@ -36,5 +37,6 @@ pub mod exit;
 pub mod jetstream;
 pub mod names;
 pub mod release;
+pub mod settings;
 pub mod snapshot;
 pub mod terminal;
