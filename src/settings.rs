@@ -16,22 +16,26 @@ pub type Config = Map<String, Value>;
 /// What servers write into `metadata` themselves begins with this.
 pub const SERVERS_METADATA: &str = "_nats.";
 
-/// The name of a setting and the value that means the same as none, where that is not null, false, 0 or empty.
-/// nats-server, `server/stream.go`, `checkStreamCfg`, and the first constant of each type.
-const DEFAULTS: [(&str, &str); 13] = [
-    ("retention", r#""limits""#),
-    ("storage", r#""file""#),
-    ("discard", r#""old""#),
-    ("compression", r#""none""#),
-    ("persist_mode", r#""default""#),
-    ("priority_policy", r#""none""#),
-    ("max_consumers", "-1"),
-    ("max_msgs", "-1"),
-    ("max_bytes", "-1"),
-    ("max_msgs_per_subject", "-1"),
-    ("max_msg_size", "-1"),
-    ("max_deliver", "-1"),
-    ("num_replicas", "1"),
+/// The settings whose default is a word, and that word (nats-server, `server/stream.go`: the first constant of each
+/// type).
+const WORDS: [(&str, &str); 6] = [
+    ("retention", "limits"),
+    ("storage", "file"),
+    ("discard", "old"),
+    ("compression", "none"),
+    ("persist_mode", "default"),
+    ("priority_policy", "none"),
+];
+
+/// The settings whose default is a number that is not 0, and that number (nats-server, `server/stream.go`,
+/// `checkStreamCfg`). 0 means the same there.
+const NUMBERS: [(&str, i64); 6] = [
+    ("max_consumers", -1),
+    ("max_msgs", -1),
+    ("max_bytes", -1),
+    ("max_msgs_per_subject", -1),
+    ("max_msg_size", -1),
+    ("num_replicas", 1),
 ];
 
 /// The settings that mean something else in `b` than in `a`, by name.
@@ -96,7 +100,9 @@ fn each(config: &Config, name: &str, see: &mut impl FnMut(&Value)) {
 /// A setting's value without what says nothing; none where nothing is left.
 fn meaning(name: &str, value: Option<&Value>) -> Option<Value> {
     let value = value?;
-    if DEFAULTS.iter().any(|(known, default)| *known == name && value.to_string() == *default) {
+    let is_word = |word: &&str| WORDS.contains(&(name, word));
+    let is_number = |number: &i64| NUMBERS.contains(&(name, *number));
+    if value.as_str().as_ref().is_some_and(is_word) || value.as_i64().as_ref().is_some_and(is_number) {
         return None;
     }
     match value {
