@@ -20,7 +20,8 @@ const SKIP: usize = 64 << 10;
 
 /// A file or a directory: what its header says.
 pub(super) struct Member {
-    /// Safe: relative, UTF-8, without `.`, `..`, empty parts and slashes at the ends. Empty for `./`.
+    /// Safe: relative, UTF-8, without `.`, `..`, empty parts and slashes at the ends. Empty for `./`. Two members
+    /// with the same path are the same file, however a tar spells it.
     pub path: String,
     pub directory: bool,
     pub size: u64,
@@ -125,23 +126,16 @@ impl<R: Read> Members<R> {
             (None, None) => fields.path,
         };
         let text = String::from_utf8_lossy(&raw).into_owned();
-        let mut path = safe(&raw).map_err(|what| Error::not_safe(&text, what))?;
         // Old tars mark a directory by the slash alone.
-        let directory = fields.kind == EntryType::Directory || path.ends_with('/');
-        if directory {
-            path = path.strip_suffix('/').unwrap_or(path);
-        }
-        let inside = path.is_empty() || path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        if !inside || (path.is_empty() && !directory) {
-            return Err(Error::not_safe(text, "its path is not a plain relative one"));
-        }
+        let directory = fields.kind == EntryType::Directory || raw.ends_with(b"/");
+        let path = safe(&raw, directory).map_err(|what| Error::not_safe(&text, what))?;
         let size = pax.size.unwrap_or(size);
         if directory && size > 0 {
             return Err(Error::not_safe(text, "a directory with content"));
         }
         (self.size, self.left, self.padding) = (size, size, header::padding(size));
-        self.last = Some(Printable::new(path));
-        Ok(Member { path: path.to_owned(), directory, size })
+        self.last = Some(Printable::new(&path));
+        Ok(Member { path, directory, size })
     }
 
     /// Reads from the body: nothing only at its end.
@@ -254,8 +248,10 @@ impl<R: Read> Members<R> {
     }
 }
 
-/// The path as text, without the `./` that GNU tar likes to begin with.
-fn safe(raw: &[u8]) -> Result<&str, &'static str> {
+/// The path in its plain form. Doubled slashes and `./` mean nothing, and tars of a directory have both: chatto
+/// names the root of its archives `backup//`, and GNU tar begins with `./` where it is told `.`.
+fn safe(raw: &[u8], directory: bool) -> Result<String, &'static str> {
+    const NOT_PLAIN: &str = "its path is not a plain relative one";
     let path = str::from_utf8(raw).map_err(|_| "its path is not UTF-8")?;
     if path.contains('\0') {
         return Err("its path holds NUL");
@@ -263,7 +259,15 @@ fn safe(raw: &[u8]) -> Result<&str, &'static str> {
     if u64::try_from(path.len()).unwrap_or(u64::MAX) > MAX_PATH {
         return Err("its path is too long");
     }
-    Ok(path.strip_prefix("./").unwrap_or(if path == "." { "" } else { path }))
+    if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        return Err(NOT_PLAIN);
+    }
+    // `.` at the end is a directory, and no file has an empty path.
+    if !directory && matches!(path.rsplit('/').next(), None | Some("" | ".")) {
+        return Err(NOT_PLAIN);
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    Ok(parts.join("/"))
 }
 
 fn unwanted(kind: EntryType) -> String {

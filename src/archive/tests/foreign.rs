@@ -10,6 +10,30 @@ fn an_archive_of_chatto_backup_is_read() {
 }
 
 #[test]
+fn doubled_slashes_and_dots_mean_nothing() {
+    // `chatto backup` from v0.4.10 on, before it, and where the name of its output is not ASCII; then what others make
+    // of a directory.
+    let pax = "19 path=täglich//\n";
+    let pax = Tar(Vec::new()).entry(EntryType::XHeader, b"PaxHeaders.0/t", pax.len() as u64, pax.as_bytes());
+    for (tar, top) in [
+        (Tar(Vec::new()).directory("backup//"), "backup"),
+        (Tar(Vec::new()).directory("2026-11-25T20-51-21Z//"), "2026-11-25T20-51-21Z"),
+        (pax.directory("taglich//"), "täglich"),
+        (Tar(Vec::new()).directory(".//").directory("././/backup///"), "./backup"),
+        (Tar(Vec::new()).directory(".").directory("backup/."), "backup//./"),
+    ] {
+        let tar = tar
+            .file(&format!("{top}//manifest.json"), MANIFEST)
+            .directory(&format!("{top}/./streams//"))
+            .file(&format!("{top}/streams//EVT/./backup.json"), "{}")
+            .file(&format!("./{top}/streams/EVT/stream.tar.s2"), "snapshot");
+        let (lines, ended) = read(tar.end().as_slice()).unwrap();
+        assert_eq!(lines, ["manifest 0", "backup EVT None {}", "snapshot EVT 8 snapshot"], "{top}");
+        assert_eq!(ended.layout, Layout::Chatto);
+    }
+}
+
+#[test]
 fn the_order_and_the_name_of_the_directory_do_not_matter() {
     let tar = Tar(Vec::new())
         .file("x/streams/EVT/stream.tar.s2", "snapshot")

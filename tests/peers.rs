@@ -1,0 +1,177 @@
+//! Files that the real `chatto` and `nats` wrote (`tests/data/peers`) are read, and restore to what they were
+//! taken from.
+
+// A failed expectation in a helper is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value as Json, json};
+use support::api;
+use support::programs::{program, program_for, run, run_with};
+use support::server::Server;
+
+/// What `chatto backup` does not leave out.
+const BACKED_UP: [&str; 4] = ["EVT", "KV_RUNTIME_STATE", "NOTIFICATIONS", "OBJ_SERVER_ASSETS"];
+
+/// What `nats backup account` takes: everything but what lives in memory.
+const OF_AN_ACCOUNT: [&str; 6] = [
+    "EVT",
+    "KV_ENCRYPTION_KEYS",
+    "KV_RUNTIME_STATE",
+    "NOTIFICATIONS",
+    "OBJ_ASSET_CACHE",
+    "OBJ_SERVER_ASSETS",
+];
+
+fn peer(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/peers").join(file)
+}
+
+/// One of our programs, told the passphrase of the files by one that lives in `dir`.
+fn unlocking(mut command: Command, dir: &Path) -> Command {
+    let passphrase = dir.join("passphrase");
+    if !passphrase.exists() {
+        let mut install = Command::new("install");
+        install.args(["-m", "600", "/dev/stdin"]).arg(&passphrase);
+        run_with(install, "correct horse\n").expect_code(0);
+    }
+    command.arg("--passphrase-file").arg(passphrase);
+    command
+}
+
+/// The server has `streams` as `expected.json` has them, and no others.
+async fn came_out(server: &Server, of: &str, streams: &[&str]) -> Result<()> {
+    let expected: Json = serde_json::from_slice(&std::fs::read(peer("expected.json"))?)?;
+    let client = server.client().await?;
+    let mut names = api::stream_names(&client).await?;
+    names.sort();
+    ensure!(names == streams, "{names:?}");
+    for name in streams {
+        let expected = &expected[of][name];
+        let info = api::stream_info(&client, name).await?;
+        let state = &info["state"];
+        ensure!(state["last_seq"] == expected["last"], "{name}: {state}, not {expected}");
+        // Notifications grow too old, some day.
+        if info["config"]["max_age"] == 0 || state["messages"] != 0 {
+            let found =
+                json!([state["messages"], state["first_seq"], state["num_deleted"].as_u64().unwrap_or(0)]);
+            let wanted = json!([expected["messages"], expected["first"], expected["deleted"]]);
+            ensure!(found == wanted, "{name}: {state}, not {expected}");
+        }
+        let consumers = expected["consumers"].as_object().context("consumers")?;
+        // nats looks at each stream with a consumer of its own, which 2.15 takes along and which expires.
+        ensure!(state["consumer_count"].as_u64() >= Some(consumers.len() as u64), "{name}: {state}");
+        for (consumer, wanted) in consumers {
+            let info = api::call(&client, &format!("CONSUMER.INFO.{name}.{consumer}"), Json::Null).await?;
+            let found = json!([
+                info["delivered"]["stream_seq"],
+                info["delivered"]["consumer_seq"],
+                info["ack_floor"]["stream_seq"],
+                info["num_ack_pending"],
+            ]);
+            ensure!(found == *wanted, "{name}, consumer {consumer}: {info}, not {wanted}");
+        }
+    }
+    Ok(())
+}
+
+/// Restores an archive, or what was made one, and looks.
+async fn restores(release: &str, archive: &[u8], of: &str, streams: &[&str]) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::start(release);
+    let load = unlocking(program_for("chatto-load", &server), dir.path());
+    run_with(load, archive).expect_code(0);
+    came_out(&server, of, streams).await.with_context(|| format!("on {release}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_of_chatto_backup() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for file in ["chatto-backup.tar.gz", "chatto-backup.tar.gz.age"] {
+        let mut verify = program("chatto-manifest");
+        verify.arg("verify").arg(peer(file));
+        let said = String::from_utf8(run(unlocking(verify, dir.path())).expect_code(0).stdout)?;
+        ensure!(said.starts_with("sound: 4 whole streams, 340 messages"), "{said}");
+    }
+    for (release, file) in [
+        ("2.12.8", "chatto-backup.tar.gz"),
+        ("2.14.5", "chatto-backup.tar.gz.age"),
+        ("2.15.1", "chatto-backup.tar.gz"),
+    ] {
+        restores(release, &std::fs::read(peer(file))?, "2.14.5", &BACKED_UP).await?;
+    }
+    Ok(())
+}
+
+/// Selected and joined, it is an archive of ours, with all that was in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_of_chatto_backup_made_one_of_ours() -> Result<()> {
+    for action in ["select", "join"] {
+        let mut make = program("chatto-manifest");
+        make.arg(action).arg(peer("chatto-backup.tar.gz"));
+        let ours = run(make).expect_code(0).stdout;
+        let mut verify = program("chatto-manifest");
+        verify.arg("verify");
+        let said = String::from_utf8(run_with(verify, &ours).expect_code(0).stdout)?;
+        ensure!(said == "sound: 4 whole streams, 340 messages, 236.2 KiB\n", "{action}: {said}");
+        restores("2.14.5", &ours, "2.14.5", &BACKED_UP).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_nats_backup_account() -> Result<()> {
+    for (of, releases) in [("2.14.5", &["2.14.5", "2.15.1"][..]), ("2.15.1", &["2.15.1"])] {
+        let tar = peer(&format!("nats-backup-account-{of}.tar"));
+        let on_it = |action: &str| {
+            let mut manifest = program("chatto-manifest");
+            manifest.arg(action).arg(&tar);
+            run(manifest).expect_code(0).stdout
+        };
+        let said = String::from_utf8(on_it("verify"))?;
+        ensure!(said.starts_with("sound: 6 whole streams, 349 messages"), "{said}");
+        let archive = on_it("import");
+        for release in releases {
+            restores(release, &archive, of, &OF_AN_ACCOUNT).await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_export() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::start("2.14.5");
+    let mut import = program_for("chatto-keys", &server);
+    import.arg("import").arg(peer("chatto-keys.age"));
+    run(unlocking(import, dir.path())).expect_code(0);
+    let mut account = program("chatto-manifest");
+    account.arg("import").arg(peer("nats-backup-account-2.14.5.tar"));
+    let account = run(account).expect_code(0).stdout;
+    // The same keys as the bucket itself has.
+    let other = Server::start("2.14.5");
+    let mut load = program_for("chatto-load", &other);
+    load.args(["--stream", "KV_ENCRYPTION_KEYS"]);
+    run_with(load, &account).expect_code(0);
+    let (here, there) = (values(&server).await?, values(&other).await?);
+    ensure!(here.len() == 6 && here == there, "{here:?}, not {there:?}");
+    Ok(())
+}
+
+/// The keys of the bucket, with their values in base64.
+async fn values(server: &Server) -> Result<Vec<(String, String)>> {
+    let client = server.client().await?;
+    let mut values = Vec::new();
+    for seq in 1..=6 {
+        let message = api::call(&client, "STREAM.MSG.GET.KV_ENCRYPTION_KEYS", json!({ "seq": seq })).await?;
+        let text = |field: &str| message["message"][field].as_str().unwrap_or_default().to_owned();
+        values.push((text("subject"), text("data")));
+    }
+    values.sort();
+    Ok(values)
+}
