@@ -19,35 +19,42 @@
 
 use std::io::Read;
 
-use highway::HighwayHash;
+use highway::{HighwayHash, HighwayHasher};
 
 use super::content::Content;
-use super::fault::Fault;
+use super::items::{self, Item, Look, MAX_RECORD, Record};
 use super::sums::{self, SUM_LEN};
 use super::tally::Tally;
 use crate::names::StreamName;
 
-const HEADER_LEN: usize = 22;
-const HEADERS: u32 = 1 << 31;
-const ERASED: u64 = 1 << 63;
-const TOMBSTONE: u64 = 1 << 62;
+pub(super) const HEADER_LEN: usize = 22;
+pub(super) const HEADERS: u32 = 1 << 31;
+pub(super) const ERASED: u64 = 1 << 63;
+pub(super) const TOMBSTONE: u64 = 1 << 62;
 
-/// Reads block `number`, of `size` bytes, into `tally`. Returns the last record's checksum, zero in an
-/// empty block.
-pub fn read<R: Read>(
+/// The hasher of the records in block `number`.
+pub(super) fn keyed(stream: &StreamName, number: u32) -> HighwayHasher {
+    sums::keyed(&format!("{}-{number}", stream.as_str()))
+}
+
+/// Reads block `number`, of `size` bytes, into `tally`, and shows its records to `look`. Returns the last
+/// record's checksum, zero in an empty block.
+pub fn read<R: Read, L: Look>(
     content: &mut Content<R>,
     stream: &StreamName,
     number: u32,
     size: u64,
     tally: &mut Tally,
-) -> Result<u64, Fault> {
-    let keyed = sums::keyed(&format!("{}-{number}", stream.as_str()));
+    look: &mut L,
+) -> Result<u64, L::Error> {
+    let keyed = keyed(stream, number);
+    let mut text = Vec::new();
     let mut left = size;
     let mut last = 0;
     while left > 0 {
         content.at_sequence(None);
         if left < (HEADER_LEN + SUM_LEN) as u64 {
-            return Err(content.damaged("a block ends within a record"));
+            return Err(content.damaged("a block ends within a record").into());
         }
         let mut header = [0; HEADER_LEN];
         content.exact(&mut header)?;
@@ -55,15 +62,22 @@ pub fn read<R: Read>(
         content.at_sequence(Some(sequence & !(ERASED | TOMBSTONE)));
         let body = len.checked_sub((HEADER_LEN + SUM_LEN) as u64).filter(|_| len <= left);
         let Some(body) = body.filter(|body| subject + if has_headers { 4 } else { 0 } <= *body) else {
-            return Err(content.damaged("a record's length"));
+            return Err(content.damaged("a record's length").into());
         };
 
         let mut hash = keyed.clone();
         hash.append(header.get(4..20).unwrap_or(&[]));
         let mut bytes = tally.sum.bytes();
+        text.clear();
+        if L::LOOKS && len > MAX_RECORD as u64 {
+            return Err(content.unsupported(items::TOO_LONG).into());
+        }
         let mut take = |piece: &[u8]| {
             hash.append(piece);
             bytes.append(piece);
+            if L::LOOKS {
+                text.extend_from_slice(piece);
+            }
         };
         content.pass(subject, &mut take)?;
         let mut rest = body - subject;
@@ -74,7 +88,7 @@ pub fn read<R: Read>(
             rest -= 4;
             headers = u64::from(u32::from_le_bytes(len));
             if headers > rest {
-                return Err(content.damaged("the length of a message's headers"));
+                return Err(content.damaged("the length of a message's headers").into());
             }
         }
         content.pass(rest, take)?;
@@ -82,7 +96,7 @@ pub fn read<R: Read>(
         content.exact(&mut sum)?;
         last = u64::from_le_bytes(sum);
         if hash.finalize64() != last {
-            return Err(content.damaged("a record's checksum does not match"));
+            return Err(content.damaged("a record's checksum does not match").into());
         }
 
         let number = sequence & !(ERASED | TOMBSTONE);
@@ -96,10 +110,24 @@ pub fn read<R: Read>(
             tally.message(number)
         };
         noted.map_err(|_| content.unsupported(super::tally::TOO_SCATTERED))?;
+        if L::LOOKS {
+            look.item(match sequence & (ERASED | TOMBSTONE) {
+                0 if number > 0 => {
+                    let (subject, rest) = split(&text, subject);
+                    let (headers, payload) = split(rest, headers);
+                    Item::Message(Record { sequence, time, subject, headers, payload })
+                }
+                _ => Item::Deleted { sequence: number, time },
+            })?;
+        }
         left -= len;
     }
     content.at_sequence(None);
     Ok(last)
+}
+
+fn split(bytes: &[u8], at: u64) -> (&[u8], &[u8]) {
+    bytes.split_at(usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len()))
 }
 
 struct Header {

@@ -1,5 +1,5 @@
 //! LEB128 numbers as Go's `encoding/binary` writes them: seven bits a byte, the lowest first, bit 7 set in
-//! all but the last byte, ten bytes at most. Signed numbers are zigzag; nobody here needs their value.
+//! all but the last byte, ten bytes at most. Signed numbers are zigzag: the sign is the lowest bit.
 
 /// A number that is being read.
 #[derive(Default)]
@@ -21,6 +21,25 @@ impl Number {
         self.shift += 7;
         Ok((byte < 0x80).then_some(self.value))
     }
+}
+
+/// Appends a number.
+pub fn put(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push((value & 0x7f) as u8);
+}
+
+/// Appends a signed number.
+pub fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put(out, (value << 1 ^ value >> 63).cast_unsigned());
+}
+
+/// The signed number that was read as `value`.
+pub fn signed(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 /// Takes the first `N` numbers off `bytes`, if they are whole and fit.
@@ -52,6 +71,16 @@ pub fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u64; N]> {
 mod tests {
     use super::super::made::uvarint;
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for value in [0, 1, -1, 63, -64, 64, -65, i64::MAX, i64::MIN] {
+            let mut bytes = Vec::new();
+            put_signed(&mut bytes, value);
+            assert_eq!(read(&bytes).map(signed), Some(value));
+            assert_eq!(bytes, uvarint((value << 1 ^ value >> 63).cast_unsigned()));
+        }
+    }
 
     fn read(bytes: &[u8]) -> Option<u64> {
         let mut number = Number::default();

@@ -11,21 +11,34 @@
 //!                              └─ natsarc ───────────────────────────────────── Contents
 //! ```
 //!
+//! Both readers can also [show](inspect_showing) what they read, [`Item`] by item, and a [`Writer`] makes a
+//! snapshot of such items, always in the tar format, which every server from 2.10 on restores:
+//!
+//! ```text
+//! items ─ writer (tar, records) ─ framing (S2 frames) ─ bytes
+//! ```
+//!
 //! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), one config or one consumer's
 //! state (64 MiB at most), and for the tar format the sequences of the records (two bytes for a scattered
 //! message, a bit for one in a row; at most [`MAX_SETS`], and 32 MiB for what one block has deleted). Messages
-//! are never held.
+//! are never held by a check; who is shown items is shown whole messages ([`MAX_RECORD`]), and a writer holds
+//! one block ([`MAX_BLOCK_FILE`]) or one message, whichever is larger.
 
 mod block;
+mod consumer;
 mod content;
+mod convert;
 mod entries;
 mod fault;
 mod frames;
+mod framing;
 mod index;
+mod items;
 mod leb128;
 #[cfg(test)]
 mod made;
 mod messages;
+mod meta;
 mod natsarc;
 mod promise;
 mod sums;
@@ -33,20 +46,29 @@ mod tally;
 mod tarball;
 #[cfg(test)]
 mod tests;
+mod writer;
+#[cfg(test)]
+mod written;
 
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+pub use consumer::{BadState, ConsumerState, Pair, Pending};
 pub use content::MAX_BLOCK;
+pub use convert::{ConvertError, to_tar};
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
+pub use items::{Consumer, Item, MAX_RECORD, Record, State};
+pub use meta::of_stream as stream_info;
 pub use promise::{BadPromise, Promise, Shortfall};
 pub use tally::MAX_SETS;
+pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 
 use crate::names::StreamName;
 use content::Content;
+use items::{Each, Look, Nobody};
 use messages::Sum;
 
 /// What a whole snapshot holds.
@@ -141,7 +163,22 @@ pub fn inspect_wanting(
     bytes: impl Read,
 ) -> Result<Contents, Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
-    read(Some(stream), promise, content, Sum::new(wanted.sum)).map(|(_, contents)| contents)
+    read(Some(stream), promise, content, Sum::new(wanted.sum), &mut Nobody).map(|(_, contents)| contents)
+}
+
+/// The same, and shows meanwhile what it reads, item by item. What was shown counts only once all has been
+/// read.
+///
+/// # Errors
+/// As [`inspect`], and what `each` returns.
+pub fn inspect_showing<E: From<Fault>>(
+    stream: &StreamName,
+    promise: &Promise,
+    bytes: impl Read,
+    each: impl FnMut(Item<'_>) -> Result<(), E>,
+) -> Result<Contents, E> {
+    let mut each = Each::new(each);
+    read(Some(stream), promise, Content::new(bytes), Sum::default(), &mut each).map(|(_, contents)| contents)
 }
 
 /// The same for a snapshot of which nobody has said yet whose it is. Gives the name that it says itself: one
@@ -150,18 +187,19 @@ pub fn inspect_wanting(
 /// # Errors
 /// As [`inspect`].
 pub fn inspect_unnamed(promise: &Promise, bytes: impl Read) -> Result<(Option<StreamName>, Contents), Fault> {
-    read(None, promise, Content::new(bytes), Sum::default())
+    read(None, promise, Content::new(bytes), Sum::default(), &mut Nobody)
 }
 
-fn read<R: Read>(
+fn read<R: Read, L: Look>(
     stream: Option<&StreamName>,
     promise: &Promise,
     mut content: Content<R>,
     sum: Sum,
-) -> Result<(Option<StreamName>, Contents), Fault> {
+    look: &mut L,
+) -> Result<(Option<StreamName>, Contents), L::Error> {
     if content.fill()?.first().copied().map(Format::of_content) == Some(Format::NatsArc1) {
-        return Ok((None, natsarc::read(&mut content, sum)?));
+        return Ok((None, natsarc::read(&mut content, sum, look)?));
     }
-    let (name, contents) = tarball::read(&mut content, stream, promise, sum)?;
+    let (name, contents) = tarball::read(&mut content, stream, promise, sum, look)?;
     Ok((Some(name), contents))
 }

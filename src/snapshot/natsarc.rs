@@ -26,13 +26,15 @@ use std::io::Read;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::consumer::ConsumerState;
 use super::content::Content;
 use super::fault::Fault;
+use super::items::{self, Consumer, Item, Look, MAX_RECORD, Record};
 use super::leb128::{self, Number, TooLong};
 use super::messages::Sum;
 use super::promise::State;
 use super::tally::Count;
-use super::{Contents, Format};
+use super::{Contents, Format, meta};
 use crate::names::Printable;
 
 /// What the format begins with.
@@ -46,28 +48,41 @@ const MAX_NAME: u64 = 1 << 20;
 /// acknowledgement, in some 40 bytes each.
 const MAX_JSON: u64 = 64 << 20;
 
-/// Reads a snapshot in the NATSARC1 format to its end, with its messages added to `sum`.
-pub fn read<R: Read>(content: &mut Content<R>, mut sum: Sum) -> Result<Contents, Fault> {
+/// Reads a snapshot in the NATSARC1 format to its end, with its messages added to `sum`, and shows it to
+/// `look`.
+pub fn read<R: Read, L: Look>(
+    content: &mut Content<R>,
+    mut sum: Sum,
+    look: &mut L,
+) -> Result<Contents, L::Error> {
     let mut magic = [0; MAGIC.len()];
     content.exact(&mut magic)?;
     if magic != *MAGIC {
-        return Err(content.damaged("it is in no known format"));
+        return Err(content.damaged("it is in no known format").into());
     }
-    let state: State = {
+    let (state, begun): (State, items::State) = {
         let entry = Entry::read(content)?;
         if entry.name != STATE || entry.sequence != 0 {
-            return Err(content.damaged("it does not begin with the stream's state"));
+            return Err(content.damaged("it does not begin with the stream's state").into());
         }
         let json = entry.json(content)?;
-        serde_json::from_slice(&json)
-            .map_err(|_| content.damaged("the stream's state is not what servers write"))?
+        let state: State = serde_json::from_slice(&json)
+            .map_err(|_| content.damaged("the stream's state is not what servers write"))?;
+        let begun = items::State {
+            first_seq: state.first_seq,
+            last_seq: state.last_seq,
+            last_time: last_time(&json),
+            time: entry.time(),
+        };
+        (state, begun)
     };
+    look.item(Item::State(begun))?;
     for _ in 0..state.consumer_count {
-        consumer(content)?;
+        consumer(content, &begun, look)?;
     }
 
     let (mut messages, mut first, mut last) = (0, 0, 0);
-    let mut name = Vec::new();
+    let (mut name, mut body) = (Vec::new(), Vec::new());
     loop {
         content.within(None);
         content.at_sequence(Some(last).filter(|last| *last > 0));
@@ -76,13 +91,13 @@ pub fn read<R: Read>(content: &mut Content<R>, mut sum: Sum) -> Result<Contents,
             break;
         }
         if entry.sequence == 0 {
-            return Err(content.damaged("an entry is neither message nor end"));
+            return Err(content.damaged("an entry is neither message nor end").into());
         }
         content.at_sequence(Some(entry.sequence));
         if entry.sequence <= last {
-            return Err(content.damaged("messages are out of order"));
+            return Err(content.damaged("messages are out of order").into());
         }
-        entry.message(content, &mut sum)?;
+        entry.message(content, &mut sum, &mut body, look)?;
         if messages == 0 {
             first = entry.sequence;
         }
@@ -109,26 +124,45 @@ pub fn read<R: Read>(content: &mut Content<R>, mut sum: Sum) -> Result<Contents,
     })
 }
 
-fn consumer<R: Read>(content: &mut Content<R>) -> Result<(), Fault> {
+/// When the last message was written, as the stream's state says it; zero where it does not.
+fn last_time(state: &[u8]) -> i64 {
     #[derive(Deserialize)]
-    struct Consumer<'a> {
+    struct Last {
+        last_ts: jiff::Timestamp,
+    }
+    let last = serde_json::from_slice::<Last>(state).ok();
+    last.and_then(|last| last.last_ts.as_nanosecond().try_into().ok()).unwrap_or(0)
+}
+
+fn consumer<R: Read, L: Look>(
+    content: &mut Content<R>,
+    begun: &items::State,
+    look: &mut L,
+) -> Result<(), L::Error> {
+    #[derive(Deserialize)]
+    struct Parts<'a> {
         #[serde(borrow)]
-        #[expect(dead_code, reason = "only its presence is checked")]
         config: &'a RawValue,
         #[serde(borrow)]
-        #[expect(dead_code, reason = "only its presence is checked")]
         state: &'a RawValue,
     }
+    const STRANGE: &str = "a consumer is not what servers write";
     let entry = Entry::read(content)?;
-    if !entry.name.starts_with(CONSUMERS) || entry.sequence != 0 {
-        return Err(content.damaged("consumers are missing"));
-    }
+    let Some(name) = entry.name.strip_prefix(CONSUMERS).filter(|_| entry.sequence == 0) else {
+        return Err(content.damaged("consumers are missing").into());
+    };
     content.within(Some(Printable::new(&String::from_utf8_lossy(&entry.name))));
     let json = entry.json(content)?;
-    match serde_json::from_slice::<Consumer>(&json) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(content.damaged("a consumer is not what servers write")),
+    let Ok(Parts { config, state }) = serde_json::from_slice(&json) else {
+        return Err(content.damaged(STRANGE).into());
+    };
+    if L::LOOKS {
+        let name = str::from_utf8(name).map_err(|_| content.damaged(STRANGE))?;
+        let info = meta::of_consumer(name, config, begun.time).ok_or_else(|| content.damaged(STRANGE))?;
+        let state: ConsumerState = serde_json::from_str(state.get()).map_err(|_| content.damaged(STRANGE))?;
+        look.item(Item::Consumer(Consumer { name: name.to_owned(), info, state }))?;
     }
+    Ok(())
 }
 
 struct Entry {
@@ -160,14 +194,39 @@ impl Entry {
         self.name.is_empty() && self.time == 0 && self.sequence == 0 && self.headers == 0 && self.payload == 0
     }
 
-    /// Reads the rest of a message.
-    fn message<R: Read>(&self, content: &mut Content<R>, sum: &mut Sum) -> Result<(), Fault> {
+    fn time(&self) -> i64 {
+        leb128::signed(self.time)
+    }
+
+    /// Reads the rest of a message, into `body` where somebody looks.
+    fn message<R: Read, L: Look>(
+        &self,
+        content: &mut Content<R>,
+        sum: &mut Sum,
+        body: &mut Vec<u8>,
+        look: &mut L,
+    ) -> Result<(), L::Error> {
         let mut bytes = sum.bytes();
         bytes.append(&self.name);
-        content.pass(self.headers, |piece| bytes.append(piece))?;
-        content.pass(self.payload, |piece| bytes.append(piece))?;
-        let time = (self.time >> 1).cast_signed() ^ -(self.time & 1).cast_signed();
-        sum.add(self.sequence, time, [self.name.len() as u64, self.headers, self.payload], bytes);
+        body.clear();
+        if L::LOOKS && self.headers.saturating_add(self.payload) > MAX_RECORD as u64 {
+            return Err(content.unsupported(items::TOO_LONG).into());
+        }
+        let mut take = |piece: &[u8]| {
+            bytes.append(piece);
+            if L::LOOKS {
+                body.extend_from_slice(piece);
+            }
+        };
+        content.pass(self.headers, &mut take)?;
+        content.pass(self.payload, take)?;
+        let (sequence, time) = (self.sequence, self.time());
+        sum.add(sequence, time, [self.name.len() as u64, self.headers, self.payload], bytes);
+        if L::LOOKS {
+            let headers = usize::try_from(self.headers).unwrap_or(usize::MAX);
+            let (headers, payload) = body.split_at(headers.min(body.len()));
+            look.item(Item::Message(Record { sequence, time, subject: &self.name, headers, payload }))?;
+        }
         Ok(())
     }
 

@@ -11,21 +11,26 @@
 //! | `obs/C/meta.inf`, `obs/C/meta.sum`, `obs/C/o.dat` | of each consumer in a file: config, its checksum, state |
 //! | `errors.txt` | only when something went wrong: why the snapshot is not whole |
 //!
+//! Servers restore the files in any order, so our own [writer](super::Writer) puts the consumers before the
+//! blocks, where NATSARC1 has them, and writes no index.
+//!
 //! `o.dat` and `.fss` carry no checksum: the S2 frames' checksums alone cover them. Source: nats-server,
 //! `streamSnapshot` in `server/filestore.go`.
 
 use std::io::Read;
 
-use highway::HighwayHash;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use super::consumer::{self, ConsumerState};
 use super::content::Content;
 use super::entries::{self, Entry};
 use super::fault::Fault;
 use super::index::{self, BlockIndex};
+use super::items::{Consumer, Item, Look};
 use super::messages::Sum;
+use super::meta::checksum;
 use super::promise::Promise;
-use super::sums;
 use super::tally::{Index, Tally};
 use super::{Contents, Format, block};
 use crate::names::{Printable, StreamName};
@@ -37,23 +42,24 @@ const MAX_META: u64 = 8 << 20;
 const MAX_REASON: u64 = 4 << 10;
 
 /// Reads a snapshot in the tar format to its end. Gives the stream's name, which must be `stream` where
-/// that is known. Messages are added to `sum`.
-pub fn read<R: Read>(
+/// that is known. Messages are added to `sum`, and everything is shown to `look`.
+pub fn read<R: Read, L: Look>(
     content: &mut Content<R>,
     stream: Option<&StreamName>,
     promise: &Promise,
     sum: Sum,
-) -> Result<(StreamName, Contents), Fault> {
+    look: &mut L,
+) -> Result<(StreamName, Contents), L::Error> {
     let mut seen = Seen::new(stream.cloned(), sum);
     while let Some(entry) = entries::next(content)? {
-        seen.entry(content, &entry)?;
+        seen.entry(content, &entry, look)?;
         entries::padding(content, entry.size)?;
     }
     if seen.stage < Stage::Blocks || seen.stage == Stage::ConsumerMeta || seen.stage == Stage::ConsumerSum {
-        return Err(content.damaged("its last files are missing"));
+        return Err(content.damaged("its last files are missing").into());
     }
     if seen.block_index.is_some() {
-        return Err(content.damaged("an index is without its block"));
+        return Err(content.damaged("an index is without its block").into());
     }
     content.finish(Some(0))?;
     let stream = seen.stream(content)?.clone();
@@ -94,6 +100,8 @@ struct Seen {
     sum: String,
     /// The consumer that is being read.
     consumer: String,
+    /// Its configuration, where somebody looks.
+    info: Option<Box<RawValue>>,
     consumers: u64,
     block: Option<u32>,
     block_index: Option<(u32, BlockIndex)>,
@@ -108,6 +116,7 @@ impl Seen {
             stage: Stage::Nothing,
             sum: String::new(),
             consumer: String::new(),
+            info: None,
             consumers: 0,
             block: None,
             block_index: None,
@@ -116,14 +125,22 @@ impl Seen {
         }
     }
 
-    fn entry<R: Read>(&mut self, content: &mut Content<R>, entry: &Entry) -> Result<(), Fault> {
+    fn entry<R: Read, L: Look>(
+        &mut self,
+        content: &mut Content<R>,
+        entry: &Entry,
+        look: &mut L,
+    ) -> Result<(), L::Error> {
         let size = entry.size;
         let path: Vec<&str> = entry.path.split('/').collect();
         match (path.as_slice(), self.stage) {
-            (["errors.txt"], _) => Err(reported(content, size)),
+            (["errors.txt"], _) => Err(reported(content, size).into()),
             (["meta.inf"], Stage::Nothing) => {
                 let meta = meta(content, size)?;
                 let stream = self.named(content, &meta)?;
+                if L::LOOKS {
+                    look.item(Item::Info(&raw(content, &meta)?))?;
+                }
                 self.sum = checksum(stream.as_str(), &meta);
                 self.stream = Some(stream);
                 self.stage = Stage::Meta;
@@ -140,11 +157,18 @@ impl Seen {
                 self.stage = Stage::Index;
                 Ok(())
             }
-            (["msgs", file], Stage::Blocks) => self.block_file(content, file, size),
+            (["msgs", file], Stage::Blocks) => self.block_file(content, file, size, look),
+            (["msgs", file], Stage::Consumers) if self.block.is_none() && self.index.is_none() => {
+                self.stage = Stage::Blocks;
+                self.block_file(content, file, size, look)
+            }
             (["obs", consumer, "meta.inf"], Stage::Blocks | Stage::Index | Stage::Consumers) => {
                 let meta = meta(content, size)?;
                 self.consumer = (*consumer).to_owned();
                 self.sum = checksum(&format!("{}/{consumer}", self.stream(content)?.as_str()), &meta);
+                if L::LOOKS {
+                    self.info = Some(raw(content, &meta)?);
+                }
                 self.stage = Stage::ConsumerMeta;
                 Ok(())
             }
@@ -154,46 +178,59 @@ impl Seen {
                 Ok(())
             }
             (["obs", consumer, "o.dat"], Stage::ConsumerSum) if *consumer == self.consumer => {
-                content.pass(size, |_| {})?;
+                match self.info.take() {
+                    Some(info) => {
+                        let name = self.consumer.clone();
+                        let state = state(content, size)?;
+                        look.item(Item::Consumer(Consumer { name, info, state }))?;
+                    }
+                    None => content.pass(size, |_| {})?,
+                }
                 self.consumers += 1;
                 self.stage = Stage::Consumers;
                 Ok(())
             }
             (["meta.inf" | "meta.sum"] | ["msgs", _] | ["obs", _, "meta.inf" | "meta.sum" | "o.dat"], _) => {
-                Err(content.damaged("a file is out of order"))
+                Err(content.damaged("a file is out of order").into())
             }
-            _ => Err(content.unsupported("a file that no known server writes")),
+            _ => Err(content.unsupported("a file that no known server writes").into()),
         }
     }
 
-    fn block_file<R: Read>(&mut self, content: &mut Content<R>, file: &str, size: u64) -> Result<(), Fault> {
+    fn block_file<R: Read, L: Look>(
+        &mut self,
+        content: &mut Content<R>,
+        file: &str,
+        size: u64,
+        look: &mut L,
+    ) -> Result<(), L::Error> {
         let numbered = file.split_once('.').and_then(|(n, kind)| Some((n.parse::<u32>().ok()?, kind)));
         let Some((number, kind)) = numbered else {
-            return Err(content.unsupported("a file that no known server writes"));
+            return Err(content.unsupported("a file that no known server writes").into());
         };
         if self.block.is_some_and(|last| number <= last) {
-            return Err(content.damaged("a block is out of order"));
+            return Err(content.damaged("a block is out of order").into());
         }
         match kind {
             "idx" if self.block_index.is_none() => {
                 self.block_index = Some((number, BlockIndex::read(content, size)?));
                 Ok(())
             }
-            "fss" => content.pass(size, |_| {}),
+            "fss" => Ok(content.pass(size, |_| {})?),
             "blk" => {
                 let stream = self.stream(content)?.clone();
-                block::read(content, &stream, number, size, &mut self.tally)?;
+                block::read(content, &stream, number, size, &mut self.tally, look)?;
                 self.block = Some(number);
                 match self.block_index.take() {
                     None => Ok(()),
                     Some((of, block_index)) if of == number => {
                         let index = self.index.get_or_insert_default();
-                        block_index.hold(content, &mut self.tally, index)
+                        Ok(block_index.hold(content, &mut self.tally, index)?)
                     }
-                    Some(_) => Err(content.damaged("an index is without its block")),
+                    Some(_) => Err(content.damaged("an index is without its block").into()),
                 }
             }
-            _ => Err(content.unsupported("a file that no known server writes")),
+            _ => Err(content.unsupported("a file that no known server writes").into()),
         }
     }
 
@@ -229,17 +266,24 @@ impl Seen {
     }
 }
 
-fn checksum(key: &str, meta: &[u8]) -> String {
-    let mut hash = sums::keyed(key);
-    hash.append(meta);
-    sums::hexadecimal(hash.finalize64())
-}
-
 fn meta<R: Read>(content: &mut Content<R>, size: u64) -> Result<Vec<u8>, Fault> {
     if size > MAX_META {
         return Err(content.unsupported("a config is too long"));
     }
     text(content, size)
+}
+
+fn raw<R: Read>(content: &Content<R>, meta: &[u8]) -> Result<Box<RawValue>, Fault> {
+    serde_json::from_slice(meta).map_err(|_| content.damaged("a config is not what servers write"))
+}
+
+fn state<R: Read>(content: &mut Content<R>, size: u64) -> Result<ConsumerState, Fault> {
+    if size > consumer::MAX_STATE {
+        return Err(content.unsupported("a consumer's state is too long"));
+    }
+    let state = text(content, size)?;
+    ConsumerState::decode(&state)
+        .map_err(|_| content.unsupported("a consumer's state is not what known servers write"))
 }
 
 fn text<R: Read>(content: &mut Content<R>, size: u64) -> Result<Vec<u8>, Fault> {

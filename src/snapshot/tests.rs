@@ -9,7 +9,7 @@ use super::made::*;
 use super::*;
 
 /// Captures of real servers: stream, promise, bytes.
-fn captures() -> Vec<(PathBuf, StreamName, Promise, Vec<u8>)> {
+pub(super) fn captures() -> Vec<(PathBuf, StreamName, Promise, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/snapshots");
     let mut found = Vec::new();
     let dirs = |path: &Path| -> Vec<PathBuf> {
@@ -44,7 +44,7 @@ impl Read for Short<'_> {
     }
 }
 
-fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut content = Content::new(bytes);
     let mut out = Vec::new();
     loop {

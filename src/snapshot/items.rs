@@ -1,0 +1,118 @@
+//! What a snapshot is made of, shown item by item to whoever wants it. Knows no format: both readers show
+//! what they read in the same words, and the [`Writer`](super::Writer) takes it in the same words.
+
+use std::marker::PhantomData;
+
+use serde_json::value::RawValue;
+
+use super::consumer::ConsumerState;
+use super::fault::Fault;
+
+/// The longest record of a message, with all that lies around it in a block: what the file store of a server
+/// takes for a sound one (nats-server, `rlBadThresh`). No longer message is shown.
+pub const MAX_RECORD: usize = 32 << 20;
+
+/// What a fault says of a message that is longer.
+pub(super) const TOO_LONG: &str = "a message is too long to be written again";
+
+/// One part of a snapshot.
+#[derive(Debug)]
+pub enum Item<'a> {
+    /// NATSARC1, first: the stream's state as the server began the snapshot.
+    State(State),
+    /// Tar, first: the stream's configuration and when it was created, as JSON (`meta.inf`).
+    Info(&'a RawValue),
+    /// A consumer. In NATSARC1 all of them come before the messages, in the tar format mostly after.
+    Consumer(Consumer),
+    /// A message. In the tar format those come too whose deletion is told later, here or in the index.
+    Message(Record<'a>),
+    /// Tar: a sequence without a message, before or after its message's own record.
+    Deleted {
+        /// The sequence.
+        sequence: u64,
+        /// When its message was written, in ns since 1970.
+        time: i64,
+    },
+}
+
+/// A stream's state at the beginning of a snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct State {
+    /// The first sequence; one more than the last in an empty stream.
+    pub first_seq: u64,
+    /// The last sequence, whether or not it has a message.
+    pub last_seq: u64,
+    /// When the last message was written, in ns since 1970; zero where nobody knows.
+    pub last_time: i64,
+    /// When the snapshot was begun, in ns since 1970.
+    pub time: i64,
+}
+
+/// A message, whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its sequence.
+    pub sequence: u64,
+    /// When it was written, in ns since 1970.
+    pub time: i64,
+    /// Its subject.
+    pub subject: &'a [u8],
+    /// Its headers as they travel, from `NATS/1.0` to the empty line; empty when it has none.
+    pub headers: &'a [u8],
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
+/// A consumer, with all that a restore needs of it.
+#[derive(Debug, Clone)]
+pub struct Consumer {
+    /// Its name.
+    pub name: String,
+    /// Its configuration as JSON, with `Created` and `Name` (`meta.inf`).
+    pub info: Box<RawValue>,
+    /// What it has delivered, and what of that was acknowledged.
+    pub state: ConsumerState,
+}
+
+/// Who looks at the items.
+pub(super) trait Look {
+    /// Why somebody looks no further.
+    type Error: From<Fault>;
+    /// Whether anybody looks: nothing is collected for nobody.
+    const LOOKS: bool;
+    /// Shows the next item.
+    fn item(&mut self, item: Item<'_>) -> Result<(), Self::Error>;
+}
+
+/// Nobody, for a check.
+pub(super) struct Nobody;
+
+impl Look for Nobody {
+    type Error = Fault;
+    const LOOKS: bool = false;
+
+    fn item(&mut self, _: Item<'_>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// A function that takes them.
+pub(super) struct Each<F, E> {
+    each: F,
+    error: PhantomData<E>,
+}
+
+impl<F, E> Each<F, E> {
+    pub fn new(each: F) -> Self {
+        Each { each, error: PhantomData }
+    }
+}
+
+impl<F: FnMut(Item<'_>) -> Result<(), E>, E: From<Fault>> Look for Each<F, E> {
+    type Error = E;
+    const LOOKS: bool = true;
+
+    fn item(&mut self, item: Item<'_>) -> Result<(), E> {
+        (self.each)(item)
+    }
+}

@@ -1,0 +1,245 @@
+//! Writes a snapshot in the tar format, which servers from 2.10 on restore: items in, an S2 stream out, in
+//! one pass. Knows neither where the items come from nor where the bytes go.
+//!
+//! | file | what |
+//! |---|---|
+//! | `meta.inf`, `meta.sum` | the stream's configuration and its checksum |
+//! | `obs/C/meta.inf`, `obs/C/meta.sum`, `obs/C/o.dat` | of each consumer |
+//! | `msgs/N.blk` | the messages, N from 1 |
+//! | `msgs/N.blk` with a tombstone and nothing else | only where the last sequence has no message: behind messages in one block a server overlooks it |
+//!
+//! There is no index: a server makes it from the blocks, and takes everything that it finds there for live.
+//! So only live messages are written. A tar header says how long its file is, so a block is held until it is
+//! complete. Every time in the tar is zero: the same items give the same bytes.
+
+use std::io::{self, Write};
+
+use highway::{HighwayHash, HighwayHasher};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::block::{self, ERASED, HEADERS, TOMBSTONE};
+use super::framing::Framing;
+use super::items::{Consumer, MAX_RECORD, Record};
+use super::meta::checksum;
+use super::sums::SUM_LEN;
+use crate::names::{Printable, StreamName};
+
+/// Up to how many bytes a block file grows, unless one message alone is larger. Servers make them of up to
+/// 8 MiB.
+pub const MAX_BLOCK_FILE: usize = 4 << 20;
+/// How far apart the sequences in one block may be. A server keeps a set of those that are missing between
+/// them.
+const MAX_SPAN: u64 = 1 << 20;
+/// The size of a tar's blocks.
+const TAR_BLOCK: usize = 512;
+/// The longest name that a plain tar header holds.
+const TAR_NAME: usize = 100;
+
+/// Why a snapshot cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The output failed.
+    #[error("cannot write the snapshot")]
+    Io(#[from] io::Error),
+    /// No file store holds such a message.
+    #[error("message {0} is longer than a server keeps in a file")]
+    TooLong(u64),
+    /// The items make no stream.
+    #[error("message {0} is out of order")]
+    OutOfOrder(u64),
+    /// A stream's configuration that is not one.
+    #[error("the configuration is not that of the stream")]
+    BadConfig,
+    /// No file can be called so.
+    #[error("\"{0}\" cannot be a consumer's name")]
+    BadName(Printable),
+}
+
+/// Writes one snapshot. Consumers come before the messages.
+pub struct Writer<W> {
+    out: Framing<W>,
+    stream: StreamName,
+    number: u32,
+    block: Vec<u8>,
+    keyed: HighwayHasher,
+    /// The first sequence in the block.
+    first: u64,
+    last: u64,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins the snapshot of a stream with this configuration ([`stream_info`](super::stream_info)).
+    ///
+    /// # Errors
+    /// [`WriteError::BadConfig`] where the configuration is of another stream.
+    pub fn begin(out: W, stream: &StreamName, info: &RawValue) -> Result<Self, WriteError> {
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        match serde_json::from_str(info.get()) {
+            Ok(Named { name }) if name == stream.as_str() => {}
+            _ => return Err(WriteError::BadConfig),
+        }
+        let out = Framing::begin(out)?;
+        let (number, keyed) = (1, block::keyed(stream, 1));
+        let block = Vec::new();
+        let mut writer = Writer { out, stream: stream.clone(), number, block, keyed, first: 0, last: 0 };
+        writer.meta("", stream.as_str(), info)?;
+        Ok(writer)
+    }
+
+    /// Writes a consumer.
+    pub fn consumer(&mut self, consumer: &Consumer) -> Result<(), WriteError> {
+        let name = consumer.name.as_str();
+        let bad = |c: char| matches!(c, '/' | '\\' | '.' | '*' | '>') || c.is_whitespace() || c.is_control();
+        if name.is_empty() || name.contains(bad) {
+            return Err(WriteError::BadName(Printable::new(name)));
+        }
+        let key = format!("{}/{name}", self.stream.as_str());
+        self.meta(&format!("obs/{name}/"), &key, &consumer.info)?;
+        self.file(&format!("obs/{name}/o.dat"), &consumer.state.encode())
+    }
+
+    /// Writes a message. Sequences ascend.
+    pub fn message(&mut self, record: &Record<'_>) -> Result<(), WriteError> {
+        let sequence = record.sequence;
+        if sequence <= self.last || sequence >= TOMBSTONE {
+            return Err(WriteError::OutOfOrder(sequence));
+        }
+        let len = record_len(record).ok_or(WriteError::TooLong(sequence))?;
+        let full = self.block.len() + len as usize > MAX_BLOCK_FILE || sequence - self.first >= MAX_SPAN;
+        if full && !self.block.is_empty() {
+            self.end_block()?;
+        }
+        if self.block.is_empty() {
+            self.first = sequence;
+        }
+        self.record(len, record);
+        self.last = sequence;
+        Ok(())
+    }
+
+    /// Ends the snapshot of a stream whose last sequence is `last_seq`, be there such a message or not.
+    /// `last_time` is when that was written, in ns since 1970, where it is known. Gives the output back.
+    pub fn finish(mut self, last_seq: u64, last_time: i64) -> Result<W, WriteError> {
+        self.end_block()?;
+        if last_seq > self.last {
+            if last_seq & (ERASED | TOMBSTONE) != 0 {
+                return Err(WriteError::OutOfOrder(last_seq));
+            }
+            let nothing = Record { sequence: 0, time: 0, subject: b"", headers: b"", payload: b"" };
+            let tombstone = Record { sequence: last_seq | TOMBSTONE, time: last_time, ..nothing };
+            let len = record_len(&tombstone).ok_or(WriteError::TooLong(last_seq))?;
+            self.record(len, &tombstone);
+            self.end_block()?;
+        }
+        self.out.write(&[0; 2 * TAR_BLOCK])?;
+        Ok(self.out.finish()?)
+    }
+
+    fn record(&mut self, len: u32, record: &Record<'_>) {
+        let Record { sequence, time, subject, headers, payload } = record;
+        let numbers = [sequence.to_le_bytes(), time.to_le_bytes()];
+        let mut hash = self.keyed.clone();
+        for hashed in [numbers.as_flattened(), subject, headers, payload] {
+            hash.append(hashed);
+        }
+        let block = &mut self.block;
+        block.extend((if headers.is_empty() { len } else { len | HEADERS }).to_le_bytes());
+        block.extend(numbers.as_flattened());
+        block.extend((subject.len() as u16).to_le_bytes());
+        block.extend_from_slice(subject);
+        if !headers.is_empty() {
+            block.extend((headers.len() as u32).to_le_bytes());
+            block.extend_from_slice(headers);
+        }
+        block.extend_from_slice(payload);
+        block.extend(hash.finalize64().to_le_bytes());
+    }
+
+    fn end_block(&mut self) -> Result<(), WriteError> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let mut block = std::mem::take(&mut self.block);
+        self.file(&format!("msgs/{}.blk", self.number), &block)?;
+        block.clear();
+        // One large message costs its memory once.
+        block.shrink_to(MAX_BLOCK_FILE);
+        self.block = block;
+        self.number = self.number.checked_add(1).ok_or(WriteError::OutOfOrder(self.last))?;
+        self.keyed = block::keyed(&self.stream, self.number);
+        Ok(())
+    }
+
+    /// A configuration and its checksum.
+    fn meta(&mut self, at: &str, key: &str, info: &RawValue) -> Result<(), WriteError> {
+        let info = info.get().as_bytes();
+        self.file(&format!("{at}meta.inf"), info)?;
+        self.file(&format!("{at}meta.sum"), checksum(key, info).as_bytes())
+    }
+
+    fn file(&mut self, path: &str, data: &[u8]) -> Result<(), WriteError> {
+        if path.len() > TAR_NAME {
+            let extended = extended("path", path);
+            self.entry(path, b'x', extended.as_bytes())?;
+        }
+        self.entry(path, b'0', data)
+    }
+
+    fn entry(&mut self, path: &str, kind: u8, data: &[u8]) -> Result<(), WriteError> {
+        self.out.write(&tar_header(path, kind, data.len()))?;
+        self.out.write(data)?;
+        let padding = [0; TAR_BLOCK];
+        let missing = data.len().next_multiple_of(TAR_BLOCK) - data.len();
+        self.out.write(padding.get(..missing).unwrap_or(&[]))?;
+        Ok(())
+    }
+}
+
+/// The length of a whole record, where a server takes it for a sound one.
+fn record_len(record: &Record<'_>) -> Option<u32> {
+    let Record { subject, headers, payload, .. } = record;
+    let lengths = if headers.is_empty() { 0 } else { 4 };
+    let len = block::HEADER_LEN + subject.len() + lengths + headers.len() + payload.len() + SUM_LEN;
+    if subject.len() > usize::from(u16::MAX) || len > MAX_RECORD {
+        return None;
+    }
+    u32::try_from(len).ok()
+}
+
+/// A header as POSIX has it, its name cut to what fits: an extended header before it says the rest.
+fn tar_header(path: &str, kind: u8, size: usize) -> [u8; TAR_BLOCK] {
+    let mut header = [0; TAR_BLOCK];
+    let mut put = |at: usize, field: &[u8]| {
+        for (to, from) in header.iter_mut().skip(at).zip(field) {
+            *to = *from;
+        }
+    };
+    put(0, path.as_bytes().get(..TAR_NAME).unwrap_or(path.as_bytes()));
+    put(100, b"0000600\0");
+    put(108, b"0000000\0");
+    put(116, b"0000000\0");
+    put(124, format!("{size:011o}\0").as_bytes());
+    put(136, b"00000000000\0");
+    put(148, b"        ");
+    put(156, &[kind]);
+    put(257, b"ustar\x0000");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    for (to, from) in header.iter_mut().skip(148).zip(format!("{sum:06o}\0 ").as_bytes()) {
+        *to = *from;
+    }
+    header
+}
+
+/// A line of an extended header, which begins with its own length.
+fn extended(key: &str, value: &str) -> String {
+    let rest = format!(" {key}={value}\n");
+    let mut len = rest.len();
+    while len.to_string().len() + rest.len() > len {
+        len += 1;
+    }
+    format!("{len}{rest}")
+}

@@ -1,0 +1,278 @@
+//! Promises of what we write ourselves: it is read as what was written, whatever that was.
+
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+use super::made::{self, natsarc, s2};
+use super::tests::{captures, decoded};
+use super::*;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Message {
+    sequence: u64,
+    time: i64,
+    subject: Vec<u8>,
+    headers: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Message {
+    fn of(record: &Record<'_>) -> Self {
+        let Record { sequence, time, subject, headers, payload } = *record;
+        let [subject, headers, payload] = [subject, headers, payload].map(<[u8]>::to_vec);
+        Message { sequence, time, subject, headers, payload }
+    }
+
+    fn record(&self) -> Record<'_> {
+        let Message { sequence, time, subject, headers, payload } = self;
+        Record { sequence: *sequence, time: *time, subject, headers, payload }
+    }
+}
+
+/// A stream to be written.
+#[derive(Debug, Clone)]
+struct Model {
+    messages: Vec<Message>,
+    consumers: Vec<(String, ConsumerState)>,
+    last_seq: u64,
+}
+
+impl Model {
+    fn promise(&self) -> Promise {
+        let count = self.messages.len() as u64;
+        let first_seq = self.messages.first().map_or(self.last_seq + 1, |message| message.sequence);
+        Promise { messages: count, first_seq, last_seq: self.last_seq, ..Promise::default() }
+    }
+
+    fn write(&self, stream: &StreamName) -> Vec<u8> {
+        let config = raw(&format!(r#"{{"name":"{stream}","x":1}}"#));
+        let info = stream_info(&config, 7).unwrap();
+        let mut writer = Writer::begin(Vec::new(), stream, &info).unwrap();
+        for (name, state) in &self.consumers {
+            let consumer = Consumer { name: name.clone(), info: consumer_info(name), state: state.clone() };
+            writer.consumer(&consumer).unwrap();
+        }
+        for message in &self.messages {
+            writer.message(&message.record()).unwrap();
+        }
+        writer.finish(self.last_seq, 5).unwrap()
+    }
+}
+
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap()
+}
+
+fn consumer_info(name: &str) -> Box<RawValue> {
+    meta::of_consumer(name, &raw(r#"{"durable_name":"x","new":1.10}"#), 9).unwrap()
+}
+
+/// What is shown of a snapshot: its parts, in the order of the model.
+fn shown(stream: &StreamName, promise: &Promise, bytes: &[u8]) -> Result<(Model, Contents), Fault> {
+    let mut model = Model { messages: Vec::new(), consumers: Vec::new(), last_seq: 0 };
+    let contents = inspect_showing(stream, promise, bytes, |item| {
+        match item {
+            Item::State(_) | Item::Info(_) => {}
+            Item::Consumer(consumer) => {
+                assert_eq!(consumer.info.get(), consumer_info(&consumer.name).get());
+                model.consumers.push((consumer.name, consumer.state));
+            }
+            Item::Message(record) => model.messages.push(Message::of(&record)),
+            Item::Deleted { sequence, .. } => model.last_seq = sequence,
+        }
+        Ok::<_, Fault>(())
+    })?;
+    model.last_seq = contents.last_seq;
+    Ok((model, contents))
+}
+
+fn model() -> impl Strategy<Value = Model> {
+    let bytes = |most| prop::collection::vec(any::<u8>(), 0..most);
+    let gap = prop_oneof![9 => Just(0_u64), 3 => 1..5_u64, 1 => 0..3_000_000_u64];
+    let headers = prop_oneof![Just(Vec::new()), Just(b"NATS/1.0\r\nA: b\r\n\r\n".to_vec()), bytes(30)];
+    let message = (gap, any::<i64>(), bytes(40), headers, prop_oneof![9 => bytes(50), 1 => bytes(3000)]);
+    let messages = prop::collection::vec(message, 0..60);
+    let pair = || (any::<u64>(), 0..1_u64 << 40).prop_map(|(consumer, stream)| Pair { consumer, stream });
+    // A long name does not fit into a plain tar header.
+    let name = prop_oneof![4 => "[a-zA-Z0-9_☃-]{1,30}", 1 => "[a-z]{120,240}"];
+    let consumer = (name, pair(), pair()).prop_map(|(name, delivered, ack_floor)| {
+        (name, ConsumerState { delivered, ack_floor, ..ConsumerState::default() })
+    });
+    let consumers = prop::collection::vec(consumer, 0..4);
+    let trailing = prop_oneof![Just(0_u64), 1..1000_u64];
+    (0..1_u64 << 40, messages, consumers, trailing).prop_map(|(before, messages, consumers, trailing)| {
+        let mut sequence = before;
+        let mut all = Vec::new();
+        for (gap, time, subject, headers, payload) in messages {
+            sequence += gap + 1;
+            all.push(Message { sequence, time, subject, headers, payload });
+        }
+        Model { messages: all, consumers, last_seq: sequence + trailing }
+    })
+}
+
+fn stream() -> StreamName {
+    StreamName::new("S").unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_written_is_read_as_the_same(model in model()) {
+        let bytes = model.write(&stream());
+        let (read, contents) = shown(&stream(), &model.promise(), &bytes).unwrap();
+        prop_assert_eq!(&read.messages, &model.messages);
+        prop_assert_eq!(&read.consumers, &model.consumers);
+        let promise = model.promise();
+        prop_assert_eq!(contents.format, Format::Tar);
+        prop_assert_eq!((contents.messages, contents.records), (promise.messages, promise.messages));
+        prop_assert_eq!((contents.first_seq, contents.last_seq), (promise.first_seq, promise.last_seq));
+        prop_assert_eq!(contents.consumers, model.consumers.len() as u64);
+        prop_assert_eq!(contents.agrees_with(&promise), Ok(()));
+        // The same items are the same bytes.
+        prop_assert_eq!(model.write(&stream()), bytes);
+    }
+
+    /// The sum is over sequence, time, subject, headers and payload of every message.
+    #[test]
+    fn natsarc_becomes_a_tar_of_the_same_messages(model in model()) {
+        let promise = model.promise();
+        let state = format!(
+            r#"{{"messages":{},"first_seq":{},"last_seq":{},"consumer_count":{}}}"#,
+            promise.messages, promise.first_seq, promise.last_seq, model.consumers.len()
+        );
+        let mut entries: Vec<Vec<u8>> = Vec::new();
+        for (name, state) in &model.consumers {
+            let json = format!(r#"{{"config":{{}},"state":{}}}"#, serde_json::to_string(state).unwrap());
+            entries.push(made::entry(&format!("consumers/{name}"), 5, 0, b"", json.as_bytes()));
+        }
+        for Message { sequence, time, subject, headers, payload } in &model.messages {
+            let zigzag = (time << 1 ^ time >> 63).cast_unsigned();
+            let mut entry = made::uvarint(subject.len() as u64);
+            for value in [zigzag, *sequence, headers.len() as u64, payload.len() as u64] {
+                entry.extend(made::uvarint(value));
+            }
+            entries.push([&entry, subject, headers, payload].map(Vec::as_slice).concat());
+        }
+        entries.push(made::entry("", 0, 0, b"", b""));
+        let natsarc = s2(&natsarc(&state, &entries), 1000);
+
+        let before = inspect(&stream(), &promise, natsarc.as_slice()).unwrap();
+        let mut tar = Vec::new();
+        to_tar(&stream(), &raw(r#"{"name":"S"}"#), natsarc.as_slice(), &mut tar).unwrap();
+        let after = inspect(&stream(), &promise, tar.as_slice()).unwrap();
+        prop_assert!(before.sum.is_some());
+        prop_assert_eq!(Contents { format: Format::Tar, bytes: after.bytes, ..before }, after);
+    }
+}
+
+/// Real ones of every release, written again from what is shown of them.
+#[test]
+fn captures_of_servers_become_the_same_messages() {
+    for (dir, stream, promise, bytes) in captures() {
+        let mut messages = Vec::new();
+        let mut deleted = Vec::new();
+        let mut writing = Vec::new();
+        let contents = inspect_showing(&stream, &promise, bytes.as_slice(), |item| {
+            match item {
+                Item::Message(record) => messages.push(Message::of(&record)),
+                Item::Deleted { sequence, .. } => deleted.push(sequence),
+                Item::Consumer(consumer) => writing.push(consumer),
+                Item::State(_) | Item::Info(_) => {}
+            }
+            Ok::<_, Fault>(())
+        })
+        .unwrap();
+        messages.retain(|message| !deleted.contains(&message.sequence));
+        if contents.records != contents.messages {
+            continue;
+        }
+        let info = raw(&format!(r#"{{"name":"{stream}"}}"#));
+        let mut writer = Writer::begin(Vec::new(), &stream, &info).unwrap();
+        writing.iter().for_each(|consumer| writer.consumer(consumer).unwrap());
+        messages.iter().for_each(|message| writer.message(&message.record()).unwrap());
+        let written = writer.finish(contents.last_seq, 0).unwrap();
+        let read = inspect(&stream, &promise, written.as_slice()).unwrap();
+        let same = Contents { format: Format::Tar, bytes: read.bytes, sum: read.sum, ..contents };
+        assert_eq!(read, same, "{}", dir.display());
+    }
+}
+
+#[test]
+fn every_cut_of_what_is_written_is_noticed() {
+    let message = Message { sequence: 3, payload: vec![7; 2000], ..Message::default() };
+    let consumers = vec![("C".to_owned(), ConsumerState::default())];
+    let bytes = Model { messages: vec![message], consumers, last_seq: 9 }.write(&stream());
+    for len in 0..bytes.len() {
+        assert!(matches!(shown(&stream(), &Promise::default(), &bytes[..len]), Err(Fault::Cut(_))), "{len}");
+    }
+}
+
+/// A block is as large as a server's, and no gap in it so wide that a server would have to count it out.
+#[test]
+fn blocks_are_bounded_in_bytes_and_in_sequences() {
+    let message = |sequence, len| Message { sequence, payload: vec![1; len], ..Message::default() };
+    let large = MAX_BLOCK_FILE + 1000;
+    let sizes = [(1, 100), (2, large), (3, 100), (4, MAX_BLOCK_FILE / 2), (5, MAX_BLOCK_FILE / 2), (6, 1)];
+    let mut messages: Vec<_> = sizes.map(|(sequence, len)| message(sequence, len)).into();
+    messages.extend([message(7 + (1 << 20), 1), message(8 + (1 << 20), 1), message(1 << 40, 1)]);
+    let model = Model { messages, consumers: Vec::new(), last_seq: 1 << 41 };
+    let bytes = model.write(&stream());
+    let tar = decoded(&bytes).unwrap();
+    let mut archive = tar::Archive::new(tar.as_slice());
+    let files = archive.entries().unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        (entry.path().unwrap().display().to_string(), entry.size())
+    });
+    let blocks: Vec<_> = files.filter(|(path, _)| path.starts_with("msgs/")).collect();
+    assert_eq!(blocks.len(), 7, "{blocks:?}");
+    assert_eq!(blocks.iter().filter(|(_, size)| *size > MAX_BLOCK_FILE as u64).count(), 1, "{blocks:?}");
+    assert_eq!(blocks.last().unwrap(), &("msgs/7.blk".to_owned(), 30), "a tombstone of its own");
+    assert_eq!(shown(&stream(), &model.promise(), &bytes).unwrap().0.messages, model.messages);
+}
+
+#[test]
+fn what_makes_no_snapshot_is_refused() {
+    let writer = || Writer::begin(Vec::new(), &stream(), &raw(r#"{"name":"S"}"#)).unwrap();
+    let other = Writer::begin(Vec::new(), &stream(), &raw(r#"{"name":"T"}"#));
+    assert!(matches!(other, Err(WriteError::BadConfig)));
+    for name in ["", "a/b", "..", "a b", "a*"] {
+        let info = consumer_info("C");
+        let consumer = Consumer { name: name.into(), info, state: ConsumerState::default() };
+        assert!(matches!(writer().consumer(&consumer), Err(WriteError::BadName(_))), "{name}");
+    }
+    let mut ordered = writer();
+    ordered.message(&Message { sequence: 5, ..Message::default() }.record()).unwrap();
+    for sequence in [0, 4, 5, 1 << 62, u64::MAX] {
+        let refused = ordered.message(&Message { sequence, ..Message::default() }.record());
+        assert!(matches!(refused, Err(WriteError::OutOfOrder(_))), "{sequence}");
+    }
+    let long = Message { sequence: 6, subject: vec![b'x'; 1 << 16], ..Message::default() };
+    assert!(matches!(ordered.message(&long.record()), Err(WriteError::TooLong(6))));
+    let long = Message { sequence: 6, payload: vec![0; MAX_RECORD - 29], ..Message::default() };
+    assert!(matches!(ordered.message(&long.record()), Err(WriteError::TooLong(6))));
+    let fits = Message { sequence: 6, payload: vec![0; MAX_RECORD - 30], ..Message::default() };
+    ordered.message(&fits.record()).unwrap();
+}
+
+/// A consumer beyond the snapshot's end would miss what is stored next.
+#[test]
+fn a_consumer_ahead_of_its_stream_is_put_back_on_the_way() {
+    let consumer = br#"{"config":{},"state":{"delivered":{"consumer_seq":9,"stream_seq":500},"ack_floor":{"consumer_seq":9,"stream_seq":500}}}"#;
+    let entries = [made::entry("consumers/C", 5, 0, b"", consumer), made::entry("a", 2, 40, b"", b"x")];
+    let state = r#"{"messages":1,"first_seq":40,"last_seq":40,"consumer_count":1}"#;
+    let content = natsarc(state, &[entries.concat(), made::entry("", 0, 0, b"", b"")]);
+    let mut tar = Vec::new();
+    to_tar(&stream(), &raw(r#"{"name":"S"}"#), s2(&content, 100).as_slice(), &mut tar).unwrap();
+    let mut stands = Vec::new();
+    inspect_showing(&stream(), &Promise::default(), tar.as_slice(), |item| {
+        if let Item::Consumer(consumer) = item {
+            stands.push(consumer.state);
+        }
+        Ok::<_, Fault>(())
+    })
+    .unwrap();
+    let end = Pair { consumer: 9, stream: 40 };
+    assert_eq!(stands, [ConsumerState { delivered: end, ack_floor: end, ..ConsumerState::default() }]);
+}
