@@ -189,3 +189,35 @@ async fn sparse_streams() -> Result<()> {
     }
     Ok(())
 }
+
+/// Streams that fill a dump's memory a few at a time, and are captured many at a time. The memory of an
+/// earlier one must not be taken by later ones, which wait for it to be written: of dumps that let that
+/// happen one of four never ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_streams_that_just_fit() -> Result<()> {
+    const STREAMS: usize = 30;
+    // With what is reckoned for the store, just under the room for one: a quarter of the buffer.
+    const MESSAGES: usize = 10;
+    const MESSAGE: usize = 130_000;
+    for release in BOTH_FORMATS {
+        let source = server(release);
+        let client = source.client().await?;
+        let message = Random::new(1).bytes(MESSAGE);
+        for n in 0..STREAMS {
+            let name = format!("S{n}");
+            create(&client, &name).await?;
+            publish(&client, &name, &[message.as_slice(); MESSAGES]).await?;
+        }
+        let mut sizes = Vec::new();
+        for _ in 0..15 {
+            // A dump that stands still ends by itself, with an error.
+            let backup = dump(&source, &["--buffer", "8M", "--timeout", "10"]);
+            let streams = manifest(&backup)?["stats"]["total_streams"].clone();
+            assert_eq!(streams, STREAMS, "{release}");
+            sizes.push(backup.len());
+        }
+        sizes.dedup();
+        assert_eq!(sizes.len(), 1, "{release}: {sizes:?}");
+    }
+    Ok(())
+}

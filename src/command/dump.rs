@@ -9,8 +9,11 @@ mod attempt;
 mod output;
 mod plan;
 mod streams;
+mod watchdog;
 
 use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -18,7 +21,8 @@ use jiff::Timestamp;
 use self::attempt::{OutputError, written};
 use self::output::Output;
 use self::plan::{Plan, failed_entry, skipped_entry};
-use self::streams::{Dumping, Settings};
+use self::streams::{BACK_OFF_MAX, Dumping, Settings};
+use self::watchdog::Pulse;
 use super::Failure;
 use super::offline::{self, Access, Intent, Signals};
 use super::report::{hint_of_output, print, say};
@@ -26,7 +30,7 @@ use crate::archive::{Index, Kind, Manifest, ManifestStream, Server as ArchivedSe
 use crate::chatto::policy::Step;
 use crate::cli;
 use crate::exit::Exit;
-use crate::jetstream::{Listed, Server};
+use crate::jetstream::{CHECK_LIMIT, Listed, Server};
 use crate::names::{Printable, Size, StreamName, counted};
 use crate::terminal::progress::{Doing, Progress, Taken};
 use crate::terminal::{self, Messages};
@@ -114,7 +118,7 @@ async fn dump(
     Ok(Exit::Done)
 }
 
-/// Writes the archive that `plan` leads to, whole, and gives its totals.
+/// Writes the archive that `plan` leads to, whole, and gives its totals. Ends in any case.
 async fn archive(
     server: &Server,
     plan: Plan,
@@ -123,6 +127,29 @@ async fn archive(
     to: File,
     messages: Messages,
     progress: Progress,
+) -> Result<Stats, OutputError> {
+    // The longest that anything waits which is not this program itself; twice that is none of it.
+    let check = if settings.check { CHECK_LIMIT } else { Duration::ZERO };
+    let limit = server.patience().max(check).max(BACK_OFF_MAX).saturating_mul(2);
+    let pulse = Arc::new(Pulse::default());
+    let written = archive_watched(server, plan, include_keys, settings, to, messages, progress, &pulse);
+    tokio::select! {
+        written = written => written,
+        () = pulse.stopped(limit) => Err(OutputError::Stuck(limit)),
+    }
+}
+
+/// The same without an eye on it, except that `pulse` is told of all that happens.
+#[expect(clippy::too_many_arguments, reason = "those of its only caller, and what that watches")]
+async fn archive_watched(
+    server: &Server,
+    plan: Plan,
+    include_keys: bool,
+    settings: &Settings,
+    to: File,
+    messages: Messages,
+    progress: Progress,
+    pulse: &Arc<Pulse>,
 ) -> Result<Stats, OutputError> {
     let begun = std::time::Instant::now();
     let created_at = whole_seconds(Timestamp::now());
@@ -134,7 +161,8 @@ async fn archive(
         (plan.captures.len() + plan.unavailable.len()) as u64,
         plan.captures.iter().map(|stream| stream.bytes).fold(0, u64::saturating_add),
     );
-    let output = Output::new(Taken::new(to, progress.clone()), mtime);
+    let output = Output::new(Taken::new(to, progress.clone()), mtime, Arc::clone(pulse))
+        .map_err(OutputError::Archive)?;
     let index = Index {
         version: 1,
         created_at,
@@ -154,7 +182,7 @@ async fn archive(
         }
     }
     let mut captures = plan.captures;
-    let dumping = Dumping::new(server, &output, settings, messages, progress);
+    let dumping = Dumping::new(server, &output, settings, messages, progress, Arc::clone(pulse));
     for step in Step::ALL {
         let later =
             captures.iter().position(|stream| Step::of(&stream.name) > step).unwrap_or(captures.len());
@@ -236,6 +264,9 @@ fn to_nobody(error: OutputError) -> anyhow::Error {
         }
         OutputError::Spool { .. } => {
             "make room there, choose another directory with --spool-dir, or do without it".into()
+        }
+        OutputError::Stuck(_) => {
+            "this is a fault of the program: please report it; -j 1 captures one stream after another".into()
         }
     };
     let text = super::report::text_of(&anyhow::Error::new(error));

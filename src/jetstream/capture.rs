@@ -39,7 +39,7 @@ pub const FIXED_WINDOW_BUFFER: usize = 32 << 20;
 const MAX_WINDOW: usize = 32 << 20;
 
 /// How long a server may check a stream (`jsck`) before it answers.
-const CHECK_LIMIT: Duration = Duration::from_secs(3600);
+pub const CHECK_LIMIT: Duration = Duration::from_secs(3600);
 
 /// How acks are paced, and how a stalled pipe is bridged, for one kind of server.
 #[derive(Clone, Copy, Debug)]

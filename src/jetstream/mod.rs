@@ -25,7 +25,7 @@ mod tls;
 pub use account::{Account, Usage};
 pub use api::StreamReply;
 pub use bucket::{Bucket, Entry};
-pub use capture::{Capture, CaptureError, Snapshotting};
+pub use capture::{CHECK_LIMIT, Capture, CaptureError, Snapshotting};
 pub use connect::{Server, connect};
 pub use error::Error;
 pub use hold::Hold;

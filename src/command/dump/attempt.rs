@@ -7,12 +7,15 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::output::{Output, Snapshot, Writing};
+use super::watchdog::Pulse;
 use crate::command::proof::{NotProven, Proof, Proven};
 use crate::jetstream::{Capture, CaptureError, Hold, Server, Snapshotting};
 use crate::names::StreamName;
@@ -45,7 +48,7 @@ pub(super) enum AttemptError {
     Output(#[from] OutputError),
 }
 
-/// The archive or the spool cannot be written: the dump as a whole is over.
+/// The archive or the spool cannot be written, or nothing is: the dump as a whole is over.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OutputError {
     #[error("cannot write the archive")]
@@ -56,6 +59,9 @@ pub(super) enum OutputError {
         #[source]
         cause: io::Error,
     },
+    /// Nothing happens any more, and nobody is waited for.
+    #[error("nothing has been read or written for {} s, although nothing is waited for", .0.as_secs())]
+    Stuck(Duration),
 }
 
 /// Where a snapshot goes that is too large for memory.
@@ -81,6 +87,8 @@ pub(super) struct Attempt<'a> {
     pub overflow: Overflow<'a>,
     /// Where to note how many bytes of messages have been read.
     pub read: Arc<AtomicU64>,
+    /// Told of all that happens.
+    pub pulse: Arc<Pulse>,
 }
 
 impl Attempt<'_> {
@@ -94,7 +102,10 @@ impl Attempt<'_> {
         };
         let captured_at = Timestamp::now();
         let begun = Instant::now();
+        let pulse = self.pulse;
+        pulse.beat();
         let mut capture = Capture::begin(self.server, self.stream, how).await?;
+        pulse.beat();
         let backup_json = capture.backup_json();
         let promise = Promise::from_backup_json(&backup_json)?;
         let mut proof = Proof::begin(self.stream, &promise, Wanted { decoded: self.read, sum: false });
@@ -105,6 +116,7 @@ impl Attempt<'_> {
             match capture.next().await? {
                 None => break false,
                 Some(bytes) => {
+                    pulse.beat();
                     size += bytes.len();
                     gathered.push(bytes.clone());
                     if !proof.feed(bytes) {
@@ -117,15 +129,16 @@ impl Attempt<'_> {
             }
         };
         let (proven, snapshot) = match (overflowed, self.overflow) {
-            (false, _) => (proof.verdict().await?, Some(Snapshot::Memory(gathered))),
+            (false, _) => (verdict(proof, &pulse).await?, Some(Snapshot::Memory(gathered))),
             (true, Overflow::Refuse) => return Err(AttemptError::Outgrown),
             (true, Overflow::Flow { output, attempt, opened }) => {
                 *opened = true;
                 let head = output.attempt(self.stream.clone(), attempt, backup_json.clone());
-                (flow(capture, proof, head, gathered, self.room, output).await?, None)
+                let begun = Begun { capture, proof, gathered, pulse };
+                (flow(begun, head, self.room, output).await?, None)
             }
             (true, Overflow::Spool(dir)) => {
-                let (proven, file) = spool(capture, proof, gathered, dir).await?;
+                let (proven, file) = spool(Begun { capture, proof, gathered, pulse }, dir).await?;
                 (proven, Some(Snapshot::Spool(file)))
             }
         };
@@ -134,16 +147,25 @@ impl Attempt<'_> {
     }
 }
 
-/// Writes `gathered` and all that follows in parts of `part` bytes, one part at a time while the next
-/// is being gathered. `head` is the write that opened the attempt.
-async fn flow(
-    mut capture: Capture,
-    mut proof: Proof,
-    head: Writing<()>,
+/// Waits for what the check finds, for as long as it takes.
+async fn verdict(proof: Proof, pulse: &Arc<Pulse>) -> Result<Proven, NotProven> {
+    let _at_work = pulse.at_work();
+    proof.verdict().await
+}
+
+/// A snapshot that turned out not to fit into memory.
+struct Begun {
+    capture: Capture,
+    proof: Proof,
+    /// What has come of it.
     gathered: Vec<Bytes>,
-    part: usize,
-    output: &Output,
-) -> Result<Proven, AttemptError> {
+    pulse: Arc<Pulse>,
+}
+
+/// Writes what has come and all that follows in parts of `part` bytes, one part at a time while the next
+/// is being gathered. `head` is the write that opened the attempt.
+async fn flow(begun: Begun, head: Writing<()>, part: usize, output: &Output) -> Result<Proven, AttemptError> {
+    let Begun { mut capture, mut proof, gathered, pulse } = begun;
     let mut gathering = Gathering::new(gathered);
     let mut writing = Some(head);
     loop {
@@ -160,6 +182,7 @@ async fn flow(
             }
             next = capture.next() => match next? {
                 Some(bytes) => {
+                    pulse.beat();
                     gathering.push(bytes.clone());
                     if !proof.feed(bytes) {
                         return Err(proof.verdict_against().await.into());
@@ -172,24 +195,20 @@ async fn flow(
     if let Some(writing) = writing {
         written(writing).await?;
     }
-    let proven = proof.verdict().await?;
+    let proven = verdict(proof, &pulse).await?;
     while gathering.size > 0 {
         written(output.part(gathering.take(part))).await?;
     }
     Ok(proven)
 }
 
-/// Writes `gathered` and all that follows into an unlinked file that only we can read.
-async fn spool(
-    mut capture: Capture,
-    mut proof: Proof,
-    gathered: Vec<Bytes>,
-    dir: &Path,
-) -> Result<(Proven, File), AttemptError> {
+/// Writes what has come and all that follows into an unlinked file that only we can read.
+async fn spool(begun: Begun, dir: &Path) -> Result<(Proven, File), AttemptError> {
+    let Begun { mut capture, mut proof, gathered, pulse } = begun;
     let failed = |cause| OutputError::Spool { dir: dir.display().to_string(), cause };
     let mut file = tempfile::tempfile_in(dir).map_err(failed)?;
     let mut waiting = Gathering::new(gathered);
-    let mut writing: Option<Writing<File>> = None;
+    let mut writing: Option<JoinHandle<io::Result<File>>> = None;
     let mut ended = false;
     let mut idle = Some(file.try_clone().map_err(failed)?);
     while !ended || writing.is_some() || waiting.size > 0 {
@@ -197,7 +216,9 @@ async fn spool(
             && let Some(mut to) = idle.take()
         {
             let pieces = waiting.take(waiting.size);
+            let at_work = pulse.at_work();
             writing = Some(tokio::task::spawn_blocking(move || {
+                let _at_work = at_work;
                 for piece in pieces {
                     to.write_all(&piece)?;
                 }
@@ -206,7 +227,7 @@ async fn spool(
         }
         tokio::select! {
             done = async { match writing.as_mut() {
-                Some(writing) => joined(writing).await,
+                Some(writing) => writing.await.map_err(io::Error::other)?,
                 None => std::future::pending().await,
             }} => {
                 writing = None;
@@ -214,6 +235,7 @@ async fn spool(
             }
             next = capture.next(), if !ended => match next? {
                 Some(bytes) => {
+                    pulse.beat();
                     waiting.push(bytes.clone());
                     if !proof.feed(bytes) {
                         return Err(proof.verdict_against().await.into());
@@ -224,20 +246,12 @@ async fn spool(
         }
     }
     file.flush().map_err(failed)?;
-    Ok((proof.verdict().await?, file))
+    Ok((verdict(proof, &pulse).await?, file))
 }
 
 /// Waits for a write to the archive.
-pub(super) async fn written<T>(
-    writing: impl Future<Output = Result<io::Result<T>, tokio::task::JoinError>>,
-) -> Result<T, OutputError> {
-    joined(writing).await.map_err(OutputError::Archive)
-}
-
-async fn joined<T>(
-    writing: impl Future<Output = Result<io::Result<T>, tokio::task::JoinError>>,
-) -> io::Result<T> {
-    writing.await.map_err(io::Error::other)?
+pub(super) async fn written<T>(writing: impl Future<Output = io::Result<T>>) -> Result<T, OutputError> {
+    writing.await.map_err(OutputError::Archive)
 }
 
 /// Bytes that wait for their turn to be written.

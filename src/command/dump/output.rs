@@ -1,13 +1,18 @@
-//! The archive on stdout. Writing happens on a thread that may wait for the pipe, while captures go
-//! on being acknowledged.
+//! The archive on stdout. One thread writes it, in the order in which it was asked to, and may wait for
+//! the pipe while captures go on being acknowledged.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::task::{Context, Poll};
+use std::thread;
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
+use super::watchdog::Pulse;
 use crate::archive::{Digest, Index, Manifest, Writer};
 use crate::names::StreamName;
 use crate::terminal::progress::Taken;
@@ -17,15 +22,26 @@ const GATHER: usize = 64 << 10;
 
 type Archive = Writer<BufWriter<Taken<File>>>;
 
-/// The archive that is being written.
-#[derive(Clone)]
+/// A step of the archive's writing. What it is given is `None` once finished.
+type Step = Box<dyn FnOnce(&mut Option<Archive>) + Send>;
+
+/// The archive that is being written. Whoever waits for what they asked for bounds what is queued.
 pub(super) struct Output {
-    // `None` once finished.
-    archive: Arc<Mutex<Option<Archive>>>,
+    steps: Sender<Step>,
 }
 
-/// A write under way.
-pub(super) type Writing<T> = JoinHandle<io::Result<T>>;
+/// A write that was asked for; whether or not anybody waits for it, it comes before all that are asked for
+/// later.
+pub(super) struct Writing<T>(oneshot::Receiver<io::Result<T>>);
+
+impl<T> Future for Writing<T> {
+    type Output = io::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let done = Pin::new(&mut self.0).poll(context);
+        done.map(|done| done.unwrap_or_else(|_| Err(io::Error::other("what writes the archive broke off"))))
+    }
+}
 
 /// A whole snapshot, wherever it was gathered.
 pub(super) enum Snapshot {
@@ -34,21 +50,38 @@ pub(super) enum Snapshot {
 }
 
 impl Output {
-    pub fn new(to: Taken<File>, mtime: u64) -> Self {
-        let archive = Writer::new(BufWriter::with_capacity(GATHER, to), mtime);
-        Output { archive: Arc::new(Mutex::new(Some(archive))) }
+    /// An archive that goes to `to`. `pulse` is told of the writing.
+    pub fn new(to: Taken<File>, mtime: u64, pulse: Arc<Pulse>) -> io::Result<Self> {
+        let (steps, asked) = channel::<Step>();
+        let mut archive = Some(Writer::new(BufWriter::with_capacity(GATHER, to), mtime));
+        // It ends when the last step is done, or with the program, should nobody read what it writes.
+        thread::Builder::new().name("archive".into()).spawn(move || {
+            for step in asked {
+                let _at_work = pulse.at_work();
+                step(&mut archive);
+            }
+        })?;
+        Ok(Output { steps })
+    }
+
+    fn queue<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut Option<Archive>) -> io::Result<T> + Send + 'static,
+    ) -> Writing<T> {
+        let (done, writing) = oneshot::channel();
+        // A thread that is gone has dropped `done`, and that is told to whoever waits; it is no matter if
+        // nobody does.
+        let _ = self.steps.send(Box::new(move |archive| drop(done.send(step(archive)))));
+        Writing(writing)
     }
 
     fn write<T: Send + 'static>(
         &self,
         what: impl FnOnce(&mut Archive) -> io::Result<T> + Send + 'static,
     ) -> Writing<T> {
-        let archive = Arc::clone(&self.archive);
-        tokio::task::spawn_blocking(move || {
-            match archive.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                Some(archive) => what(archive),
-                None => Err(io::Error::other("the archive is finished")),
-            }
+        self.queue(|archive| match archive.as_mut() {
+            Some(archive) => what(archive),
+            None => Err(finished()),
         })
     }
 
@@ -88,12 +121,53 @@ impl Output {
     }
 
     pub fn finish(&self, manifest: Manifest) -> Writing<()> {
-        let archive = Arc::clone(&self.archive);
-        tokio::task::spawn_blocking(move || {
-            match archive.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                Some(archive) => archive.finish(&manifest).map(drop),
-                None => Err(io::Error::other("the archive is finished")),
-            }
+        self.queue(move |archive| match archive.take() {
+            Some(archive) => archive.finish(&manifest).map(drop),
+            None => Err(finished()),
         })
+    }
+}
+
+fn finished() -> io::Error {
+    io::Error::other("the archive is finished")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::terminal::progress::{Doing, Progress};
+
+    /// A capture that breaks off leaves a part behind that nobody waits for any more.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_asked_for_first_is_written_first_whether_or_not_anybody_waits_for_it() {
+        const DOING: Doing = Doing { streams: "captured", archive: "written" };
+        let stream = StreamName::new("S").unwrap();
+        for round in 0..100 {
+            let (mut reader, writer) = io::pipe().unwrap();
+            let reading = thread::spawn(move || reader.read_to_end(&mut Vec::new()));
+            let to = Taken::new(File::from(std::os::fd::OwnedFd::from(writer)), Progress::new(DOING));
+            let output = Output::new(to, 0, Arc::default()).unwrap();
+            let index = Index {
+                version: 1,
+                created_at: Timestamp::UNIX_EPOCH,
+                generator: String::new(),
+                server: None,
+                include_keys: false,
+                streams: Vec::new(),
+            };
+            drop(output.index(index));
+            for attempt in 1..=20 {
+                drop(output.attempt(stream.clone(), attempt, Bytes::from_static(b"{}")));
+                drop(output.part(vec![Bytes::from_static(&[7; 100_000])]));
+                let abandoned = output.abandon("it broke off".into()).await;
+                assert!(abandoned.is_ok(), "round {round}, attempt {attempt}: {abandoned:?}");
+            }
+            drop(output);
+            reading.join().unwrap().unwrap();
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Memory};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::attempt::{Attempt, AttemptError, OutputError, Overflow, Taken, written};
 use super::output::Output;
 use super::plan::failed_entry;
+use super::watchdog::Pulse;
 use crate::archive::{Kind, ManifestStream, PART_SIZE};
 use crate::command::proof::Proven;
 use crate::command::report::text_of;
@@ -29,7 +31,7 @@ use crate::terminal::progress::Progress;
 const BACK_OFF: Duration = Duration::from_millis(250);
 
 /// The longest pause before a retry.
-const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+pub(super) const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 
 /// Memory is reserved in units of this many bytes.
 const UNIT: usize = 4 << 10;
@@ -60,6 +62,8 @@ pub(super) struct Dumping<'a> {
     hints: RefCell<BTreeSet<String>>,
     /// Set when the server has gone and did not come back: nothing more is tried then.
     gone: Arc<AtomicBool>,
+    /// Told of all that happens.
+    pulse: Arc<Pulse>,
 }
 
 /// A small stream's result, with the memory that it keeps reserved until it is written.
@@ -95,10 +99,11 @@ impl<'a> Dumping<'a> {
         settings: &'a Settings,
         messages: Messages,
         progress: Progress,
+        pulse: Arc<Pulse>,
     ) -> Self {
         let room = (settings.buffer / 4).min(PART_SIZE);
         let (hints, gone) = (RefCell::default(), Arc::default());
-        Dumping { server, output, settings, messages, progress, room, hints, gone }
+        Dumping { server, output, settings, messages, progress, room, hints, gone, pulse }
     }
 
     /// Captures and writes `streams`, which are sorted by size. The archive's order does not depend on
@@ -107,10 +112,18 @@ impl<'a> Dumping<'a> {
         let (small, mut large): (Vec<_>, Vec<_>) =
             streams.into_iter().partition(|stream| expected_size(stream) <= self.room);
         let memory = Arc::new(Semaphore::new(self.settings.buffer / UNIT));
-        // Each capture is a task of its own: it must go on while an earlier one is being written.
-        let mut captured = stream::iter(small)
-            .map(|stream| self.spawn_small(stream, Arc::clone(&memory)))
+        // Each capture is a task of its own: it must go on while an earlier one is being written. Its memory
+        // is reserved before, in the order of the writing: what is kept until it is written never keeps
+        // an earlier stream from being captured.
+        let captured = stream::iter(small)
+            .then(|stream| async {
+                let units = u32::try_from(expected_size(&stream).div_ceil(UNIT)).unwrap_or(u32::MAX);
+                let reserved = Arc::clone(&memory).acquire_many_owned(units).await.ok();
+                (stream, reserved)
+            })
+            .map(|(stream, reserved)| self.spawn_small(stream, reserved))
             .buffered(self.settings.jobs);
+        let mut captured = pin!(captured);
         let mut entries = Vec::new();
         while let Some(joined) = captured.next().await {
             let small = match joined {
@@ -134,15 +147,18 @@ impl<'a> Dumping<'a> {
         Ok(entries)
     }
 
-    fn spawn_small(&self, stream: Listed, memory: Arc<Semaphore>) -> tokio::task::JoinHandle<Small> {
+    fn spawn_small(
+        &self,
+        stream: Listed,
+        reserved: Option<OwnedSemaphorePermit>,
+    ) -> tokio::task::JoinHandle<Small> {
         let server = self.server.clone();
         let retry = self.retry();
         let progress = self.progress.clone();
         let reserve = expected_size(&stream);
+        let pulse = Arc::clone(&self.pulse);
         let (no_consumers, check) = (self.settings.no_consumers, self.settings.check);
         tokio::spawn(async move {
-            let units = u32::try_from(reserve.div_ceil(UNIT)).unwrap_or(u32::MAX);
-            let reserved = memory.acquire_many_owned(units).await.ok();
             let mut attempts = 0;
             let outcome = loop {
                 attempts += 1;
@@ -157,6 +173,7 @@ impl<'a> Dumping<'a> {
                     room: reserve,
                     overflow: Overflow::Refuse,
                     read: flight.read(),
+                    pulse: Arc::clone(&pulse),
                 };
                 match attempt.run().await {
                     Ok(taken) => {
@@ -197,6 +214,7 @@ impl<'a> Dumping<'a> {
                 room: self.room,
                 overflow,
                 read: flight.read(),
+                pulse: Arc::clone(&self.pulse),
             };
             let error = match attempt.run().await {
                 Ok(taken) if taken.snapshot.is_some() => {
@@ -278,7 +296,12 @@ impl<'a> Dumping<'a> {
     }
 
     fn retry(&self) -> Retry {
-        Retry { retries: self.settings.retries, messages: self.messages, gone: Arc::clone(&self.gone) }
+        Retry {
+            retries: self.settings.retries,
+            messages: self.messages,
+            gone: Arc::clone(&self.gone),
+            pulse: Arc::clone(&self.pulse),
+        }
     }
 }
 
@@ -293,11 +316,12 @@ fn expected_size(stream: &Listed) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
 }
 
-/// Decides whether a failed stream is tried again, and waits until it may be.
+/// Decides whether a stream is tried, and tried again, and waits until it may be.
 struct Retry {
     retries: u32,
     messages: Messages,
     gone: Arc<AtomicBool>,
+    pulse: Arc<Pulse>,
 }
 
 impl Retry {
@@ -306,7 +330,10 @@ impl Retry {
         if self.gone.load(Memory::Acquire) || is_final(error) {
             return Next::GiveUp(GivenUp { text, hint: hint(error) });
         }
-        if !server.reconnected().await {
+        self.pulse.beat();
+        let stands = server.reconnected().await;
+        self.pulse.beat();
+        if !stands {
             self.gone.store(true, Memory::Release);
             let text = format!("{text}, and it does not come back");
             return Next::GiveUp(GivenUp { text, hint: None });

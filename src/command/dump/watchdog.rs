@@ -1,0 +1,102 @@
+//! The watchdog of last resort: a dump in which nothing happens any more ends, and says so.
+//!
+//! Every wait for the server has a time limit of its own, so a dump that stands still for longer than
+//! those allow waits for itself: that is a fault of this program, and nobody may have to find out by
+//! looking at a backup that never ended. Whoever takes our bytes may take as long as they like, and so
+//! may a disk and a check: while one of those has something to do, nothing stands still.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How often a dump is looked at before it counts as stuck. Looks are counted instead of time: a machine
+/// that stood still, or a program that was stopped, gets its looks afterwards.
+const LOOKS: u32 = 10;
+
+/// What shows that a dump lives; shared by everybody who does a part of it.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    beats: AtomicU64,
+    /// How many are at work now that nobody hurries: a writer, a check.
+    at_work: AtomicUsize,
+}
+
+/// Somebody is at work until this is dropped.
+pub(super) struct AtWork(Arc<Pulse>);
+
+impl Pulse {
+    /// Something happened: bytes arrived, an answer came, a wait was over.
+    pub fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody begins to work whose time has no limit.
+    pub fn at_work(self: &Arc<Self>) -> AtWork {
+        self.at_work.fetch_add(1, Ordering::Relaxed);
+        AtWork(Arc::clone(self))
+    }
+
+    /// Waits until nothing has happened for `limit`.
+    pub async fn stopped(&self, limit: Duration) {
+        let (mut seen, mut looks) = (self.beats.load(Ordering::Relaxed), 0);
+        while looks < LOOKS {
+            tokio::time::sleep(limit / LOOKS).await;
+            let beats = self.beats.load(Ordering::Relaxed);
+            looks = match beats == seen && self.at_work.load(Ordering::Relaxed) == 0 {
+                true => looks + 1,
+                false => 0,
+            };
+            seen = beats;
+        }
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+        self.0.beat();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    /// Short, and long enough for a loaded machine to beat in time.
+    const LIMIT: Duration = Duration::from_millis(200);
+
+    /// Whether the watchdog is satisfied now.
+    async fn is_pending(mut future: std::pin::Pin<&mut impl Future>) -> bool {
+        poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
+    }
+
+    #[tokio::test]
+    async fn a_dump_in_which_nothing_happens_is_stuck_and_one_that_waits_for_its_reader_is_not() {
+        let pulse = Arc::new(Pulse::default());
+        pulse.stopped(LIMIT).await;
+
+        let writing = pulse.at_work();
+        let mut stopped = pin!(pulse.stopped(LIMIT));
+        for _ in 0..3 * LOOKS {
+            assert!(is_pending(stopped.as_mut()).await, "the reader takes its time");
+            tokio::time::sleep(LIMIT / LOOKS).await;
+        }
+        drop(writing);
+        stopped.await;
+    }
+
+    #[tokio::test]
+    async fn whatever_happens_keeps_a_dump_alive() {
+        let pulse = Pulse::default();
+        let mut stopped = pin!(pulse.stopped(LIMIT));
+        for _ in 0..3 * LOOKS {
+            pulse.beat();
+            assert!(is_pending(stopped.as_mut()).await);
+            tokio::time::sleep(LIMIT / LOOKS).await;
+        }
+    }
+}
