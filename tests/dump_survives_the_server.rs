@@ -110,9 +110,9 @@ async fn a_server_that_is_killed_for_good() -> Result<()> {
         let archive = Archive::read(&dump.stdout);
         let entry = archive.in_manifest("LARGE");
         assert!(entry["error"].as_str().unwrap().ends_with("and it does not come back"), "{entry}");
-        // Once is enough when the server is known to be gone.
+        // Nobody is asked any more when the server is known to be gone.
         let entry = archive.in_manifest("ZLARGER");
-        assert!(entry["error"].is_string() && entry["attempts"] == 1, "{entry}");
+        assert!(entry["error"].is_string() && entry["attempts"] == 0, "{entry}");
         assert_sums_hold(&dump.stdout)?;
 
         // The rest is restored, and what is missing named.
@@ -197,7 +197,9 @@ async fn a_lost_final_message() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_falls_silent() -> Result<()> {
     let server = Server::start(LATEST);
-    fill(&server.client().await?, &server).await?;
+    let client = server.client().await?;
+    fill(&client, &server).await?;
+    faults::large_stream(&client, server.version(), "ZLARGER", MIB + 2, 1).await?;
     let proxy = Proxy::start(&server, |message| match message.before > 6 << 20 {
         true => Fate::Stall,
         false => Fate::Pass,
@@ -206,6 +208,11 @@ async fn a_link_that_falls_silent() -> Result<()> {
     let dump = faults::dump(&server, &["--timeout", "10", "--retries", "1"]);
     let dump = run(through(&proxy, dump)).expect_code(3);
     assert!(dump.stderr.contains("error: stream LARGE: "), "{}", dump.stderr);
+    // The connection stands, but a server that answers nothing is as good as gone.
+    let entry = Archive::read(&dump.stdout).in_manifest("LARGE");
+    assert!(entry["error"].as_str().unwrap().ends_with("and it answers nothing any more"), "{entry}");
+    let entry = Archive::read(&dump.stdout).in_manifest("ZLARGER");
+    assert!(entry["error"].is_string() && entry["attempts"] == 0, "{entry}");
     assert_sums_hold(&dump.stdout)
 }
 

@@ -99,6 +99,15 @@ impl Server {
         })
     }
 
+    /// Whether the connection still leads to a server: one says at once that nobody listens, or that we may
+    /// not ask.
+    pub async fn is_there(&self) -> bool {
+        let limit = self.timeout;
+        let message = async_nats::Request::new().timeout(Some(limit));
+        let answer = self.send(self.client.new_inbox(), message, "a question", limit).await;
+        !matches!(answer, Err(Error::TimedOut { .. }))
+    }
+
     pub(super) fn nobody_answers(&self) -> Error {
         self.no_jetstream("nobody answers its API".into())
     }

@@ -162,7 +162,7 @@ impl Capture {
         stream: &StreamName,
         how: Snapshotting,
     ) -> Result<Capture, CaptureError> {
-        let connection = server.watch_for_loss();
+        let mut connection = server.watch_for_loss();
         let pace = Pace::of(server.version(), how.buffer);
         let denials = server.watch_for_denials();
         let inbox = server.client.new_inbox();
@@ -181,7 +181,11 @@ impl Capture {
         })
         .map_err(|e| Error::Answer { request: request.clone(), what: e.to_string() })?;
         let patience = if how.check { server.timeout.max(CHECK_LIMIT) } else { server.timeout };
-        let answer = server.api_within(&request, Bytes::from(body), patience).await?;
+        let answer = tokio::select! {
+            answer = server.api_within(&request, Bytes::from(body), patience) => answer?,
+            // What a lost connection was to bring does not come over the next.
+            () = connection.lost() => return Err(Error::Disconnected.into()),
+        };
         let reply = parsed(&request, &answer)?;
         Ok(Capture {
             server: server.clone(),

@@ -22,7 +22,7 @@ use super::watchdog::Pulse;
 use crate::archive::{Kind, ManifestStream, PART_SIZE};
 use crate::command::proof::Proven;
 use crate::command::report::text_of;
-use crate::jetstream::{CaptureError, Listed, Server};
+use crate::jetstream::{CaptureError, Error, Listed, Server};
 use crate::names::{Size, StreamName, counted};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
@@ -161,6 +161,9 @@ impl<'a> Dumping<'a> {
         tokio::spawn(async move {
             let mut attempts = 0;
             let outcome = loop {
+                if let Some(given_up) = retry.before(&server).await {
+                    break Err(Failed::Error { given_up, attempts });
+                }
                 attempts += 1;
                 let flight = progress.begin(&stream.name, Some(stream.bytes));
                 let attempt = Attempt {
@@ -198,6 +201,9 @@ impl<'a> Dumping<'a> {
         let mut attempts = 0;
         let mut in_archive = 0;
         loop {
+            if let Some(given_up) = retry.before(self.server).await {
+                return Ok(self.failed(stream, given_up, attempts));
+            }
             attempts += 1;
             let mut opened = false;
             let flight = self.progress.begin(stream, Some(listed.bytes));
@@ -325,17 +331,23 @@ struct Retry {
 }
 
 impl Retry {
+    /// Why no attempt is made, if none is.
+    async fn before(&self, server: &Server) -> Option<GivenUp> {
+        let gone = self.gone.load(Memory::Acquire) || !self.comes_back(server).await;
+        gone.then(|| GivenUp { text: "the server is gone, and does not come back".into(), hint: None })
+    }
+
     async fn after(&self, server: &Server, stream: &StreamName, error: &AttemptError, attempts: u32) -> Next {
         let text = text_of(&anyhow::anyhow!("{error}"));
         if self.gone.load(Memory::Acquire) || is_final(error) {
             return Next::GiveUp(GivenUp { text, hint: hint(error) });
         }
-        self.pulse.beat();
-        let stands = server.reconnected().await;
-        self.pulse.beat();
-        if !stands {
-            self.gone.store(true, Memory::Release);
+        if !self.comes_back(server).await {
             let text = format!("{text}, and it does not come back");
+            return Next::GiveUp(GivenUp { text, hint: None });
+        }
+        if is_silence(error) && !self.is_there(server).await {
+            let text = format!("{text}, and it answers nothing any more");
             return Next::GiveUp(GivenUp { text, hint: None });
         }
         match attempts.cmp(&self.retries.saturating_add(1)) {
@@ -347,6 +359,35 @@ impl Retry {
             _ => Next::GiveUp(GivenUp { text, hint: hint(error) }),
         }
     }
+
+    /// Waits for a connection that was lost.
+    async fn comes_back(&self, server: &Server) -> bool {
+        self.pulse.beat();
+        let stands = server.reconnected().await;
+        self.found(stands)
+    }
+
+    /// Waits for a sign of life over a connection that stands.
+    async fn is_there(&self, server: &Server) -> bool {
+        let is_there = server.is_there().await;
+        self.found(is_there)
+    }
+
+    fn found(&self, stands: bool) -> bool {
+        self.pulse.beat();
+        if !stands {
+            self.gone.store(true, Memory::Release);
+        }
+        stands
+    }
+}
+
+/// Whether this may mean that nobody is at the other end any more.
+fn is_silence(error: &AttemptError) -> bool {
+    matches!(
+        error,
+        AttemptError::Capture(CaptureError::Idle(_) | CaptureError::Request(Error::TimedOut { .. }))
+    )
 }
 
 fn hint(error: &AttemptError) -> Option<String> {
