@@ -134,6 +134,16 @@ pub fn counted(n: u64, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
+/// The first few of some things, and how many more there are.
+pub fn listed(things: &[impl fmt::Display]) -> String {
+    const SHOWN: usize = 5;
+    let mut names: Vec<String> = things.iter().take(SHOWN).map(ToString::to_string).collect();
+    if let Some(more @ 1..) = things.len().checked_sub(SHOWN) {
+        names.push(format!("and {more} more"));
+    }
+    names.join(", ")
+}
+
 /// A text that is not a [`Size`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a size: write a whole number of bytes, or one with K, M or G, such as 32M")]

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::release::Setting;
+use crate::release::{STREAM_SETTINGS, Setting};
 
 /// A configuration in JSON.
 pub type Config = Map<String, Value>;
@@ -47,7 +48,24 @@ pub fn differences(a: &Config, b: &Config) -> BTreeSet<String> {
 
 /// The settings of `asked` that `given` has not, or not so, by name. What a server adds is none of them.
 pub fn not_kept(asked: &Config, given: &Config) -> BTreeSet<String> {
-    differences(asked, given).into_iter().filter(|name| meaning(name, asked.get(name)).is_some()).collect()
+    let lost = |name: &&String| {
+        let given = meaning(name, given.get(*name));
+        meaning(name, asked.get(*name)).is_some_and(|asked| !given.is_some_and(|given| has(&given, &asked)))
+    };
+    asked.keys().filter(lost).cloned().collect()
+}
+
+/// Whether `given` is `asked`, but for fields that came on top.
+fn has(given: &Value, asked: &Value) -> bool {
+    match (given, asked) {
+        (Value::Object(given), Value::Object(asked)) => {
+            asked.iter().all(|(name, asked)| given.get(name).is_some_and(|given| has(given, asked)))
+        }
+        (Value::Array(given), Value::Array(asked)) => {
+            given.len() == asked.len() && given.iter().zip(asked).all(|(given, asked)| has(given, asked))
+        }
+        (given, asked) => given == asked,
+    }
 }
 
 /// Those of `known` that the configuration asks for.
@@ -64,6 +82,17 @@ pub fn asked_for<'a>(config: &Config, known: &'a [Setting]) -> Vec<&'a Setting> 
         found
     };
     known.iter().filter(asks).collect()
+}
+
+/// The names of those that a stream's `backup.json` asks for of the settings that not every release knows. None
+/// where it is no such JSON.
+pub fn newer_in(backup_json: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Backup {
+        config: Config,
+    }
+    let Ok(Backup { config }) = serde_json::from_slice(backup_json) else { return Vec::new() };
+    asked_for(&config, &STREAM_SETTINGS).into_iter().map(|setting| setting.name.into()).collect()
 }
 
 /// Takes a setting away, and gives whether it meant anything. In `a.b`, each item counts of a list that `a` is.
@@ -138,7 +167,7 @@ fn some(object: Config) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::{CONSUMER_SETTINGS, STREAM_SETTINGS};
+    use crate::release::CONSUMER_SETTINGS;
 
     fn config(json: &str) -> Config {
         serde_json::from_str(json).unwrap()
@@ -181,6 +210,9 @@ mod tests {
         let asked = config(r#"{"allow_atomic":true,"allow_direct":false,"max_age":7,"num_replicas":3}"#);
         let given = config(r#"{"duplicate_window":9,"allow_direct":true,"max_age":8,"num_replicas":3}"#);
         assert_eq!(names(not_kept(&asked, &given)), ["allow_atomic", "max_age"]);
+        let asked = config(r#"{"metadata":{"a":"1"},"sources":[{"name":"A","consumer":{"name":"c"}}]}"#);
+        let more = config(r#"{"metadata":{"a":"1","b":"2"},"sources":[{"name":"A"}]}"#);
+        assert_eq!(names(not_kept(&asked, &more)), ["sources"]);
     }
 
     #[test]

@@ -88,6 +88,7 @@ fn write(to: ChildStdin, snapshot: fn(&mut Archive)) {
             bytes: 0,
             format: None,
             reason: None,
+            settings: Vec::new(),
         }],
     };
     let mut writer = Writer::new(BufWriter::new(to), 0);

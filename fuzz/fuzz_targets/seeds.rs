@@ -77,6 +77,7 @@ fn archive(release: &Path) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>)> {
         bytes: 9,
         format: None,
         reason: None,
+        settings: Vec::new(),
     };
     let index = Index {
         version: 1,

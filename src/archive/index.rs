@@ -66,6 +66,9 @@ pub struct IndexedStream {
     /// Why it is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The settings it uses that not every server knows, by their names in the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
 }
 
 impl Index {

@@ -29,6 +29,9 @@ pub struct Load {
     /// Let the destination choose the servers of every stream
     #[arg(long)]
     pub no_placement: bool,
+    /// Restore without this setting of streams; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = setting)]
+    pub drop_setting: Vec<String>,
     /// Do not keep the old streams until all is well
     #[arg(long)]
     pub no_rescue: bool,
@@ -71,6 +74,15 @@ pub enum Conflict {
     Skip,
     /// Replace it
     Overwrite,
+}
+
+/// A setting that a stream can do without.
+fn setting(name: &str) -> Result<String, &'static str> {
+    match name {
+        "" => Err("a setting has a name"),
+        "name" | "storage" => Err("a stream cannot do without it"),
+        _ => Ok(name.into()),
+    }
 }
 
 const EXAMPLES: &str = "\

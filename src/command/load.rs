@@ -9,6 +9,7 @@ mod announced;
 mod input;
 mod judge;
 mod limits;
+mod newer;
 mod read_back;
 mod rescue;
 mod restoring;
@@ -65,6 +66,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             replicas: replicas.or(single.then_some(1)),
             read_back: options.rehearse,
             placement: !options.no_placement,
+            dropped: options.drop_setting,
             rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
                 .then(|| Rescue::new(options.rescue_dir.as_deref())),
         };

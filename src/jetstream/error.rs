@@ -203,8 +203,8 @@ fn hint(cause: u32) -> Option<String> {
     let hint = match cause {
         10074 => "this server or cluster cannot keep so many replicas: give --replicas N",
         10025 => {
-            "this server does not know a field of the stream's configuration: restore into the version that \
-             the dump came from, or a newer one"
+            "this server does not know a setting of the stream: restore into the version that the dump came from \
+             or a newer one, or without the setting: --drop-setting NAME"
         }
         10002 | 10023 | 10026 | 10027 | 10028 | 10047 | 10077 | 10113 | 10120 | 10122 => {
             "raise the server's or the account's JetStream limits (max_file, max_mem, max_streams …), or free \

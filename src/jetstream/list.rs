@@ -13,6 +13,8 @@ use serde_json::value::RawValue;
 use super::api::parsed;
 use super::{Error, Server};
 use crate::names::{Printable, StreamName};
+use crate::release::STREAM_SETTINGS;
+use crate::settings::{self, Config};
 
 /// All streams of an account.
 #[derive(Debug, Default)]
@@ -38,6 +40,8 @@ pub struct Listed {
     pub bytes: u64,
     /// How many consumers it has.
     pub consumers: u64,
+    /// The settings it uses that not every server knows.
+    pub settings: Vec<&'static str>,
 }
 
 /// A stream that exists and cannot be captured.
@@ -154,8 +158,9 @@ impl Server {
 }
 
 fn listed(item: &ListItem) -> Result<Result<Listed, Unavailable>, Error> {
-    let config: ItemConfig = serde_json::from_str(item.config.get())
-        .map_err(|e| Error::Answer { request: "STREAM.LIST".into(), what: e.to_string() })?;
+    let failed = |e: serde_json::Error| Error::Answer { request: "STREAM.LIST".into(), what: e.to_string() };
+    let config: ItemConfig = serde_json::from_str(item.config.get()).map_err(failed)?;
+    let all: Config = serde_json::from_str(item.config.get()).map_err(failed)?;
     Ok(match StreamName::new(config.name.as_str()) {
         Ok(name) => Ok(Listed {
             name,
@@ -164,6 +169,7 @@ fn listed(item: &ListItem) -> Result<Result<Listed, Unavailable>, Error> {
             messages: item.state.messages,
             bytes: item.state.bytes,
             consumers: item.state.consumer_count,
+            settings: settings::asked_for(&all, &STREAM_SETTINGS).into_iter().map(|s| s.name).collect(),
         }),
         Err(bad) => Err(Unavailable { name: config.name, reason: bad.to_string() }),
     })

@@ -56,6 +56,7 @@ pub fn archive(release: &str, shape: Shape) -> Vec<u8> {
             bytes: 1000,
             format: None,
             reason: None,
+            settings: Vec::new(),
         });
         entries.push(ManifestStream {
             messages: contents.messages,

@@ -41,6 +41,7 @@ fn index(streams: &[&str]) -> Index {
                 bytes: 300,
                 format: None,
                 reason: None,
+                settings: Vec::new(),
             })
             .collect(),
     }

@@ -69,6 +69,7 @@ fn indexed(stream: &Listed, skip: Option<Skip>) -> IndexedStream {
         bytes: stream.bytes,
         format: None,
         reason: skip.map(|why| why.reason().into()),
+        settings: stream.settings.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::names::Printable;
+use crate::settings;
 use crate::snapshot::Contents;
 
 /// The part of a stream's state that is compared.
@@ -16,6 +18,16 @@ pub(super) struct State {
 
 pub(super) fn parse(state: &RawValue) -> Result<State, String> {
     serde_json::from_str(state.get()).map_err(|e| format!("cannot understand the server's answer: {e}"))
+}
+
+/// The settings that were asked for and that the server did not keep, in words.
+pub(super) fn lost_settings(asked: &RawValue, given: &RawValue) -> Result<Option<String>, String> {
+    let parsed = |config: &RawValue| {
+        serde_json::from_str(config.get()).map_err(|e| format!("cannot understand a configuration: {e}"))
+    };
+    let lost = settings::not_kept(&parsed(asked)?, &parsed(given)?);
+    let names: Vec<_> = lost.iter().map(|name| Printable::new(name).to_string()).collect();
+    Ok((!names.is_empty()).then(|| format!("the server did not keep its {}", names.join(", "))))
 }
 
 /// What the server holds less or otherwise than was proven, in words.

@@ -90,6 +90,7 @@ impl Rescue {
             replicas: None,
             read_back: false,
             placement: true,
+            dropped: Vec::new(),
             rescue: None,
         };
         let no_secrets = Given::new(None, None, Vec::new(), |_| {});

@@ -181,6 +181,11 @@ impl Restoring {
         }
     }
 
+    /// The configuration that was asked for.
+    pub fn config(&self) -> &RawValue {
+        &self.request.config
+    }
+
     /// The check, to be asked for its verdict once everything was pushed.
     pub fn take_proof(&mut self) -> Option<Proof> {
         self.proof.take()

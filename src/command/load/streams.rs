@@ -17,6 +17,7 @@ use super::super::report::{exit_of, say};
 use super::announced::Announced;
 use super::input::Event;
 use super::limits::{self, Weight};
+use super::newer::Destination;
 use super::rescue::Rescue;
 use super::restoring::Restoring;
 use super::steps::Steps;
@@ -54,6 +55,8 @@ pub(super) struct Wishes {
     pub read_back: bool,
     /// Whether streams go to the servers that their configuration asks for.
     pub placement: bool,
+    /// The settings that restored streams may lose.
+    pub dropped: Vec<String>,
     /// Where old streams are kept while new ones replace them; none to do without.
     pub rescue: Option<Rescue>,
 }
@@ -246,6 +249,7 @@ impl Loading {
         self.progress.expect(coming.len() as u64, bytes.fold(0, u64::saturating_add));
         self.refuse_conflicts(&coming)?;
         self.refuse_excess(index, &coming)?;
+        self.refuse_newer(index, &coming)?;
         if let Some(version) = index.server.as_ref().and_then(|s| s.version.parse::<Version>().ok()) {
             self.can_take(release::writes(version))?;
         }
@@ -288,6 +292,26 @@ impl Loading {
             .map(|old| Weight { replicas: old.replicas, in_memory: old.in_memory, bytes: old.bytes })
             .collect();
         limits::check(account, &coming, &going)
+    }
+
+    /// What is coming must ask for nothing that the destination does not know.
+    fn refuse_newer(&self, index: &Index, coming: &BTreeSet<StreamName>) -> Result<(), Failure> {
+        let skips = self.wishes.conflict == Conflict::Skip;
+        let lands = |name: &StreamName| coming.contains(name) && !(skips && self.existing.contains_key(name));
+        let destination = self.destination();
+        let mut lacking: BTreeMap<&str, Vec<&StreamName>> = BTreeMap::new();
+        let mut since = None;
+        for stream in index.streams.iter().filter(|stream| lands(&stream.name)) {
+            for setting in destination.lacks_named(&stream.settings) {
+                lacking.entry(setting.name).or_default().push(&stream.name);
+                since = since.max(Some(setting.since));
+            }
+        }
+        since.map_or(Ok(()), |since| destination.refuse(&lacking, since))
+    }
+
+    fn destination(&self) -> Destination<'_> {
+        Destination { version: self.server.version(), dropped: &self.wishes.dropped }
     }
 
     fn can_take(&self, format: Format) -> Result<(), Failure> {
@@ -344,14 +368,25 @@ impl Loading {
             }
             _ => {}
         }
-        let (request, traits) =
-            match target::request(&stream, json, self.wishes.replicas, self.wishes.placement) {
-                Ok(described) => described,
-                Err(e) => {
-                    self.fail(&stream, Exit::Damaged, &e.to_string());
-                    return Ok(());
-                }
-            };
+        let wanted = target::Wanted {
+            replicas: self.wishes.replicas,
+            placement: self.wishes.placement,
+            dropped: &self.wishes.dropped,
+        };
+        let (request, traits) = match target::request(&stream, json, wanted) {
+            Ok(described) => described,
+            Err(e) => {
+                self.fail(&stream, Exit::Damaged, &e.to_string());
+                return Ok(());
+            }
+        };
+        let destination = self.destination();
+        let lacking = destination.lacks(traits.newer.iter().copied());
+        if let Some((text, hint)) = destination.refusal(&lacking) {
+            self.fail(&stream, Exit::Partial, &text);
+            self.hint_once(Some(hint));
+            return Ok(());
+        }
         let server = (!self.wishes.dry_run).then(|| self.server.clone());
         let flight = self.progress.begin(&stream, self.announced.bytes(&stream));
         // What was restored is compared message by message only where it is read back.

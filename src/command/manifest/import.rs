@@ -21,6 +21,7 @@ use crate::cli;
 use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName, counted};
+use crate::settings;
 use crate::snapshot::{self, Promise};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
@@ -163,6 +164,7 @@ fn write<R: Read>(
         bytes: stream.entry.bytes,
         format: stream.entry.format.clone(),
         reason: None,
+        settings: settings::newer_in(&stream.json),
     };
     let index = Index {
         version: 1,

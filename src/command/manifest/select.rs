@@ -163,6 +163,7 @@ fn index_of(manifest: &Manifest) -> Index {
                 bytes: stream.bytes,
                 format: stream.format.clone(),
                 reason: stream.reason.clone(),
+                settings: Vec::new(),
             })
             .collect(),
     }

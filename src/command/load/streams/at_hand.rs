@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::judge::{difference, parse};
+use super::super::judge::{difference, lost_settings, parse};
 use super::super::read_back::{self, Equal, compare};
 use super::super::restoring::{Left, RestoringError};
 use super::copies::Fresh;
@@ -65,6 +65,9 @@ impl Loading {
             Ok(None) => self.stands(proven),
             Ok(Some(reply)) => {
                 let mut judged = self.compare(&reply, &proven).await;
+                if judged.is_ok() {
+                    judged = self.kept_settings(&reply);
+                }
                 if judged.is_ok() && self.wishes.read_back {
                     judged = self.read_back(&proven).await;
                 }
@@ -187,6 +190,17 @@ impl Loading {
         Ok(())
     }
 
+    /// Compares the configuration that the server gave the stream with the one that was asked for.
+    fn kept_settings(&self, reply: &StreamReply) -> Result<(), Differs> {
+        const HINT: &str =
+            "--drop-setting NAME restores the stream without a setting that the server does not keep";
+        let Some(current) = &self.current else { return Ok(()) };
+        match lost_settings(current.restoring.config(), &reply.config)? {
+            None => Ok(()),
+            Some(text) => Err(Differs { text, hint: Some(HINT.into()) }),
+        }
+    }
+
     /// Compares what the server holds with what was read, down to the messages.
     async fn read_back(&self, proven: &Proven) -> Result<(), Differs> {
         let Some(current) = &self.current else { return Ok(()) };
@@ -211,6 +225,9 @@ impl Loading {
         let stream = restoring.stream;
         if traits.replicas != traits.replicas_before {
             *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
+        }
+        if !traits.dropped.is_empty() {
+            self.messages.notice(&format!("stream {stream}: {} left out", traits.dropped.join(", ")));
         }
         self.unplaced = self.unplaced.saturating_add(traits.unplaced.into());
         self.messages.detail(&format!(
