@@ -115,6 +115,11 @@ impl Glob {
     pub fn matches(&self, name: &StreamName) -> bool {
         self.0.matches(name.as_str())
     }
+
+    /// Whether the pattern is `name` itself, without wildcards.
+    pub fn is(&self, name: &StreamName) -> bool {
+        self.0.pattern() == name.as_str()
+    }
 }
 
 impl FromStr for Glob {

@@ -68,6 +68,15 @@ async fn keys_are_split_from_data() -> Result<()> {
         let names = String::from_utf8(run_with(manifest(&["list"]), &selected).expect_code(0).stdout)?;
         assert_eq!(names.lines().any(|name| name == "KV_ENCRYPTION_KEYS"), include);
     }
+    // A directory of the nats tool has no manifest that says so: import does.
+    let dir = tempfile::tempdir()?;
+    let mut tar = Command::new("sh");
+    tar.args(["-ec", "tar -xf -; tar -cf - -C backup streams"]).current_dir(dir.path());
+    let directories = run_with(tar, &archive).expect_code(0).stdout;
+    fs::write(dir.path().join("account.tar"), directories)?;
+    let account = dir.path().join("account.tar").display().to_string();
+    let imported = run(manifest(&["import", &account])).expect_code(0);
+    assert!(imported.stderr.contains("warning: stream KV_ENCRYPTION_KEYS holds keys"), "{}", imported.stderr);
     Ok(())
 }
 

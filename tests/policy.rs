@@ -62,6 +62,24 @@ async fn what_is_left_out_is_listed_with_its_reason() -> Result<()> {
     Ok(())
 }
 
+/// Chatto's identity service may share the account; its keys are keys too.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_the_identity_service_count_as_keys() -> Result<()> {
+    let server = Server::start(LATEST);
+    let client = server.client().await?;
+    for (name, subject) in [("KV_AUTHLING_KEYS", "$KV.AUTHLING_KEYS.>"), ("EVT", "evt.>")] {
+        let config = json!({ "name": name, "subjects": [subject] });
+        api::call(&client, &format!("STREAM.CREATE.{name}"), config).await?;
+    }
+    let without = dump(&server, &[]);
+    let manifest = support::archive::manifest(&without)?;
+    let reason = stream(&manifest, "KV_AUTHLING_KEYS")["reason"].as_str().context("no reason")?.to_owned();
+    assert!(reason.contains("--include-keys"), "{reason}");
+    assert_eq!(held(&server, &[])?, ["EVT"]);
+    assert_eq!(held(&server, &["--include-keys"])?, ["EVT", "KV_AUTHLING_KEYS"]);
+    Ok(())
+}
+
 /// The keys' values are nowhere in an archive without them, in any form that they are stored in.
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_come_only_when_asked_for() -> Result<()> {
@@ -137,7 +155,17 @@ async fn streams_are_chosen_by_glob_when_dumped() -> Result<()> {
     let mut keys = program_for("chatto-dump", &server);
     keys.args(["--stream", "KV_ENCRYPTION_KEYS"]);
     let refused = run(keys).expect_code(1);
-    assert!(refused.stdout.is_empty() && refused.stderr.contains("select no stream"), "{}", refused.stderr);
+    let hint = "hint: add --include-keys";
+    assert!(refused.stdout.is_empty() && refused.stderr.contains(hint), "{}", refused.stderr);
+    // Said too where there is something else to dump.
+    let mut both = program_for("chatto-dump", &server);
+    both.args(["-n", "--stream", "EVT", "--stream", "KV_ENCRYPTION_KEYS"]);
+    let both = run(both).expect_code(0);
+    assert!(both.stderr.contains("warning: stream KV_ENCRYPTION_KEYS is chosen"), "{}", both.stderr);
+    let mut none = program_for("chatto-dump", &server);
+    none.args(["--stream", "NONE"]);
+    let none = run(none).expect_code(1);
+    assert!(none.stderr.contains("select no stream"), "{}", none.stderr);
     assert_eq!(held(&server, &["--stream", "KV_ENC*", "--include-keys"])?, ["KV_ENCRYPTION_KEYS"]);
 
     let manifest = support::archive::manifest(&dump(&server, &["--stream", "EVT"]))?;

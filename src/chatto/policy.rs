@@ -10,11 +10,24 @@ use crate::names::StreamName;
 /// The bucket that holds the message encryption keys.
 pub const KEY_BUCKET: &str = "KV_ENCRYPTION_KEYS";
 
+/// The bucket that holds the keys of Chatto's identity service, where that shares the account.
+pub const AUTHLING_KEY_BUCKET: &str = "KV_AUTHLING_KEYS";
+
+/// The buckets that a dump leaves out because they hold keys.
+pub const KEY_BUCKETS: [&str; 2] = [KEY_BUCKET, AUTHLING_KEY_BUCKET];
+
+/// Whether a stream is one of [`KEY_BUCKETS`].
+pub fn holds_keys(stream: &StreamName) -> bool {
+    KEY_BUCKETS.contains(&stream.as_str())
+}
+
 /// Why a stream is left out of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skip {
     /// The encryption keys, unless asked for.
     Keys,
+    /// Keys that `chatto-keys` does not export, unless asked for.
+    OtherKeys,
     /// Session tokens.
     Tokens,
     /// Lives in memory only and is rebuilt.
@@ -26,10 +39,16 @@ pub enum Skip {
 }
 
 impl Skip {
+    /// Whether `--include-keys` brings the stream in.
+    pub fn is_for_keys(self) -> bool {
+        matches!(self, Skip::Keys | Skip::OtherKeys)
+    }
+
     /// The reason as the manifest and the messages give it.
     pub fn reason(self) -> &'static str {
         match self {
             Skip::Keys => "encryption keys are kept apart from data (--include-keys, or chatto-keys export)",
+            Skip::OtherKeys => "keys are kept apart from data (--include-keys)",
             Skip::Tokens => "session tokens must not leak through a backup",
             Skip::Ephemeral => "ephemeral, rebuilt at run time",
             Skip::Cache => "a cache, made again at need",
@@ -42,6 +61,7 @@ impl Skip {
 pub fn skip(stream: &StreamName, in_memory: bool, include_keys: bool) -> Option<Skip> {
     match stream.as_str() {
         KEY_BUCKET => (!include_keys).then_some(Skip::Keys),
+        AUTHLING_KEY_BUCKET => (!include_keys).then_some(Skip::OtherKeys),
         "KV_AUTH_TOKENS" => Some(Skip::Tokens),
         "KV_USER_PRESENCE" | "KV_CALL_STATE" | "KV_MEMORY_CACHE" => Some(Skip::Ephemeral),
         "KV_LINK_PREVIEW_CACHE" => Some(Skip::Cache),
@@ -91,6 +111,7 @@ mod tests {
     fn what_must_not_leak_or_can_be_rebuilt_is_left_out() {
         for (stream, expected) in [
             ("KV_ENCRYPTION_KEYS", Some(Skip::Keys)),
+            ("KV_AUTHLING_KEYS", Some(Skip::OtherKeys)),
             ("KV_AUTH_TOKENS", Some(Skip::Tokens)),
             ("KV_USER_PRESENCE", Some(Skip::Ephemeral)),
             ("KV_CALL_STATE", Some(Skip::Ephemeral)),
@@ -105,7 +126,11 @@ mod tests {
             assert_eq!(skip(&name(stream), false, false), expected, "{stream}");
         }
         assert_eq!(skip(&name("anything"), true, false), Some(Skip::Ephemeral));
-        assert_eq!(skip(&name(KEY_BUCKET), false, true), None);
+        for bucket in KEY_BUCKETS {
+            assert_eq!(skip(&name(bucket), false, true), None);
+            assert!(holds_keys(&name(bucket)));
+        }
+        assert!(!holds_keys(&name("EVT")));
     }
 
     #[test]

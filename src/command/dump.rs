@@ -61,7 +61,18 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
     let (progress, shown) = Progress::shown(DOING, messages);
     let ended = access.run(&options.connect, messages, Signals::EndIt, async |reached| {
         let plan = Plan::new(reached.streams().await?, &options);
-        if options.select.is_choosy() && plan.captures.is_empty() && plan.unavailable.is_empty() {
+        let chosen = |name: &StreamName| options.select.stream.iter().any(|glob| glob.is(name));
+        let mut keys = plan.skipped.iter().filter(|(stream, why)| why.is_for_keys() && chosen(&stream.name));
+        let nothing = plan.captures.is_empty() && plan.unavailable.is_empty();
+        if let Some((stream, _)) = keys.next() {
+            let text = format!("stream {} is chosen, and is left out because it holds keys", stream.name);
+            let what_to_do = "add --include-keys; whoever reads the archive then has the keys";
+            if nothing {
+                return Err(Failure::new(Exit::Failed, text).hint(what_to_do).into());
+            }
+            messages.warning(&format!("{text}; {what_to_do}"));
+        }
+        if options.select.is_choosy() && nothing {
             return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream")
                 .hint("chatto-dump -n lists what there is")
                 .into());

@@ -16,7 +16,7 @@ use super::{PROGRAM, binary_output, closing, copy_failure};
 use crate::archive::{
     self, Directories, Found, Index, IndexedStream, Kind, Manifest, ManifestStream, Stats, Writer,
 };
-use crate::chatto::policy::KEY_BUCKET;
+use crate::chatto::policy::holds_keys;
 use crate::cli;
 use crate::command::Failure;
 use crate::exit::Exit;
@@ -52,6 +52,13 @@ pub(super) fn run(options: cli::ImportTar, progress: Progress) -> anyhow::Result
     prove(&mut Directories::new(input.open()?), &mut streams)?;
     let stats = write(&mut Directories::new(input.open()?), &streams, output)?;
     closing(messages, &stats);
+    let kept = streams.values().filter(|stream| stream.entry.error.is_none());
+    for stream in kept.filter(|stream| holds_keys(&stream.name)) {
+        let name = &stream.name;
+        messages.warning(&format!(
+            "stream {name} holds keys and is in the archive; chatto-manifest select --exclude {name} takes it out"
+        ));
+    }
     let failed = || streams.values().filter_map(|s| Some((&s.name, s.entry.error.as_ref()?)));
     for (name, error) in failed() {
         messages.error(&format!("stream {name}: {error}"));
@@ -171,7 +178,7 @@ fn write<R: Read>(
         created_at,
         generator: super::generator(),
         server: None,
-        include_keys: streams.values().any(|stream| stream.name.as_str() == KEY_BUCKET),
+        include_keys: streams.values().any(|stream| holds_keys(&stream.name)),
         streams: in_order.iter().map(indexed).collect(),
     };
     let mut manifest = Manifest {

@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use super::{PROGRAM, binary_output, closing, copy_failure, open};
 use crate::archive::{Entry, Index, IndexedStream, Kind, Manifest, ManifestStream, Reader, Stats, Writer};
-use crate::chatto::policy::{KEY_BUCKET, Skip};
+use crate::chatto::policy::{Skip, holds_keys};
 use crate::cli::{self, Select};
 use crate::command::Failure;
 use crate::exit::Exit;
@@ -146,7 +146,7 @@ fn out_of_order(what: &str) -> Failure {
 /// An index as it would have stood before the streams that `manifest` lists.
 fn index_of(manifest: &Manifest) -> Index {
     let held = manifest.streams.iter().filter(|stream| stream.error.is_none());
-    let keys = held.clone().any(|s| s.kind != Kind::Skipped && s.name.as_str() == KEY_BUCKET);
+    let keys = any_keys(held.clone().map(|stream| (stream.kind, &stream.name)));
     Index {
         version: 1,
         created_at: manifest.created_at,
@@ -171,18 +171,17 @@ fn index_of(manifest: &Manifest) -> Index {
 
 /// What is not selected is listed as left out, as `chatto-dump --stream` does.
 fn selected_index(mut index: Index, select: &Select) -> Index {
-    index.include_keys &= keys_selected(select);
     for stream in &mut index.streams {
         if stream.kind != Kind::Skipped && !select.selects(&stream.name) {
             stream.kind = Kind::Skipped;
             stream.reason = Some(Skip::NotSelected.reason().into());
         }
     }
+    index.include_keys &= any_keys(index.streams.iter().map(|stream| (stream.kind, &stream.name)));
     index
 }
 
 fn selected_manifest(mut manifest: Manifest, select: &Select, joined: bool) -> Manifest {
-    manifest.include_keys = manifest.include_keys.map(|keys| keys && keys_selected(select));
     for stream in &mut manifest.streams {
         if stream.kind != Kind::Skipped && !select.selects(&stream.name) {
             let reason = Some(Skip::NotSelected.reason().into());
@@ -192,10 +191,12 @@ fn selected_manifest(mut manifest: Manifest, select: &Select, joined: bool) -> M
             stream.attempt = None;
         }
     }
+    let keys = any_keys(manifest.streams.iter().map(|stream| (stream.kind, &stream.name)));
+    manifest.include_keys = manifest.include_keys.map(|before| before && keys);
     manifest.stats = manifest.count(manifest.stats.duration_ms);
     manifest
 }
 
-fn keys_selected(select: &Select) -> bool {
-    StreamName::new(KEY_BUCKET).is_ok_and(|bucket| select.selects(&bucket))
+fn any_keys<'a>(streams: impl IntoIterator<Item = (Kind, &'a StreamName)>) -> bool {
+    streams.into_iter().any(|(kind, name)| kind != Kind::Skipped && holds_keys(name))
 }
