@@ -122,7 +122,7 @@ pub struct SelectStreams {
 /// `chatto-manifest join`.
 #[derive(Debug, Args)]
 pub struct Join {
-    /// Spool an input that cannot be read twice in DIR, as it comes
+    /// Spool an input that can be read only once in DIR, as it comes
     #[arg(long, value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -150,7 +150,7 @@ pub struct Diff {
 /// `chatto-manifest import`.
 #[derive(Debug, Args)]
 pub struct ImportTar {
-    /// Spool an input that cannot be read twice in DIR, as it comes
+    /// Spool an input that can be read only once in DIR, as it comes
     #[arg(long, value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
     #[command(flatten)]

@@ -47,7 +47,7 @@ impl Twice {
             None => {
                 return Err(Failure::new(
                     Exit::Usage,
-                    format!("{action} reads its input twice, and this one cannot be"),
+                    format!("{action} reads its input more than once, and this one can be read only once"),
                 )
                 .hint("name a FILE, or a directory with room for it: --spool-dir DIR")
                 .into());
