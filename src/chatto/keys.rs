@@ -16,7 +16,7 @@
 //!
 //! | field | |
 //! |---|---|
-//! | `version` | 3; version 2, which has only user keys and no `key_ref`, is read too |
+//! | `version` | 3, or 2, which has only user keys and no `key_ref`, and which Chatto v0.0.x reads |
 //! | `created_at` | RFC 3339 |
 //! | `key_count` | number of `keys` |
 //! | `keys[].key_ref` | the ref |
@@ -29,6 +29,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
+use std::str::FromStr;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use jiff::Timestamp;
@@ -236,6 +237,41 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// Which format of an export is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The only one that Chatto v0.0.x reads. It names users, not refs, so it can hold nothing else.
+    Two,
+    /// What Chatto v0.1 and later write.
+    Three,
+}
+
+impl Version {
+    fn number(self) -> u32 {
+        match self {
+            Version::Two => 2,
+            Version::Three => 3,
+        }
+    }
+
+    /// Whether an export of this version can hold the key.
+    pub fn holds(self, key_ref: &KeyRef) -> bool {
+        self == Version::Three || key_ref.kind() == Kind::User
+    }
+}
+
+impl FromStr for Version {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "2" => Ok(Version::Two),
+            "3" => Ok(Version::Three),
+            _ => Err("the versions are 2 and 3"),
+        }
+    }
+}
+
 /// An export file, as it is written.
 #[derive(Serialize)]
 struct Written<'a> {
@@ -247,7 +283,8 @@ struct Written<'a> {
 
 #[derive(Serialize)]
 struct WrittenKey<'a> {
-    key_ref: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_ref: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a str>,
     #[serde(serialize_with = "base64")]
@@ -258,21 +295,21 @@ fn base64<S: Serializer>(key: &[u8], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&Zeroizing::new(BASE64_STANDARD.encode(key)))
 }
 
-/// The export file of `records`, which are sorted by ref in it.
+/// The export file of `records`, which are sorted by ref in it. The version must hold each of them.
 ///
 /// # Errors
 /// None that depends on the records; the JSON library's type has one.
-pub fn export(records: &[Record], created_at: Timestamp) -> io::Result<Zeroizing<Vec<u8>>> {
+pub fn export(records: &[Record], version: Version, created_at: Timestamp) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut sorted: Vec<&Record> = records.iter().collect();
     sorted.sort_by(|a, b| a.key_ref.cmp(&b.key_ref));
     let written = Written {
-        version: 3,
+        version: version.number(),
         created_at: created_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         key_count: sorted.len(),
         keys: sorted
             .iter()
             .map(|record| WrittenKey {
-                key_ref: record.key_ref.as_str(),
+                key_ref: (version == Version::Three).then(|| record.key_ref.as_str()),
                 user_id: record.key_ref.user_id(),
                 key: &record.value,
             })
@@ -303,6 +340,8 @@ impl Write for Counter {
 /// What an export file holds.
 #[derive(Debug)]
 pub struct Import {
+    /// The version of the file.
+    pub version: u64,
     /// The keys to import, each valid, no ref twice.
     pub records: Vec<Record>,
     /// Refs of call and data keys, which are not imported.
@@ -431,7 +470,7 @@ pub fn import(json: &[u8]) -> Result<Import, ImportError> {
             skipped.push(record.key_ref);
         }
     }
-    Ok(Import { records, skipped })
+    Ok(Import { version: read.version, records, skipped })
 }
 
 #[cfg(test)]
@@ -508,7 +547,7 @@ mod tests {
     #[test]
     fn an_export_is_what_chatto_writes() {
         let records = [record("user.U1", &[0; KEY_LEN]), record(KEK, &kek(&[1; KEY_LEN], KEK_ALGORITHM))];
-        let json = export(&records, "2026-11-22T08:00:00.5Z".parse().unwrap()).unwrap();
+        let json = export(&records, Version::Three, "2026-11-22T08:00:00.5Z".parse().unwrap()).unwrap();
         let expected = r#"{
   "version": 3,
   "created_at": "2026-11-22T08:00:00Z",
@@ -531,6 +570,26 @@ mod tests {
         assert_eq!(import.records.len(), 2);
         assert_eq!(*import.records[0].value, *records[1].value);
         assert_eq!(import.records[1].key_ref.as_str(), "user.U1");
+    }
+
+    #[test]
+    fn version_two_names_users_and_no_refs() {
+        let records = [record("user.U2", &[1; KEY_LEN]), record("user.U1", &[0; KEY_LEN])];
+        let json = export(&records, Version::Two, "2026-11-22T08:00:00Z".parse().unwrap()).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let expected = serde_json::json!({
+            "version": 2,
+            "created_at": "2026-11-22T08:00:00Z",
+            "key_count": 2,
+            "keys": [
+                { "user_id": "U1", "key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" },
+                { "user_id": "U2", "key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=" },
+            ],
+        });
+        assert_eq!(read, expected);
+        assert_eq!(import(&json).unwrap().records[1].key_ref.as_str(), "user.U2");
+        assert!(Version::Two.holds(&KeyRef::new("user.U1")));
+        assert!(!Version::Two.holds(&KeyRef::new(KEK)));
     }
 
     #[test]

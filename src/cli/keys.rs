@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
 use super::{Connect, Offline, Say, Secrets};
+use crate::chatto::keys::Version;
 
 /// Export and import a Chatto server's encryption keys; encrypt and decrypt backups
 #[derive(Debug, Parser)]
@@ -24,6 +25,8 @@ pub enum Action {
     Export(Export),
     /// Bring exported keys back; keys that exist are never overwritten
     Import(Import),
+    /// Check an export without a server: what an import would refuse is named
+    Verify(Verify),
     /// List key refs and kinds, never key material
     List(List),
     /// Encrypt stdin or FILE to stdout, with a passphrase that need not be typed
@@ -41,6 +44,9 @@ pub struct Export {
     /// Write the keys unencrypted wherever stdout leads
     #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase", "recipient", "recipients_file"])]
     pub plaintext: bool,
+    /// Version of the export: 3, or 2 for Chatto v0.0.x, which can hold user keys only
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub format_version: Version,
     #[command(flatten)]
     #[allow(missing_docs)] // a text here would replace the group's own
     pub say: Say,
@@ -58,6 +64,9 @@ pub struct Export {
 /// `chatto-keys import`.
 #[derive(Debug, Args)]
 pub struct Import {
+    /// Check the export and the server's keys, and change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
     /// The export, wrapped or not; stdin when absent or -
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -73,6 +82,20 @@ pub struct Import {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub offline: Offline,
+}
+
+/// `chatto-keys verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The export, wrapped or not; stdin when absent or -
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub say: Say,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub secrets: Secrets,
 }
 
 /// `chatto-keys list`.
@@ -148,6 +171,7 @@ impl Lock {
 const EXAMPLES: &str = "\
 Examples:
   chatto-keys export > keys.age
+  chatto-keys verify keys.age
   chatto-keys import keys.age
 
 Exit status: 0 done, 3 some keys failed, 4 damaged input, 6 cannot decrypt,

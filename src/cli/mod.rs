@@ -18,7 +18,7 @@ use crate::terminal::Verbosity;
 use crate::terminal::progress::Style;
 
 pub use dump::Dump;
-pub use keys::{Action as KeysAction, Export, Import, Keys, List, Lock, Open, Seal};
+pub use keys::{Action as KeysAction, Export, Import, Keys, List, Lock, Open, Seal, Verify as VerifyKeys};
 pub use load::{Conflict, Load};
 pub use manifest::{
     Action as ManifestAction, Diff, ImportTar, Join, ListStreams, Manifest, Reading, SelectStreams, Show,

@@ -1,6 +1,6 @@
 //! `chatto-keys`: export, import and list a Chatto server's encryption keys; seal and open files.
 //!
-//! Keys and data belong into two files in two places, since either alone is worthless to a thief. An
+//! Keys and data belong into two files in two places: message bodies can be read only with both. An
 //! export is encrypted unless it goes into a pipe, where another program may encrypt it. An import
 //! validates its whole input before it writes anything, and never overwrites a key, also not one that
 //! appears while it runs: the server itself refuses that.
@@ -8,7 +8,9 @@
 mod bucket;
 mod crypt;
 mod export;
+mod file;
 mod import;
+mod verify;
 
 use std::io;
 
@@ -37,6 +39,7 @@ pub fn run(options: cli::Keys) -> anyhow::Result<Exit> {
     match options.action {
         cli::KeysAction::Export(options) => export::run(options),
         cli::KeysAction::Import(options) => import::run(options),
+        cli::KeysAction::Verify(options) => verify::run(options),
         cli::KeysAction::List(options) => list(&options),
         cli::KeysAction::Seal(options) => crypt::seal(options, progress),
         cli::KeysAction::Open(options) => crypt::open(options, progress),

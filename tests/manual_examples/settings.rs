@@ -158,6 +158,12 @@ pub const SETTINGS: &[Setting] = &[
         ..KEYS
     },
     Setting {
+        holds: "chatto-keys verify",
+        given: "keys.age key.txt",
+        then: Shell("grep '^sound: 10 keys' said"),
+        ..KEYS
+    },
+    Setting {
         holds: "chatto-keys export --offline",
         given: "backup.pub",
         before: STOPPED,

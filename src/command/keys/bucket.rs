@@ -54,6 +54,32 @@ pub(super) async fn add(
     Ok(())
 }
 
+/// Tells `done` of every record what [`add`] would do, and changes nothing.
+///
+/// # Errors
+/// The first request that failed.
+pub(super) async fn look(
+    bucket: &Bucket<'_>,
+    records: &[Record],
+    mut done: impl FnMut(&Record, Outcome),
+) -> Result<(), Error> {
+    let mut outcomes = stream::iter(records)
+        .map(|record| async move {
+            let found = bucket.get(record.key_ref.as_str()).await?.and_then(|entry| entry.value);
+            let outcome = match found {
+                None => Outcome::Imported,
+                Some(value) if *value == *record.value => Outcome::There,
+                Some(_) => Outcome::Different,
+            };
+            Ok::<_, Error>((record, outcome))
+        })
+        .buffered(AT_ONCE);
+    while let Some((record, outcome)) = outcomes.try_next().await? {
+        done(record, outcome);
+    }
+    Ok(())
+}
+
 async fn create(bucket: &Bucket<'_>, record: &Record) -> Result<Outcome, Error> {
     let key = record.key_ref.as_str();
     let mut after = 0;

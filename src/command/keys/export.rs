@@ -23,7 +23,9 @@ use crate::terminal::{self, Messages};
 pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let stdout = terminal::stdout().context("cannot use stdout")?;
-    let sealing = protection(&options, &stdout)?.map(|lock| sealing(lock, None, messages)).transpose()?;
+    let lock = protection(&options, &stdout)?;
+    let unasked = if lock.is_none() && !options.plaintext { "; the pipe gets them unencrypted" } else { "" };
+    let sealing = lock.map(|lock| sealing(lock, None, messages)).transpose()?;
 
     let now = Timestamp::now();
     let found = match fetch(&options.connect, &options.offline, messages)? {
@@ -54,7 +56,14 @@ pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
         return Err(Failure::new(Exit::Failed, text).into());
     }
 
-    let json = keys::export(&valid, now).context("cannot write the export")?;
+    if let Some(other) = valid.iter().find(|record| !options.format_version.holds(&record.key_ref)) {
+        let text = format!("key {}: an export of version 2 can hold keys of users only", other.key_ref);
+        return Err(Failure::new(Exit::Failed, text)
+            .hint("leave --format-version out: only Chatto v0.0.x, which has no such keys, needs version 2")
+            .into());
+    }
+
+    let json = keys::export(&valid, options.format_version, now).context("cannot write the export")?;
     let bytes = if options.tar { tar_of(&json, now).context("cannot write the tar")? } else { json };
     write(stdout, &bytes, sealing)?;
 
@@ -62,7 +71,7 @@ pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
         0 => String::new(),
         n => format!("; {n} of calls left out, which die with the call"),
     };
-    messages.closing(&format!("{} exported{calls}", counted(valid.len() as u64, "key")));
+    messages.closing(&format!("{} exported{calls}{unasked}", counted(valid.len() as u64, "key")));
     if invalid > 0 {
         messages.error(&format!("{} not exported", counted(invalid, "key")));
         return Ok(Exit::Partial);

@@ -1,0 +1,50 @@
+//! `chatto-keys verify`: whether an import would take the file, found out without a server.
+
+use super::PROGRAM;
+use super::file::{ARCHIVE_IS_VERIFIED, Source};
+use crate::chatto::keys::{Import, KeyRef, Kind};
+use crate::cli;
+use crate::command::Failure;
+use crate::command::report::print;
+use crate::exit::Exit;
+use crate::names::counted;
+use crate::terminal::Messages;
+
+const OTHER_EXPORT: &str = "an import would refuse it too: make another export, or take an older one";
+
+/// Runs `chatto-keys verify`.
+pub(super) fn run(options: cli::VerifyKeys) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.say.verbosity());
+    let import =
+        Source::new(options.secrets, options.file, messages)?.read(ARCHIVE_IS_VERIFIED, OTHER_EXPORT)?;
+    for record in &import.records {
+        messages.detail(&format!("key {}: {}", record.key_ref, record.key_ref.kind()));
+    }
+    for key in &import.skipped {
+        messages.detail(&format!("key {key}: {}, which an import skips", key.kind()));
+    }
+    if import.records.is_empty() {
+        let text = "the key export holds no key that an import would take";
+        return Err(Failure::new(Exit::Damaged, text).hint(OTHER_EXPORT).into());
+    }
+    print(format!("{}\n", verdict(&import)).as_bytes())?;
+    Ok(Exit::Done)
+}
+
+fn verdict(import: &Import) -> String {
+    let held = by_kind(import.records.iter().map(|record| &record.key_ref));
+    let skipped = match by_kind(import.skipped.iter()) {
+        none if none.is_empty() => none,
+        some => format!("; an import skips {some}"),
+    };
+    let keys = counted(import.records.len() as u64, "key");
+    format!("sound: {keys} ({held}), version {}{skipped}", import.version)
+}
+
+/// Such as `2 user, 1 kek`.
+fn by_kind<'a>(refs: impl Iterator<Item = &'a KeyRef> + Clone) -> String {
+    let count = |kind| (kind, refs.clone().filter(|key| key.kind() == kind).count());
+    let counts = [Kind::User, Kind::Kek, Kind::Call, Kind::Dek].map(count);
+    let some = counts.into_iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{n} {kind}"));
+    some.collect::<Vec<_>>().join(", ")
+}
