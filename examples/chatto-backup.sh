@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # usage: chatto-backup data     DIRECTORY RECIPIENTS [OPTION...]
 #        chatto-backup keys     DIRECTORY RECIPIENTS [OPTION...]
-#        chatto-backup rehearse DIRECTORY IDENTITY [OPTION...]
+#        chatto-backup rehearse data DIRECTORY IDENTITY [OPTION...]
+#        chatto-backup rehearse keys DIRECTORY IDENTITY [OPTION...]
 #
 # What cron or systemd runs. Install it as /usr/local/sbin/chatto-backup.
 #
 #   data      a dump, encrypted to the age RECIPIENTS, becomes DIRECTORY/daily/chatto-DAY.tar.gz.age,
 #             and the first of each week also DIRECTORY/weekly/chatto-WEEK.tar.gz.age
-#   keys      the same for the encryption keys: chatto-keys-DAY.age. Another DIRECTORY, on another
-#             disk or another machine: with both, an old backup opens; with one, nothing does
-#   rehearse  restores the newest backup into a private server that is thrown away. The IDENTITY that
-#             this takes belongs on the machine that tests restores, not on the one that is backed up
+#   keys      the same for the encryption keys: chatto-keys-DAY.age. Use another DIRECTORY, on another
+#             disk or another machine: the text of the messages can be read only with both
+#   rehearse  tests the newest backup in DIRECTORY. data: restores it into a private server that is
+#             thrown away. keys: checks every key of the export. The IDENTITY that opens the backups
+#             belongs on the machine that tests them, not on the one that is backed up
 #
-# OPTIONs go to chatto-dump, chatto-keys export, or chatto-load. Silent when all is well; otherwise it
-# says why and its exit status is not 0, so that cron sends a mail and a systemd unit fails.
+# OPTIONs go to chatto-dump, chatto-keys export, chatto-load, or chatto-keys verify. The script is silent
+# when all is well. Otherwise it says why and its exit status is not 0, so that cron sends a mail and a
+# systemd unit fails.
 set -euo pipefail
 
 # So many are kept, counted and not reckoned from today: when backups fail, the last good ones stay.
@@ -24,8 +27,15 @@ stale=2
 
 die() { echo "chatto-backup: error: $*" >&2; exit 1; }
 
-[ $# -ge 3 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
-action=$1 directory=$2 with=$3
+usage() { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
+
+action=${1:-}
+if [ "$action" = rehearse ]; then
+    case ${2:-} in data | keys) action="rehearse $2" ;; *) usage ;; esac
+    shift
+fi
+[ $# -ge 3 ] || usage
+directory=$2 with=$3
 shift 3
 umask 077
 
@@ -62,17 +72,29 @@ prune() {
     [ $# -le "$n" ] || rm -f -- "${@:1:$#-n}"
 }
 
+# Prints the newest daily NAME-DAY.SUFFIX, which must not be too old.
+newest() {
+    local name=$1 suffix=$2 file
+    file=$(find "$directory/daily" -name "$name-[0-9]*.$suffix" | sort | tail -n 1)
+    [ -n "$file" ] || die "no $name backup in $directory/daily"
+    [ -z "$(find "$file" -mmin "+$((stale * 24 * 60))")" ] ||
+        die "the newest backup is more than $stale days old: $file"
+    echo "$file"
+}
+
 dump() { chatto-dump "$@" | gzip | age -R "$with"; }
 
 case $action in
     data) keep chatto tar.gz.age dump "$@" ;;
     keys) keep chatto-keys age chatto-keys export -R "$with" "$@" ;;
-    rehearse)
-        newest=$(find "$directory/daily" -name 'chatto-*.tar.gz.age' | sort | tail -n 1)
-        [ -n "$newest" ] || die "no backup in $directory/daily"
-        [ -z "$(find "$newest" -mmin "+$((stale * 24 * 60))")" ] ||
-            die "the newest backup is more than $stale days old: $newest"
-        chatto-load --quiet --rehearse -i "$with" "$@" "$newest"
+    "rehearse data")
+        file=$(newest chatto tar.gz.age)
+        chatto-load --quiet --rehearse -i "$with" "$@" "$file"
         ;;
-    *) die "unknown action: $action" ;;
+    "rehearse keys")
+        file=$(newest chatto-keys age)
+        # Its verdict is for people.
+        chatto-keys verify -i "$with" "$@" "$file" > /dev/null
+        ;;
+    *) usage ;;
 esac

@@ -166,14 +166,14 @@ async fn a_failed_backup_is_loud_and_takes_no_place() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rehearsal_fails_when_the_newest_backup_is_bad_or_old() -> Result<()> {
     let machine = Machine::start().await?;
-    let rehearse = || machine.command(&format!("{SCRIPT} rehearse data identity"));
+    let rehearse = || machine.command(&format!("{SCRIPT} rehearse data data identity"));
     let says = |what: &str| {
         let failed = rehearse();
         assert_ne!(failed.code, Some(0));
         assert!(failed.stderr.contains(what), "{}", failed.stderr);
     };
     machine.shell("mkdir data/daily");
-    says("no backup in data/daily");
+    says("no chatto backup in data/daily");
     silent(machine.backup("data", "data"));
     silent(rehearse());
     machine.shell("touch -d '-3 days' data/daily/chatto-2026-01-01.tar.gz.age");
@@ -183,6 +183,33 @@ async fn a_rehearsal_fails_when_the_newest_backup_is_bad_or_old() -> Result<()> 
     silent(rehearse());
     machine.shell("truncate -s -1000 data/daily/chatto-2026-01-02.tar.gz.age");
     says("age layer");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_of_the_keys_fails_when_the_newest_export_is_bad_or_old() -> Result<()> {
+    let machine = Machine::start().await?;
+    let says = |code: i32, what: &str| {
+        let failed = machine.command(&format!("{SCRIPT} rehearse keys keys identity")).expect_code(code);
+        assert!(failed.stderr.contains(what), "{}", failed.stderr);
+    };
+    machine.shell("mkdir keys/daily");
+    says(1, "no chatto-keys backup in keys/daily");
+    silent(machine.backup("keys", "keys"));
+    silent(machine.command(&format!("{SCRIPT} rehearse keys keys identity")));
+    machine.shell("touch -d '-3 days' keys/daily/chatto-keys-2026-01-01.age");
+    says(1, "more than 2 days old");
+    machine.today("2026-01-02");
+    silent(machine.backup("keys", "keys"));
+    machine.shell("truncate -s -1 keys/daily/chatto-keys-2026-01-02.age");
+    says(4, "age layer");
+    machine.shell(
+        "echo '{\"version\":3,\"keys\":[]}' | age -R recipients > keys/daily/chatto-keys-2026-01-02.age",
+    );
+    says(4, "no key");
+    // It says how it is used where it is told neither of the two.
+    let unknown = machine.command(&format!("{SCRIPT} rehearse keys identity")).expect_code(2);
+    assert!(unknown.stderr.contains("chatto-backup rehearse keys DIRECTORY IDENTITY"), "{}", unknown.stderr);
     Ok(())
 }
 
