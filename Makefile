@@ -1,5 +1,5 @@
-# Needs Rust, and a C compiler for two of its libraries. What the other targets need beside that,
-# they fetch (on Debian or Ubuntu).
+# Needs make, Rust 1.89 or newer, and a C compiler for two of its libraries. What the other targets need
+# beside that, they fetch (on Debian or Ubuntu).
 #
 #   make                                   build the programs and their completions
 #   make install PREFIX=… DESTDIR=…        by default below /usr/local
@@ -12,7 +12,7 @@
 
 PREFIX = /usr/local
 DESTDIR =
-# Where each shell looks without being told.
+# Where bash and fish look without being told; zsh does where this directory is in its $fpath.
 BASH_DIR = $(PREFIX)/share/bash-completion/completions
 ZSH_DIR = $(PREFIX)/share/zsh/site-functions
 FISH_DIR = $(PREFIX)/share/fish/vendor_completions.d
@@ -35,6 +35,7 @@ all: $(OUT)/.built
 
 # "make install" as root finds everything built, and needs neither cargo nor a network.
 $(OUT)/.built: Cargo.toml Cargo.lock $(shell find src -name '*.rs') examples/completions.rs
+	@scripts/need-rust
 	$(CARGO) build --release --locked $(if $(TARGET),--target $(TARGET)) --bins --example completions
 	$(OUT)/examples/completions $(OUT)/completions
 	touch $@
@@ -60,6 +61,7 @@ uninstall:
 	rm -rf $(DESTDIR)$(DOC_DIR)
 
 static:
+	@scripts/need-rust
 	@scripts/install-tools cc musl-gcc
 	rustup target add $(MUSL)
 	$(CARGO) build --release --locked --target $(MUSL) --bins
