@@ -37,7 +37,6 @@ const KEYS: Setting = Setting { page: "man/chatto-keys.1", ..ANY };
 const ARCHIVE: Setting = Setting { page: "man/chatto-archive.5", given: "backup.tar", ..ANY };
 const BACKUP: Setting = Setting { page: "man/chatto-backup.7", ..ANY };
 
-const VERIFIED: Then = Shell("chatto-manifest verify -i etc/chatto/key.txt chatto.tar.gz.age");
 const SAYS_SOUND: Then = Shell("grep '^sound: [1-9]' said");
 const AT_THE_VAULT: Then = Shell(
     "test \"$(ls vault)\" = $'chatto-'$(date +%F)$'.tar.gz.age\\nchatto.toml'
