@@ -7,7 +7,6 @@ mod copies;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
 use self::copies::Fresh;
@@ -15,7 +14,7 @@ use super::super::Failure;
 use super::super::proof::Proven;
 use super::super::report::{exit_of, say};
 use super::announced::Announced;
-use super::input::Event;
+use super::input::{Event, Events};
 use super::limits::{self, Weight};
 use super::newer::Destination;
 use super::rescue::Rescue;
@@ -36,8 +35,8 @@ use crate::terminal::progress::{Flight, Progress};
 const DESCRIBED_LATER_MAX: usize = 32 << 20;
 
 /// The most bytes of descriptions that wait in memory because their snapshots come later: those of some
-/// 30,000 streams.
-const DESCRIBED_EARLY_MAX: usize = 64 << 20;
+/// 12,000 streams.
+const DESCRIBED_EARLY_MAX: usize = 24 << 20;
 
 const PACK_AGAIN: &str =
     "pack the archive again with each stream's backup.json right before its stream.tar.s2";
@@ -152,7 +151,7 @@ impl Loading {
     }
 
     /// Restores what `events` bring, to the end of the archive.
-    pub async fn run(&mut self, mut events: Receiver<Event>) -> anyhow::Result<Exit> {
+    pub async fn run(&mut self, mut events: Events) -> anyhow::Result<Exit> {
         match self.follow(&mut events).await {
             Ok(ended) => {
                 self.see_copies().await;
@@ -174,7 +173,7 @@ impl Loading {
         self.say_what_stands();
     }
 
-    async fn follow(&mut self, events: &mut Receiver<Event>) -> anyhow::Result<Ended> {
+    async fn follow(&mut self, events: &mut Events) -> anyhow::Result<Ended> {
         loop {
             let due = self.current.as_ref().and_then(|current| current.restoring.silent_until());
             let event = tokio::select! {
