@@ -12,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value as Json, json};
 use support::api;
+use support::archive::{Archive, entries};
 use support::programs::{program, program_for, run, run_with};
 use support::server::Server;
 
@@ -140,6 +141,37 @@ async fn a_directory_of_nats_backup_account() -> Result<()> {
             restores(release, &archive, of, &OF_AN_ACCOUNT).await?;
         }
     }
+    Ok(())
+}
+
+/// Whatever a snapshot is called, it is read: in NATS's directories, and where they were made an archive.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_whose_snapshots_are_called_as_nats_calls_them() -> Result<()> {
+    let mut import = program("chatto-manifest");
+    import.arg("import").arg(peer("nats-backup-account-2.15.1.tar"));
+    let mut archive = Archive::read(&run(import).expect_code(0).stdout);
+    for entry in &mut archive.0 {
+        entry.path = entry.path.replace("stream.tar.s2", "stream.arc.s2");
+    }
+    let (dir, tar) = (tempfile::tempdir()?, archive.with_sums());
+    let file = dir.path().join("backup.tar");
+    std::fs::write(&file, &tar)?;
+    for action in ["select", "join", "verify"] {
+        let mut manifest = program("chatto-manifest");
+        manifest.arg(action).arg(&file);
+        let written = run(manifest).expect_code(0).stdout;
+        match action {
+            "verify" => ensure!(written.starts_with(b"sound: 6 whole streams, 349 messages"), "{written:?}"),
+            _ => ensure!(entries(&written)?.iter().any(|entry| entry.path.ends_with("/EVT/stream.tar.s2"))),
+        }
+    }
+    restores("2.15.1", &tar, "2.15.1", &OF_AN_ACCOUNT).await?;
+    // And a damaged one is named as it is called.
+    archive.file("streams/EVT/stream.arc.s2")[5_000] ^= 1;
+    let mut verify = program("chatto-manifest");
+    verify.arg("verify");
+    let said = String::from_utf8(run_with(verify, archive.with_sums()).expect_code(4).stdout)?;
+    ensure!(said.contains("fault: streams/EVT/stream.arc.s2: the snapshot is damaged"), "{said}");
     Ok(())
 }
 

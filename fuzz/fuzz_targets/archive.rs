@@ -212,7 +212,7 @@ fn copied(tar: &[u8]) -> Option<Vec<u8>> {
                     return None;
                 }
             }
-            Some(Entry::Snapshot { stream, size, mut body }) => {
+            Some(Entry::Snapshot { stream, size, mut body, .. }) => {
                 let (of, json) = described.take().filter(|(of, _)| *of == stream)?;
                 writer.whole(&of, &json, &mut body, size).unwrap();
             }

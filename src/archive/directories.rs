@@ -13,10 +13,8 @@
 use std::io::{self, Read};
 
 use super::member::Members;
+use super::name::{SNAPSHOTS, snapshot};
 use super::{Error, MAX_BACKUP_JSON, MAX_ENTRY, MAX_FOREIGN_ENTRIES, MAX_FOREIGN_TOTAL, MAX_OTHER_PATHS};
-
-/// What a snapshot is called.
-const SNAPSHOTS: [&str; 2] = ["stream.tar.s2", "stream.arc.s2"];
 
 /// A file of a stream. `directory` is the path that its two files share; from outside.
 #[derive(Debug)]
@@ -100,7 +98,7 @@ impl<R: Read> Directories<R> {
                     return Ok(Some(Found::Backup { directory, json }));
                 }
                 _ => {
-                    if let Some(file) = SNAPSHOTS.into_iter().find(|name| *name == file) {
+                    if let Some(file) = snapshot(file) {
                         let size = member.size;
                         return Ok(Some(Found::Snapshot { directory, file, size, body: Content(self) }));
                     }

@@ -37,6 +37,8 @@ pub enum Entry<'a, R: Read> {
     Snapshot {
         /// Whose it is.
         stream: StreamName,
+        /// What it is called: `stream.tar.s2` or `stream.arc.s2`.
+        file: &'static str,
         /// How many bytes `body` has.
         size: u64,
         /// The snapshot.

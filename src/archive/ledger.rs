@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::name::Name;
+use super::name::{Name, SNAPSHOTS};
 use super::{Digest, MAX_ENTRIES, MAX_OTHER_PATHS, MAX_STREAMS};
 use crate::names::StreamName;
 
@@ -44,6 +44,8 @@ pub(super) enum Fault {
     Gap(u32),
     #[error("the stream comes both in one piece and in parts")]
     BothForms,
+    #[error("comes beside {0}, and a stream has one snapshot")]
+    BothNames(&'static str),
     #[error("is one stream too many: an archive has at most {MAX_STREAMS}")]
     Streams,
     #[error("is one attempt too many: an archive has at most {MAX_STREAMS}")]
@@ -60,6 +62,8 @@ struct Stream {
     directory: bool,
     backup: Sum,
     snapshot: Sum,
+    /// What its snapshot in one piece is called; none before it was met.
+    file: Option<&'static str>,
     attempts: BTreeMap<u32, Attempt>,
     /// The attempt that came last, 0 before the first.
     last_attempt: u32,
@@ -230,7 +234,7 @@ impl Ledger {
                 }
                 self.stream(stream)?.abandoned = true;
             }
-            Name::Backup { stream, attempt: None } | Name::Snapshot { stream } => {
+            Name::Backup { stream, attempt: None } | Name::Snapshot { stream, .. } => {
                 let known = self.stream(stream)?;
                 if known.last_attempt > 0 && !known.abandoned {
                     return Err(Fault::BothForms);
@@ -246,7 +250,13 @@ impl Ledger {
     fn sum(&mut self, name: &Name) -> Result<&mut Sum, Fault> {
         Ok(match name {
             Name::Backup { stream, attempt: None } => &mut self.stream(stream)?.backup,
-            Name::Snapshot { stream } => &mut self.stream(stream)?.snapshot,
+            Name::Snapshot { stream, file } => {
+                let known = self.stream(stream)?;
+                match known.file.get_or_insert(file) {
+                    other if other != file => return Err(Fault::BothNames(other)),
+                    _ => &mut known.snapshot,
+                }
+            }
             Name::Backup { stream, attempt: Some(attempt) } => &mut self.attempt(stream, *attempt)?.backup,
             Name::Abandoned { stream, attempt } => &mut self.attempt(stream, *attempt)?.abandoned,
             Name::Part { stream, attempt, number } => {
@@ -296,7 +306,7 @@ impl Stream {
         let stream = || name.clone();
         let whole = [
             (Name::Backup { stream: stream(), attempt: None }, self.backup),
-            (Name::Snapshot { stream: stream() }, self.snapshot),
+            (Name::Snapshot { stream: stream(), file: self.file.unwrap_or(SNAPSHOTS[0]) }, self.snapshot),
         ];
         let attempts = self.attempts.iter().flat_map(move |(&attempt, files)| {
             let backup = (Name::Backup { stream: stream(), attempt: Some(attempt) }, files.backup);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `index.json` | [`Name::Index`] |
 //! | `streams/NAME/backup.json` | [`Name::Backup`] of a snapshot in one piece |
-//! | `streams/NAME/stream.tar.s2` | [`Name::Snapshot`] |
+//! | `streams/NAME/stream.tar.s2`, `streams/NAME/stream.arc.s2` | [`Name::Snapshot`] |
 //! | `streams/NAME/attempt-N/backup.json` | [`Name::Backup`] of a snapshot in parts; N counts from 1 |
 //! | `streams/NAME/attempt-N/part-NNNNNN` | [`Name::Part`]; six digits, from 000001 |
 //! | `streams/NAME/attempt-N/part-xNNNNNNNNN` | parts after 999999: `x` and nine digits sort behind six digits |
@@ -20,6 +20,9 @@ use crate::names::StreamName;
 
 /// The top-level directory that we write. A reader takes any.
 pub(super) const TOP: &str = "backup";
+
+/// What a snapshot in one piece is called. We write the first; tools of NATS call one in NATSARC1 by the second.
+pub(super) const SNAPSHOTS: [&str; 2] = ["stream.tar.s2", "stream.arc.s2"];
 
 /// The last part whose name has six digits.
 const SIX_DIGITS: u32 = 999_999;
@@ -38,6 +41,8 @@ pub(super) enum Name {
     },
     Snapshot {
         stream: StreamName,
+        /// One of [`SNAPSHOTS`].
+        file: &'static str,
     },
     Part {
         stream: StreamName,
@@ -78,13 +83,15 @@ impl Name {
         }
         let stream = StreamName::new(name).map_err(|error| error.to_string())?;
         let Some(rest) = rest else { return Ok(Name::StreamDirectory(stream)) };
+        if let Some(file) = snapshot(rest).filter(|_| !directory) {
+            return Ok(Name::Snapshot { stream, file });
+        }
         let (attempt, file) = match rest.split_once('/') {
             Some((attempt, file)) => (parse_attempt(attempt), Some(file)),
             None => (parse_attempt(rest), None),
         };
         Ok(match (attempt, file, directory) {
             (None, None, false) if rest == "backup.json" => Name::Backup { stream, attempt: None },
-            (None, None, false) if rest == "stream.tar.s2" => Name::Snapshot { stream },
             (Some(attempt), None, true) => Name::AttemptDirectory(stream, attempt),
             (Some(attempt), Some("backup.json"), false) => Name::Backup { stream, attempt: Some(attempt) },
             (Some(attempt), Some("abandoned.json"), false) => Name::Abandoned { stream, attempt },
@@ -99,7 +106,7 @@ impl Name {
     /// The stream that it belongs to.
     pub fn stream(&self) -> Option<&StreamName> {
         match self {
-            Name::Backup { stream, .. } | Name::Snapshot { stream } | Name::Part { stream, .. } => {
+            Name::Backup { stream, .. } | Name::Snapshot { stream, .. } | Name::Part { stream, .. } => {
                 Some(stream)
             }
             Name::Abandoned { stream, .. } => Some(stream),
@@ -125,7 +132,7 @@ impl fmt::Display for Name {
             Name::Backup { stream, attempt: Some(n) } => {
                 write!(f, "streams/{}/attempt-{n}/backup.json", stream.as_str())
             }
-            Name::Snapshot { stream } => write!(f, "streams/{}/stream.tar.s2", stream.as_str()),
+            Name::Snapshot { stream, file } => write!(f, "streams/{}/{file}", stream.as_str()),
             Name::Part { stream, attempt, number } => {
                 write!(f, "streams/{}/attempt-{attempt}/part-", stream.as_str())?;
                 if *number <= SIX_DIGITS { write!(f, "{number:06}") } else { write!(f, "x{number:09}") }
@@ -138,6 +145,11 @@ impl fmt::Display for Name {
             Name::Other(path) | Name::Directory(path) => f.write_str(path),
         }
     }
+}
+
+/// Whether a snapshot in one piece is called so.
+pub(super) fn snapshot(file: &str) -> Option<&'static str> {
+    SNAPSHOTS.into_iter().find(|name| *name == file)
 }
 
 /// `attempt-N`, N from 1 and without leading zeros.
@@ -173,7 +185,8 @@ mod tests {
             (Name::Sums, "SHA256SUMS"),
             (Name::Backup { stream: stream.clone(), attempt: None }, "streams/EVT/backup.json"),
             (Name::Backup { stream: stream.clone(), attempt: Some(1) }, "streams/EVT/attempt-1/backup.json"),
-            (Name::Snapshot { stream: stream.clone() }, "streams/EVT/stream.tar.s2"),
+            (Name::Snapshot { stream: stream.clone(), file: SNAPSHOTS[0] }, "streams/EVT/stream.tar.s2"),
+            (Name::Snapshot { stream: stream.clone(), file: SNAPSHOTS[1] }, "streams/EVT/stream.arc.s2"),
             (part(1), "streams/EVT/attempt-12/part-000001"),
             (part(999_999), "streams/EVT/attempt-12/part-999999"),
             (part(1_000_000), "streams/EVT/attempt-12/part-x001000000"),

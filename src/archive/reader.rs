@@ -152,7 +152,7 @@ impl<R: Read> Reader<R> {
         self.state = State::Reading;
         let body = Body(self);
         Ok(Some(match name {
-            Name::Snapshot { stream } => Entry::Snapshot { stream, size, body },
+            Name::Snapshot { stream, file } => Entry::Snapshot { stream, file, size, body },
             Name::Part { stream, attempt, number } => Entry::Part { stream, attempt, number, size, body },
             other => Entry::Other { path: other.to_string(), size, body },
         }))

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::header::{self, BLOCK};
 use super::ledger::Ledger;
-use super::name::{Name, TOP};
+use super::name::{Name, SNAPSHOTS, TOP};
 use super::{Digest, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_LIST_JSON, Manifest, sums};
 use crate::names::StreamName;
 
@@ -185,7 +185,7 @@ impl<W: Write> Writer<W> {
         self.stream_directory(stream)?;
         bounded(backup_json, MAX_BACKUP_JSON)?;
         self.file(&Name::Backup { stream: stream.clone(), attempt: None }, backup_json)?;
-        let name = Name::Snapshot { stream: stream.clone() };
+        let name = Name::Snapshot { stream: stream.clone(), file: SNAPSHOTS[0] };
         self.begin(&name, size)?;
         Ok(name)
     }

@@ -34,6 +34,21 @@ fn doubled_slashes_and_dots_mean_nothing() {
 }
 
 #[test]
+fn a_snapshot_may_be_called_by_its_other_name() {
+    let path = "streams/EVT/stream.arc.s2";
+    let sums = format!("{}  {path}\n", Digest::of(b"snapshot"));
+    let tar = |sums: &str| {
+        let tar = Tar(Vec::new()).file("b/manifest.json", MANIFEST).file("b/streams/EVT/backup.json", "{}");
+        tar.file(&format!("b/{path}"), "snapshot").file("b/SHA256SUMS", sums).end()
+    };
+    let (lines, ended) = read(tar(&sums).as_slice()).unwrap();
+    assert_eq!(lines, ["manifest 0", "backup EVT None {}", "snapshot EVT 8 snapshot", "sums 1"]);
+    assert!(ended.sums);
+    let refusal = refusal(&tar(&sums.replace(&sums[..4], "0000")));
+    assert!(refusal.ends_with("streams/EVT/stream.arc.s2: its bytes do not match SHA256SUMS"), "{refusal}");
+}
+
+#[test]
 fn the_order_and_the_name_of_the_directory_do_not_matter() {
     let tar = Tar(Vec::new())
         .file("x/streams/EVT/stream.tar.s2", "snapshot")

@@ -176,6 +176,10 @@ fn nothing_comes_twice() {
         (Tar::chatto().directory("backup/streams/EVT").end(), "backup/streams/EVT: comes twice"),
         (Tar::chatto().file("backup/x", "").file("backup/x", "").end(), "backup/x: comes twice"),
         (Tar::ours().file("backup/index.json", INDEX).end(), "backup/index.json: comes twice"),
+        (
+            Tar::chatto().file("backup/streams/EVT/stream.arc.s2", "").end(),
+            "backup/streams/EVT/stream.arc.s2: comes beside stream.tar.s2, and a stream has one snapshot",
+        ),
     ]);
 }
 
@@ -265,6 +269,10 @@ fn the_end_record_must_agree_with_what_came() {
         (with(&"0".repeat(100_000)), "SHA256SUMS: line 1 is not one"),
         (with(&line("SHA256SUMS", "")), "SHA256SUMS: line 1 lists SHA256SUMS itself"),
         (with(&line("../x", "")), "SHA256SUMS: line 1 is not one"),
+        (
+            Tar::chatto().file("backup/SHA256SUMS", &line("streams/EVT/stream.arc.s2", "snapshot")).end(),
+            "streams/EVT/stream.arc.s2: comes beside stream.tar.s2",
+        ),
         (with(&line("streams/a.b/backup.json", "")), "stream name \"a.b\" holds '.'"),
         (with(&line("streams/A/attempt-1/part-x999999999", "")), "SHA256SUMS lists its parts out of order"),
         (Tar::ours().file("backup/SHA256SUMS", &index).end(), "manifest.json: is missing"),

@@ -91,7 +91,7 @@ fn read(input: impl Read) -> Result<(Vec<String>, Ended), Error> {
             Entry::Backup { stream, attempt, json } => {
                 format!("backup {stream} {attempt:?} {}", String::from_utf8(json).unwrap())
             }
-            Entry::Snapshot { stream, size, body } => format!("snapshot {stream} {size} {}", text(body)?),
+            Entry::Snapshot { stream, size, body, .. } => format!("snapshot {stream} {size} {}", text(body)?),
             Entry::Part { stream, attempt, number, size, body } => {
                 format!("part {stream} {attempt} {number} {size} {}", text(body)?)
             }

@@ -313,7 +313,7 @@ fn what_is_copied_raw_makes_the_same_archive() {
             Entry::Backup { json, .. } => backup = json,
             Entry::Part { mut body, size, .. } => drop(writer.copy_part(&mut body, size).unwrap()),
             Entry::Abandoned { reason, .. } => writer.abandon(&reason).unwrap(),
-            Entry::Snapshot { stream, mut body, size } => {
+            Entry::Snapshot { stream, mut body, size, .. } => {
                 writer.whole(&stream, &backup, &mut body, size).map(|_| ()).unwrap()
             }
             Entry::Other { .. } | Entry::Sums { .. } => {}

@@ -83,7 +83,7 @@ pub(super) fn copy<R: Read>(
                 None => begun(&mut writer)?.attempt(&stream, n, &json).map_err(copy_failure)?,
             },
             Entry::Backup { stream, attempt: None, json } => described = Some((stream, json)),
-            Entry::Snapshot { stream, size, mut body } => {
+            Entry::Snapshot { stream, size, mut body, .. } => {
                 let json = description(&mut described, &stream)?;
                 begun(&mut writer)?.whole(&stream, &json, &mut body, size).map_err(copy_failure)?;
             }

@@ -156,6 +156,8 @@ struct Came {
 /// A snapshot that was checked, and counts unless the next entry abandons it.
 struct Checked {
     stream: StreamName,
+    /// What it is called, in one piece.
+    file: &'static str,
     came: Came,
     fault: Option<String>,
 }
@@ -170,7 +172,7 @@ impl Verifying {
             {
                 self.settle(checked);
             }
-            let (stream, attempt) = match entry? {
+            let (stream, file, attempt) = match entry? {
                 None => return Ok(()),
                 Some(Entry::Index(index)) => {
                     self.index = Some(index);
@@ -188,12 +190,12 @@ impl Verifying {
                     self.describe(stream, place, &json);
                     continue;
                 }
-                Some(Entry::Snapshot { stream, .. }) => (stream, None),
-                Some(Entry::Part { stream, attempt, .. }) => (stream, Some(attempt)),
+                Some(Entry::Snapshot { stream, file, .. }) => (stream, file, None),
+                Some(Entry::Part { stream, attempt, .. }) => (stream, "", Some(attempt)),
                 Some(Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. }) => continue,
             };
             let (_, came, fault) = self.check(Some(&stream), attempt, archive.joined())?;
-            checked = Some(Checked { stream, came, fault });
+            checked = Some(Checked { stream, file, came, fault });
         }
     }
 
@@ -254,11 +256,11 @@ impl Verifying {
     }
 
     fn settle(&mut self, checked: Checked) {
-        let Checked { stream, came, fault } = checked;
+        let Checked { stream, file, came, fault } = checked;
         if let Some(what) = fault {
             let place = match came.attempt {
                 Some(n) => format!("streams/{stream}/attempt-{n}"),
-                None => format!("streams/{stream}/stream.tar.s2"),
+                None => format!("streams/{stream}/{file}"),
             };
             self.fault(place, what);
         }
