@@ -101,6 +101,30 @@ fn what_is_damaged_missing_or_too_much_is_named() {
     }
 }
 
+/// Which of them is the stream's, nobody can know, so nothing is written.
+#[test]
+fn a_stream_with_two_snapshots_is_refused_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    account(dir.path(), "2.14.5");
+    let evt = dir.path().join("account/EVT");
+    fs::copy(evt.join("stream.tar.s2"), evt.join("stream.arc.s2")).unwrap();
+    for (order, second, first) in
+        [(ORDERS[0], "stream.tar.s2", "stream.arc.s2"), (ORDERS[1], "stream.arc.s2", "stream.tar.s2")]
+    {
+        let tar = tar(dir.path(), order);
+        let file = dir.path().join("account.tar");
+        fs::write(&file, &tar).unwrap();
+        let said = format!("account/EVT/{second}: comes beside {first}, and a stream has one snapshot");
+        for action in ["import", "list", "show"] {
+            let refused = run(manifest(&[action, &file.display().to_string()])).expect_code(4);
+            assert!(refused.stderr.contains(&said), "{action}: {}", refused.stderr);
+            assert!(refused.stdout.is_empty(), "{action}");
+        }
+        let report = report(&tar).to_string();
+        assert!(report.contains(&said), "{report}");
+    }
+}
+
 #[test]
 fn show_list_and_diff_say_what_the_descriptions_promise() {
     let dir = tempfile::tempdir().unwrap();

@@ -46,13 +46,35 @@ fn damaged(place: &str, what: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Damaged, format!("{place}: {what}"))
 }
 
+/// The snapshots that came, of which a directory has one.
+#[derive(Default)]
+pub(super) struct Snapshots(BTreeMap<String, (&'static str, u64)>);
+
+impl Snapshots {
+    /// Takes the snapshot `file` in `directory`. An error where it is not the first there: which of them is the
+    /// stream's, nobody can know.
+    pub fn take(&mut self, directory: &str, file: &'static str, size: u64) -> Result<(), Failure> {
+        let Some((other, _)) = self.0.insert(directory.to_owned(), (file, size)) else { return Ok(()) };
+        let failure = damaged(&place(directory, file), second(other, file));
+        Err(failure.hint("pack the directory again without the file that is not of this backup"))
+    }
+}
+
+/// What is wrong with the snapshot `file` in a directory that has had `other`.
+pub(super) fn second(other: &str, file: &str) -> String {
+    match other == file {
+        true => "comes twice".to_owned(),
+        false => format!("comes beside {other}, and a stream has one snapshot"),
+    }
+}
+
 /// The streams as they are described, with the size that came; an error in those whose snapshots did not come.
 pub(super) fn promised<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Vec<ManifestStream>> {
-    let mut sizes = BTreeMap::new();
+    let mut snapshots = Snapshots::default();
     let mut streams = BTreeMap::new();
     while let Some(found) = input.next()? {
         match found {
-            Found::Snapshot { directory, size, .. } => drop(sizes.insert(directory, size)),
+            Found::Snapshot { directory, file, size, .. } => snapshots.take(&directory, file, size)?,
             Found::Backup { directory, json } => {
                 let place = place(&directory, BACKUP);
                 let name = stream(&place, &json)?;
@@ -69,7 +91,7 @@ pub(super) fn promised<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Ve
             }
         }
     }
-    for (directory, size) in sizes {
+    for (directory, (_, size)) in snapshots.0 {
         let Some(stream) = streams.get_mut(&directory) else {
             return Err(damaged(&place(&directory, BACKUP), UNDESCRIBED).into());
         };

@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::directories::Snapshots;
 use super::twice::Twice;
 use super::verify::Summed;
 use super::{PROGRAM, binary_output, closing, copy_failure};
@@ -89,8 +90,15 @@ fn describe<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Streams> {
     let mut streams = Streams::new();
     let mut names = std::collections::BTreeSet::new();
     let mut bytes = 0usize;
+    let mut snapshots = Snapshots::default();
     while let Some(found) = input.next()? {
-        let Found::Backup { directory, json } = found else { continue };
+        let (directory, json) = match found {
+            Found::Backup { directory, json } => (directory, json),
+            Found::Snapshot { directory, file, size, .. } => {
+                snapshots.take(&directory, file, size)?;
+                continue;
+            }
+        };
         bytes = bytes.saturating_add(json.len());
         if bytes > MAX_DESCRIPTIONS {
             return Err(damaged(&directory, "with it, the descriptions have too many bytes").into());

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use super::super::directories::{BACKUP, UNDESCRIBED, place, stream};
+use super::super::directories::{BACKUP, UNDESCRIBED, place, second, stream};
 use super::{Came, Verifying};
 use crate::archive::{self, Directories, Found};
 use crate::names::StreamName;
@@ -14,8 +14,8 @@ use crate::names::StreamName;
 struct Directory {
     /// The stream that its description names; none if that says none.
     described: Option<Option<StreamName>>,
-    /// Whether its snapshot came.
-    snapshot: bool,
+    /// What its snapshot is called; none if none came.
+    snapshot: Option<&'static str>,
     /// A snapshot that came before its description: the name that it has itself.
     early: Option<(Option<StreamName>, Came)>,
 }
@@ -59,8 +59,8 @@ impl Verifying {
                     if let Some(what) = fault {
                         self.fault(place(&path, file), what);
                     }
-                    if std::mem::replace(&mut directory.snapshot, true) {
-                        self.fault(place(&path, file), "comes twice".into());
+                    if let Some(other) = directory.snapshot.replace(file) {
+                        self.fault(place(&path, file), second(other, file));
                     }
                     match name {
                         Some(name) => drop(self.came.insert(name, came)),
@@ -73,7 +73,7 @@ impl Verifying {
             if directory.described.is_none() {
                 self.fault(place(&path, BACKUP), UNDESCRIBED.into());
             }
-            if !directory.snapshot {
+            if directory.snapshot.is_none() {
                 self.fault(place(&path, "stream.tar.s2"), "is missing".into());
             }
         }
