@@ -144,6 +144,116 @@ async fn a_directory_of_nats_backup_account() -> Result<()> {
     Ok(())
 }
 
+/// The archive of `chatto backup`, with `NOTIFICATIONS` as it leaves a stream whose snapshot failed: two empty
+/// files, and the reason in the manifest.
+fn with_a_failed_stream() -> Archive {
+    let unzip = Command::new("gunzip");
+    let mut archive =
+        Archive::read(&run_with(unzip, std::fs::read(peer("chatto-backup.tar.gz")).unwrap()).stdout);
+    archive.edit_manifest("NOTIFICATIONS", |stream| {
+        stream["messages"] = 0.into();
+        stream["bytes"] = 0.into();
+        stream["error"] = "snapshot: context deadline exceeded".into();
+    });
+    archive.edit("manifest.json", |manifest| {
+        manifest["stats"]["total_streams"] = 3.into();
+        manifest["stats"]["failed"] = 1.into();
+    });
+    for file in ["backup.json", "stream.tar.s2"] {
+        archive.file(&format!("streams/NOTIFICATIONS/{file}")).clear();
+    }
+    archive
+}
+
+/// It is whole and incomplete: the rest is there, and whoever reads it is told what is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_failed_in_chatto_backup_is_named_and_the_rest_restored() -> Result<()> {
+    let (dir, tar) = (tempfile::tempdir()?, with_a_failed_stream().tar());
+    let file = dir.path().join("backup.tar");
+    std::fs::write(&file, &tar)?;
+    let rest = ["EVT", "KV_RUNTIME_STATE", "OBJ_SERVER_ASSETS"];
+    let manifest = |arguments: &[&str], code| {
+        let mut manifest = program("chatto-manifest");
+        manifest.args(arguments).arg(&file);
+        run(manifest).expect_code(code)
+    };
+    let said = String::from_utf8(manifest(&["verify"], 3).stdout)?;
+    ensure!(
+        said.starts_with("failed: NOTIFICATIONS: snapshot: context deadline exceeded\nincomplete: 3 whole"),
+        "{said}"
+    );
+    let mut archives = vec![("the archive itself", tar.clone())];
+    for action in ["select", "join", "import"] {
+        let made = manifest(&[action], 3);
+        ensure!(made.stderr.contains("stream NOTIFICATIONS: "), "{action}: {}", made.stderr);
+        archives.push((action, made.stdout));
+    }
+    let without = manifest(&["select", "--exclude", "NOTIFICATIONS"], 0);
+    ensure!(without.stderr.is_empty(), "{}", without.stderr);
+    for (what, archive) in archives {
+        let server = Server::start("2.14.5");
+        let finished = run_with(program_for("chatto-load", &server), &archive).expect_code(3);
+        ensure!(
+            finished.stderr.contains("stream NOTIFICATIONS: not in the archive: "),
+            "{}",
+            finished.stderr
+        );
+        came_out(&server, "2.14.5", &rest).await.context(what)?;
+        let mut load = program_for("chatto-load", &server);
+        load.args(["-n", "--conflict", "skip", "--exclude", "NOTIFICATIONS"]);
+        run_with(load, &archive).expect_code(0);
+    }
+    Ok(())
+}
+
+/// Nothing but the manifest says that a stream failed: without its word the stream is missing.
+#[test]
+fn an_empty_stream_that_the_manifest_does_not_explain_is_damage() {
+    let server = Server::start("2.14.5");
+    for is_listed in [true, false] {
+        let mut archive = with_a_failed_stream();
+        archive
+            .edit_manifest("NOTIFICATIONS", |stream| drop(stream.as_object_mut().unwrap().remove("error")));
+        if !is_listed {
+            archive.edit("manifest.json", |manifest| {
+                manifest["streams"]
+                    .as_array_mut()
+                    .unwrap()
+                    .retain(|stream| stream["name"] != "NOTIFICATIONS");
+            });
+        }
+        are_damaged(&server, &archive.tar(), "fault: streams/NOTIFICATIONS/");
+        // With its description, and without its snapshot.
+        archive.file("streams/NOTIFICATIONS/backup.json").extend_from_slice(
+            br#"{"config":{"name":"NOTIFICATIONS","subjects":["notif.>"],"storage":"file"},"state":{}}"#,
+        );
+        archive.0.retain(|entry| !entry.path.ends_with("NOTIFICATIONS/stream.tar.s2"));
+        let fault = if is_listed {
+            "fault: manifest.json: lists stream NOTIFICATIONS"
+        } else {
+            "fault: streams/NOTIF"
+        };
+        are_damaged(&server, &archive.tar(), fault);
+    }
+}
+
+/// Verify, load and select all say so.
+#[track_caller]
+fn are_damaged(server: &Server, tar: &[u8], fault: &str) {
+    let mut verify = program("chatto-manifest");
+    verify.arg("verify");
+    let said = String::from_utf8(run_with(verify, tar).expect_code(4).stdout).unwrap();
+    assert!(said.contains(fault), "no \"{fault}\" in: {said}");
+    let mut load = program_for("chatto-load", server);
+    load.arg("-n");
+    let loaded = run_with(load, tar).expect_code(4);
+    assert!(loaded.stderr.contains("stream NOTIFICATIONS: "), "{}", loaded.stderr);
+    let mut select = program("chatto-manifest");
+    select.arg("select");
+    let selected = run_with(select, tar).expect_code(4);
+    assert!(selected.stderr.contains("NOTIFICATIONS"), "{}", selected.stderr);
+}
+
 /// Whatever a snapshot is called, it is read: in NATS's directories, and where they were made an archive.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_whose_snapshots_are_called_as_nats_calls_them() -> Result<()> {

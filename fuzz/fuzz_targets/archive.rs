@@ -206,7 +206,7 @@ fn copied(tar: &[u8]) -> Option<Vec<u8>> {
             Some(Entry::Index(_)) => is_index = true,
             Some(Entry::Manifest(_)) => is_manifest = true,
             Some(Entry::Sums { .. }) => {}
-            Some(Entry::Other { .. }) => return None,
+            Some(Entry::Other { .. } | Entry::Empty { .. }) => return None,
             Some(Entry::Backup { stream, attempt: None, json }) => {
                 if described.replace((stream, json)).is_some() {
                     return None;

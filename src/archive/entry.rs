@@ -44,6 +44,15 @@ pub enum Entry<'a, R: Read> {
         /// The snapshot.
         body: Body<'a, R>,
     },
+    /// A file of a stream with nothing in it, in an archive that is not ours: `chatto backup` leaves an empty
+    /// `backup.json` and an empty snapshot of a stream that failed. Whether its manifest says so is for the caller to
+    /// see.
+    Empty {
+        /// Whose it is.
+        stream: StreamName,
+        /// What it is called: `backup.json`, or as a snapshot is.
+        file: &'static str,
+    },
     /// A part of a snapshot. Parts come in order, without gaps and with nothing of another stream between
     /// them, after their attempt's [`Entry::Backup`].
     Part {

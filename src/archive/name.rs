@@ -21,6 +21,9 @@ use crate::names::StreamName;
 /// The top-level directory that we write. A reader takes any.
 pub(super) const TOP: &str = "backup";
 
+/// What a stream's description is called.
+const BACKUP: &str = "backup.json";
+
 /// What a snapshot in one piece is called. We write the first; tools of NATS call one in NATSARC1 by the second.
 pub(super) const SNAPSHOTS: [&str; 2] = ["stream.tar.s2", "stream.arc.s2"];
 
@@ -91,9 +94,9 @@ impl Name {
             None => (parse_attempt(rest), None),
         };
         Ok(match (attempt, file, directory) {
-            (None, None, false) if rest == "backup.json" => Name::Backup { stream, attempt: None },
+            (None, None, false) if rest == BACKUP => Name::Backup { stream, attempt: None },
             (Some(attempt), None, true) => Name::AttemptDirectory(stream, attempt),
-            (Some(attempt), Some("backup.json"), false) => Name::Backup { stream, attempt: Some(attempt) },
+            (Some(attempt), Some(BACKUP), false) => Name::Backup { stream, attempt: Some(attempt) },
             (Some(attempt), Some("abandoned.json"), false) => Name::Abandoned { stream, attempt },
             (Some(attempt), Some(file), false) if file.starts_with("part-") => {
                 let number = parse_part(file).ok_or("not the name of a part: part-000001 is the first")?;
@@ -112,6 +115,15 @@ impl Name {
             Name::Abandoned { stream, .. } => Some(stream),
             Name::StreamDirectory(stream) | Name::AttemptDirectory(stream, _) => Some(stream),
             Name::Index | Name::Manifest | Name::Sums | Name::Other(_) | Name::Directory(_) => None,
+        }
+    }
+
+    /// Whose file it is, of a stream in one piece, and what it is called.
+    pub fn of_whole(&self) -> Option<(&StreamName, &'static str)> {
+        match self {
+            Name::Backup { stream, attempt: None } => Some((stream, BACKUP)),
+            Name::Snapshot { stream, file } => Some((stream, file)),
+            _ => None,
         }
     }
 

@@ -130,6 +130,15 @@ impl<R: Read> Reader<R> {
                 self.state = State::Ended(self.end()?);
                 return Ok(None);
             };
+            if self.ours == Some(false)
+                && size == 0
+                && let Some((stream, file)) = name.of_whole()
+            {
+                let stream = stream.clone();
+                self.drain()?;
+                self.state = State::Reading;
+                return Ok(Some(Entry::Empty { stream, file }));
+            }
             let Some(limit) = json_limit(&name) else { break (name, size) };
             let json = self.read_json(&name, size, limit)?;
             let list = matches!(name, Name::Index | Name::Manifest);

@@ -24,11 +24,11 @@ use anyhow::Context;
 
 use super::report::hint_of_output;
 use super::{Failure, secrets};
-use crate::archive::{self, Ended, Layout, Stats, Tar};
+use crate::archive::{self, Ended, Layout, Manifest, Tar};
 use crate::cli;
 use crate::envelope::{self, Opened};
 use crate::exit::Exit;
-use crate::names::{Size, counted};
+use crate::names::{Printable, Size, counted};
 use crate::terminal::progress::{Doing, Progress, Taken};
 use crate::terminal::{self, Messages};
 
@@ -91,10 +91,21 @@ fn binary_output(action: &str) -> anyhow::Result<BufWriter<File>> {
     Ok(BufWriter::with_capacity(GATHER, terminal::stdout().context("cannot use stdout")?))
 }
 
-/// What an archive holds that was written.
-fn closing(messages: Messages, stats: &Stats) {
-    let streams = counted(stats.total_streams, "stream");
-    messages.closing(&format!("{streams}, {}", Size(stats.total_bytes)));
+/// Says what an archive holds that was written, and which streams it should hold too and does not.
+fn closing(messages: Messages, manifest: &Manifest) -> Exit {
+    let streams = counted(manifest.stats.total_streams, "stream");
+    messages.closing(&format!("{streams}, {}", Size(manifest.stats.total_bytes)));
+    let failed = || manifest.streams.iter().filter_map(|s| Some((&s.name, s.error.as_ref()?)));
+    for (name, error) in failed() {
+        messages.error(&format!("stream {name}: {}", Printable::new(error)));
+    }
+    match failed().count() as u64 {
+        0 => Exit::Done,
+        n => {
+            messages.error(&format!("{} failed and are not in the archive", counted(n, "stream")));
+            Exit::Partial
+        }
+    }
 }
 
 /// An error of copying from one archive to another: the reader's own, or that of the output.

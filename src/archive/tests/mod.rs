@@ -92,6 +92,7 @@ fn read(input: impl Read) -> Result<(Vec<String>, Ended), Error> {
                 format!("backup {stream} {attempt:?} {}", String::from_utf8(json).unwrap())
             }
             Entry::Snapshot { stream, size, body, .. } => format!("snapshot {stream} {size} {}", text(body)?),
+            Entry::Empty { stream, file } => format!("empty {stream} {file}"),
             Entry::Part { stream, attempt, number, size, body } => {
                 format!("part {stream} {attempt} {number} {size} {}", text(body)?)
             }

@@ -316,7 +316,7 @@ fn what_is_copied_raw_makes_the_same_archive() {
             Entry::Snapshot { stream, mut body, size, .. } => {
                 writer.whole(&stream, &backup, &mut body, size).map(|_| ()).unwrap()
             }
-            Entry::Other { .. } | Entry::Sums { .. } => {}
+            Entry::Empty { .. } | Entry::Other { .. } | Entry::Sums { .. } => {}
         }
     }
     assert!(writer.finish_json(&manifest).unwrap() == archive);

@@ -18,6 +18,8 @@ pub(super) struct Announced {
     indexed: bool,
     /// The streams that came, perhaps before anything had listed them.
     came: BTreeSet<StreamName>,
+    /// The streams of which a file came with nothing in it, and which file.
+    empty: BTreeMap<StreamName, &'static str>,
     manifest: Option<Manifest>,
 }
 
@@ -60,9 +62,22 @@ impl Announced {
         self.came.insert(stream.clone());
     }
 
+    /// A file of a stream came with nothing in it.
+    pub fn empty(&mut self, stream: StreamName, file: &'static str) {
+        self.empty.insert(stream, file);
+    }
+
+    /// The streams with an empty file that the manifest does not say to have failed, and the file.
+    pub fn emptied(&self) -> Vec<(StreamName, &'static str)> {
+        let streams = || self.manifest.iter().flat_map(|manifest| &manifest.streams);
+        let failed: BTreeSet<_> = streams().filter(|s| s.error.is_some()).map(|s| &s.name).collect();
+        let emptied = self.empty.iter().filter(|(name, _)| !failed.contains(name));
+        emptied.map(|(name, file)| (name.clone(), *file)).collect()
+    }
+
     /// The streams that were listed and did not come.
     pub fn missing(&self) -> Vec<StreamName> {
-        self.listed.difference(&self.came).cloned().collect()
+        self.listed.difference(&self.came).filter(|name| !self.empty.contains_key(name)).cloned().collect()
     }
 
     /// The streams that the manifest describes otherwise than they were proven to be.

@@ -38,6 +38,11 @@ pub(super) enum Event {
     /// parts begins with its [`Event::Backup`] and ends when anything but bytes follows.
     Snapshot(StreamName),
     SnapshotEnd,
+    /// A file of a stream has nothing in it, as `chatto backup` leaves them of one that failed.
+    Empty {
+        stream: StreamName,
+        file: &'static str,
+    },
     Bytes(Bytes),
     Abandoned {
         stream: StreamName,
@@ -145,6 +150,7 @@ fn read(archive: Taken<File>, secrets: &mut Given, to: &Sender<Event>) -> anyhow
                 }
                 to.blocking_send(Event::SnapshotEnd)
             }
+            Some(Entry::Empty { stream, file }) => to.blocking_send(Event::Empty { stream, file }),
             // Parts come in order, right after their attempt's description: their bytes are all that counts.
             Some(Entry::Part { body, .. }) => {
                 if !pieces(body, to)? {

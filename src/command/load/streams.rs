@@ -222,6 +222,10 @@ impl Loading {
                     None => self.early.coming = Some(stream),
                 }
             }
+            Event::Empty { stream, file } => {
+                self.end_of_attempt().await?;
+                self.announced.empty(stream, file);
+            }
             Event::Sums => {}
             Event::Bytes(bytes) => self.bytes(bytes).await?,
             Event::SnapshotEnd => match self.early.coming.take() {

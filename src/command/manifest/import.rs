@@ -21,7 +21,7 @@ use crate::chatto::policy::holds_keys;
 use crate::cli;
 use crate::command::Failure;
 use crate::exit::Exit;
-use crate::names::{Printable, StreamName, counted};
+use crate::names::{Printable, StreamName};
 use crate::settings;
 use crate::snapshot::{self, Promise};
 use crate::terminal::Messages;
@@ -29,6 +29,9 @@ use crate::terminal::progress::Progress;
 
 /// The most bytes that the descriptions of all streams may have together: 8,000 streams have some 16 MiB.
 const MAX_DESCRIPTIONS: usize = 256 << 20;
+
+/// Why a stream is not there whose description is empty.
+const FAILED: &str = "its backup.json is empty: it failed when the backup was made";
 
 /// One stream, by the directory in which it lies.
 struct Described {
@@ -51,8 +54,7 @@ pub(super) fn run(options: cli::ImportTar, progress: Progress) -> anyhow::Result
     let mut input = Twice::new("import", options.reading, options.spool_dir.as_deref(), progress)?;
     let mut streams = describe(&mut Directories::new(input.open()?))?;
     prove(&mut Directories::new(input.open()?), &mut streams)?;
-    let stats = write(&mut Directories::new(input.open()?), &streams, output)?;
-    closing(messages, &stats);
+    let manifest = write(&mut Directories::new(input.open()?), &streams, output)?;
     let kept = streams.values().filter(|stream| stream.entry.error.is_none());
     for stream in kept.filter(|stream| holds_keys(&stream.name)) {
         let name = &stream.name;
@@ -60,17 +62,7 @@ pub(super) fn run(options: cli::ImportTar, progress: Progress) -> anyhow::Result
             "stream {name} holds keys and is in the archive; chatto-manifest select --exclude {name} takes it out"
         ));
     }
-    let failed = || streams.values().filter_map(|s| Some((&s.name, s.entry.error.as_ref()?)));
-    for (name, error) in failed() {
-        messages.error(&format!("stream {name}: {error}"));
-    }
-    match failed().count() as u64 {
-        0 => Ok(Exit::Done),
-        n => {
-            messages.error(&format!("{} failed and are not in the archive", counted(n, "stream")));
-            Ok(Exit::Partial)
-        }
-    }
+    Ok(closing(messages, &manifest))
 }
 
 fn damaged(directory: &str, what: impl std::fmt::Display) -> Failure {
@@ -103,13 +95,21 @@ fn describe<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Streams> {
         if bytes > MAX_DESCRIPTIONS {
             return Err(damaged(&directory, "with it, the descriptions have too many bytes").into());
         }
-        let promise = Promise::from_backup_json(&json).map_err(|e| damaged(&directory, e))?;
-        let Backup { config: Config { name, num_replicas } } =
-            serde_json::from_slice(&json).map_err(|e| damaged(&directory, Printable::new(&e.to_string())))?;
+        // `chatto backup` leaves nothing else of a stream that failed.
+        let failed = json.is_empty();
+        let (promise, name, num_replicas) = if failed {
+            let name = directory.rsplit('/').next().unwrap_or_default();
+            (Promise::default(), StreamName::new(name).map_err(|e| damaged(&directory, e))?, None)
+        } else {
+            let promise = Promise::from_backup_json(&json).map_err(|e| damaged(&directory, e))?;
+            let Backup { config: Config { name, num_replicas } } = serde_json::from_slice(&json)
+                .map_err(|e| damaged(&directory, Printable::new(&e.to_string())))?;
+            (promise, name, num_replicas)
+        };
         if !names.insert(name.clone()) {
             return Err(damaged(&directory, format!("stream {name} comes twice")).into());
         }
-        let error = Some("its snapshot is not in the tar".to_owned());
+        let error = Some(if failed { FAILED } else { "its snapshot is not in the tar" }.to_owned());
         let entry = ManifestStream { error, ..ManifestStream::new(name.clone(), Kind::of(&name)) };
         let described = Described { name, promise, replicas: num_replicas, json, place: usize::MAX, entry };
         if streams.insert(directory.clone(), described).is_some() {
@@ -132,6 +132,9 @@ fn prove<R: Read>(input: &mut Directories<R>, streams: &mut Streams) -> anyhow::
             );
         };
         (stream.place, place) = (place, place.saturating_add(1));
+        if stream.json.is_empty() {
+            continue;
+        }
         let mut body = Summed::new(body);
         let contents = match snapshot::inspect(&stream.name, &stream.promise, &mut body) {
             Err(snapshot::Fault::Io(error)) => return Err(archive::Error::from(error).into()),
@@ -165,7 +168,7 @@ fn write<R: Read>(
     input: &mut Directories<R>,
     streams: &Streams,
     output: impl Write,
-) -> anyhow::Result<Stats> {
+) -> anyhow::Result<Manifest> {
     let now = Timestamp::now();
     let created_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let mut in_order: Vec<_> = streams.values().collect();
@@ -210,5 +213,5 @@ fn write<R: Read>(
         }
     }
     writer.finish(&manifest).map_err(copy_failure)?;
-    Ok(manifest.stats)
+    Ok(manifest)
 }

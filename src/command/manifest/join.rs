@@ -22,9 +22,8 @@ pub(super) fn run(options: cli::Join, progress: Progress) -> anyhow::Result<Exit
     let output = binary_output("join")?;
     let mut input = Twice::new("join", options.reading, options.spool_dir.as_deref(), progress)?;
     let joined = sizes(Reader::new(input.open()?))?;
-    let stats = select::copy(&mut Reader::new(input.open()?), output, &Select::default(), Some(&joined))?;
-    closing(messages, &stats);
-    Ok(Exit::Done)
+    let manifest = select::copy(&mut Reader::new(input.open()?), output, &Select::default(), Some(&joined))?;
+    Ok(closing(messages, &manifest))
 }
 
 /// Reads a whole archive for the attempts that count, and their sizes.

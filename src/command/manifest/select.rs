@@ -4,13 +4,13 @@
 //! One pass. An archive that is not ours must have its manifest and each description before the snapshots,
 //! as `chatto backup` writes it; `import` takes any order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
 use anyhow::Context;
 
 use super::{PROGRAM, binary_output, closing, copy_failure, open};
-use crate::archive::{Entry, Index, IndexedStream, Kind, Manifest, ManifestStream, Reader, Stats, Writer};
+use crate::archive::{Entry, Index, IndexedStream, Kind, Manifest, ManifestStream, Reader, Writer};
 use crate::chatto::policy::{Skip, holds_keys};
 use crate::cli::{self, Select};
 use crate::command::Failure;
@@ -23,21 +23,21 @@ pub(super) fn run(options: cli::SelectStreams, progress: Progress) -> anyhow::Re
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
     let output = binary_output("select")?;
     let mut archive = open(options.reading, progress)?.archive()?;
-    let stats = copy(&mut archive, output, &options.select, None)?;
-    closing(messages, &stats);
-    Ok(Exit::Done)
+    let manifest = copy(&mut archive, output, &options.select, None)?;
+    Ok(closing(messages, &manifest))
 }
 
 /// The snapshots that lie in parts: which attempt counts, and its bytes.
 pub(super) type Joined = BTreeMap<StreamName, (u32, u64)>;
 
-/// Copies what `select` selects from `archive` to `output`; with `joined`, every snapshot as one entry.
+/// Copies what `select` selects from `archive` to `output`; with `joined`, every snapshot as one entry. Gives the
+/// manifest of what it wrote.
 pub(super) fn copy<R: Read>(
     archive: &mut Reader<R>,
     output: impl Write,
     select: &Select,
     joined: Option<&Joined>,
-) -> anyhow::Result<Stats> {
+) -> anyhow::Result<Manifest> {
     let mut output = Some(output);
     let mut begin = |index: &Index, json: Option<Vec<u8>>| -> anyhow::Result<Writer<_>> {
         let coming = |stream: &&IndexedStream| stream.kind != Kind::Skipped;
@@ -61,6 +61,7 @@ pub(super) fn copy<R: Read>(
     let mut writer = None;
     let mut manifest: Option<(Manifest, Vec<u8>)> = None;
     let mut described: Option<(StreamName, Vec<u8>)> = None;
+    let mut came = Came::default();
     while let Some(entry) = archive.next()? {
         match entry {
             Entry::Index(index) => writer = Some(begin(&index, Some(archive.take_json()))?),
@@ -72,6 +73,7 @@ pub(super) fn copy<R: Read>(
             }
             Entry::Backup { stream, .. }
             | Entry::Snapshot { stream, .. }
+            | Entry::Empty { stream, .. }
             | Entry::Part { stream, .. }
             | Entry::Abandoned { stream, .. }
                 if !select.selects(&stream) => {}
@@ -80,13 +82,21 @@ pub(super) fn copy<R: Read>(
                     described = Some((stream, json));
                 }
                 Some(_) => {}
-                None => begun(&mut writer)?.attempt(&stream, n, &json).map_err(copy_failure)?,
+                None => {
+                    begun(&mut writer)?.attempt(&stream, n, &json).map_err(copy_failure)?;
+                    came.whole.insert(stream);
+                }
             },
-            Entry::Backup { stream, attempt: None, json } => described = Some((stream, json)),
+            Entry::Backup { stream, attempt: None, json } => {
+                came.other.insert(stream.clone());
+                described = Some((stream, json));
+            }
             Entry::Snapshot { stream, size, mut body, .. } => {
                 let json = description(&mut described, &stream)?;
                 begun(&mut writer)?.whole(&stream, &json, &mut body, size).map_err(copy_failure)?;
+                came.whole.insert(stream);
             }
+            Entry::Empty { stream, .. } => drop(came.other.insert(stream)),
             Entry::Part { stream, attempt, size, mut body, .. } => match joined {
                 None => drop(begun(&mut writer)?.copy_part(&mut body, size).map_err(copy_failure)?),
                 Some(joined) => {
@@ -94,10 +104,12 @@ pub(super) fn copy<R: Read>(
                         let json = description(&mut described, &stream)?;
                         let mut whole = archive.joined();
                         begun(&mut writer)?.whole(&stream, &json, &mut whole, *size).map_err(copy_failure)?;
+                        came.whole.insert(stream);
                     }
                 }
             },
-            Entry::Abandoned { reason, .. } if joined.is_none() => {
+            Entry::Abandoned { stream, reason, .. } if joined.is_none() => {
+                came.whole.remove(&stream);
                 begun(&mut writer)?.abandon(&reason).map_err(copy_failure)?;
             }
             Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. } => {}
@@ -105,19 +117,48 @@ pub(super) fn copy<R: Read>(
     }
     // Nothing remains to be read: this gives no error that was not given already.
     if let Some((manifest, json)) = manifest {
+        came.hold(&manifest, select)?;
         let parts = joined.is_some() && manifest.streams.iter().any(|stream| stream.attempt.is_some());
         let writer = writer.take().context("the archive has no index")?;
         if select.is_choosy() || parts {
             let manifest = selected_manifest(manifest, select, joined.is_some());
             writer.finish(&manifest).map_err(copy_failure)?;
-            return Ok(manifest.stats);
+            return Ok(manifest);
         }
         writer.finish_json(&json).map_err(copy_failure)?;
-        return Ok(manifest.stats);
+        return Ok(manifest);
     }
     Err(Failure::new(Exit::Damaged, "the input is an export of encryption keys, and no archive of streams")
         .hint("chatto-keys import reads it")
         .into())
+}
+
+/// What came of the selected streams.
+#[derive(Default)]
+struct Came {
+    whole: BTreeSet<StreamName>,
+    /// Those of which something else came: a description, or a file with nothing in it.
+    other: BTreeSet<StreamName>,
+}
+
+impl Came {
+    /// Refuses what is not as the manifest says: an archive without sums shows in no other way that a stream is
+    /// missing.
+    fn hold(&self, manifest: &Manifest, select: &Select) -> Result<(), Failure> {
+        let listed =
+            || manifest.streams.iter().filter(|s| s.kind != Kind::Skipped && select.selects(&s.name));
+        let damaged =
+            |what| Err(Failure::new(Exit::Damaged, format!("the archive is damaged: manifest.json: {what}")));
+        let mut held = listed().filter(|stream| stream.error.is_none());
+        if let Some(stream) = held.find(|stream| !self.whole.contains(&stream.name)) {
+            return damaged(format!("lists stream {}, which did not come", stream.name));
+        }
+        let names: BTreeSet<_> = listed().map(|stream| &stream.name).collect();
+        if let Some(stream) = self.whole.union(&self.other).find(|stream| !names.contains(stream)) {
+            return damaged(format!("does not list stream {stream}, which came"));
+        }
+        Ok(())
+    }
 }
 
 fn begun<W: Write>(writer: &mut Option<Writer<W>>) -> anyhow::Result<&mut Writer<W>> {

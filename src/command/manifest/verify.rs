@@ -139,6 +139,8 @@ struct Verifying {
     /// The description of every stream, of the attempt that came last.
     described: BTreeMap<StreamName, Promise>,
     came: BTreeMap<StreamName, Came>,
+    /// The streams of which a file came with nothing in it, and which file.
+    empty: BTreeMap<StreamName, &'static str>,
     faults: Vec<Fault>,
 }
 
@@ -188,6 +190,10 @@ impl Verifying {
                         None => format!("streams/{stream}/backup.json"),
                     };
                     self.describe(stream, place, &json);
+                    continue;
+                }
+                Some(Entry::Empty { stream, file }) => {
+                    self.empty.insert(stream, file);
                     continue;
                 }
                 Some(Entry::Snapshot { stream, file, .. }) => (stream, file, None),

@@ -24,12 +24,24 @@ impl Loading {
         for stream in self.announced.unlisted(&self.done) {
             self.fail(&stream, Exit::Damaged, "the archive holds it and its manifest does not list it");
         }
-        for stream in std::mem::take(&mut self.early.pieces).into_keys() {
-            self.fail(&stream, Exit::Damaged, "the archive holds its snapshot and not its backup.json");
+        for (stream, file) in self.announced.emptied() {
+            if self.wishes.select.selects(&stream) {
+                let what = format!("its {file} is empty, and the manifest does not say that it failed");
+                self.fail(&stream, Exit::Damaged, &what);
+            }
         }
-        for stream in self.announced.missing() {
-            if !self.failed.contains_key(&stream) {
-                self.fail(&stream, Exit::Damaged, "the archive lists it and does not hold it");
+        let undescribed = std::mem::take(&mut self.early.pieces).into_keys();
+        let undescribed =
+            undescribed.map(|stream| (stream, "the archive holds its snapshot and not its backup.json"));
+        let missing = self.announced.missing().into_iter();
+        let missing = missing.map(|stream| (stream, "the archive lists it and does not hold it"));
+        let described = std::mem::take(&mut self.described).into_keys();
+        let described =
+            described.map(|stream| (stream, "the archive holds its backup.json and not its snapshot"));
+        for (stream, what) in undescribed.chain(missing).chain(described).collect::<Vec<_>>() {
+            // The manifest may have said that it failed.
+            if self.wishes.select.selects(&stream) && !self.failed.contains_key(&stream) {
+                self.fail(&stream, Exit::Damaged, what);
             }
         }
         let nothing = self.done.is_empty() && self.failed.is_empty() && self.skipped.is_empty();

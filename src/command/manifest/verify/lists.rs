@@ -1,5 +1,7 @@
 //! What the index and the manifest say, held against what came.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Came, Verifying};
 use crate::archive::{Ended, Index, Kind, Layout, Manifest, ManifestStream};
 
@@ -18,6 +20,20 @@ impl Verifying {
                 index_faults(index, manifest, &mut faults);
             }
         }
+        let listed = || self.manifest.iter().flat_map(|manifest| &manifest.streams);
+        let failed: BTreeSet<_> = listed().filter(|s| s.error.is_some()).map(|s| &s.name).collect();
+        for (stream, file) in self.empty.iter().filter(|(stream, _)| !failed.contains(stream)) {
+            let what = "is empty, and the manifest does not say that the stream failed".to_owned();
+            faults.push((format!("streams/{stream}/{file}"), what));
+        }
+        // What the manifest says to be there is missed above.
+        let held: BTreeSet<_> = listed().filter(|s| s.kind != Kind::Skipped).map(|s| &s.name).collect();
+        for stream in self.described.keys() {
+            let came = self.came.contains_key(stream) || self.empty.contains_key(stream);
+            if !came && !held.contains(stream) {
+                faults.push((format!("streams/{stream}/stream.tar.s2"), "is missing".to_owned()));
+            }
+        }
         for stream in self.came.keys().filter(|stream| !self.described.contains_key(*stream)) {
             let what = "is missing, and without it the stream cannot be restored".to_owned();
             faults.push((format!("streams/{stream}/backup.json"), what));
@@ -26,7 +42,7 @@ impl Verifying {
     }
 
     fn manifest_faults(&self, manifest: &Manifest, layout: Layout, faults: &mut Vec<(String, String)>) {
-        let mut listed = std::collections::BTreeSet::new();
+        let mut listed = BTreeSet::new();
         for entry in &manifest.streams {
             let name = &entry.name;
             listed.insert(name);
@@ -36,6 +52,8 @@ impl Verifying {
                     vec![format!("says that stream {name} was left out, and it came")]
                 }
                 (Some(_), false) => vec![format!("says that stream {name} failed, and it came")],
+                // Said where its empty file lies.
+                (None, true) if self.empty.contains_key(name) => Vec::new(),
                 (None, true) => vec![format!("lists stream {name}, which did not come")],
                 (Some(came), true) => differences(entry, came),
                 (None, false) => Vec::new(),
@@ -97,7 +115,7 @@ fn index_faults(index: &Index, manifest: &Manifest, faults: &mut Vec<(String, St
         fault("disagrees with the manifest on whether keys are included".into());
     }
     let of = |entry: &ManifestStream| (entry.name.clone(), entry.kind == Kind::Skipped);
-    let listed: std::collections::BTreeMap<_, _> = manifest.streams.iter().map(of).collect();
+    let listed: BTreeMap<_, _> = manifest.streams.iter().map(of).collect();
     for stream in &index.streams {
         match listed.get(&stream.name) {
             None => fault(format!("announces stream {}, of which the manifest says nothing", stream.name)),
