@@ -160,10 +160,10 @@ pub const SETTINGS: &[Setting] = &[
         ..LOAD
     },
     Setting {
-        holds: "--stream KV_RUNTIME_STATE",
+        holds: "--stream OBJ_SERVER_ASSETS",
         given: "older.tar chatto.tar.gz.age key.txt",
-        before: "chatto-load --stream KV_RUNTIME_STATE older.tar
-                 chatto-load --exclude KV_RUNTIME_STATE -i key.txt chatto.tar.gz.age",
+        before: "chatto-load --stream OBJ_SERVER_ASSETS older.tar
+                 chatto-load --exclude OBJ_SERVER_ASSETS -i key.txt chatto.tar.gz.age",
         then: Restored { keys: false },
         ..LOAD
     },
