@@ -92,16 +92,15 @@ pub fn of_index(version: u8) -> Version {
 /// A setting of a stream or a consumer that not every supported release knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// The path of its JSON names; a list on the way stands for each of its items.
+    /// The path of its JSON names; a list on the way stands for each of its items. After `=` comes the one value
+    /// that asks for `since`, where others are older.
     pub name: &'static str,
-    /// The one value that asks for `since`, where others are older.
-    pub value: Option<&'static str>,
     /// The first release that knows it.
     pub since: Version,
 }
 
 const fn setting(name: &'static str, since: Version) -> Setting {
-    Setting { name, value: None, since }
+    Setting { name, since }
 }
 
 /// Streams' settings that came after 2.10.
@@ -123,9 +122,9 @@ pub const CONSUMER_SETTINGS: [Setting; 7] = [
     setting("priority_groups", V2_11),
     setting("priority_policy", V2_11),
     setting("priority_timeout", V2_11),
-    Setting { name: "priority_policy", value: Some("prioritized"), since: V2_12 },
+    setting("priority_policy=prioritized", V2_12),
     setting("sourcing", V2_14),
-    Setting { name: "ack_policy", value: Some("flow_control"), since: V2_14 },
+    setting("ack_policy=flow_control", V2_14),
 ];
 
 #[cfg(test)]

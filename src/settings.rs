@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::release::{STREAM_SETTINGS, Setting};
+use crate::release::{CONSUMER_SETTINGS, STREAM_SETTINGS, Setting};
 
 /// A configuration in JSON.
 pub type Config = Map<String, Value>;
@@ -71,10 +71,12 @@ fn has(given: &Value, asked: &Value) -> bool {
 /// Those of `known` that the configuration asks for.
 pub fn asked_for<'a>(config: &Config, known: &'a [Setting]) -> Vec<&'a Setting> {
     let asks = |setting: &&Setting| {
-        let last = setting.name.rsplit('.').next().unwrap_or(setting.name);
+        let (path, wanted) = setting.name.split_once('=').unzip();
+        let path = path.unwrap_or(setting.name);
+        let last = path.rsplit('.').next().unwrap_or(path);
         let mut found = false;
-        each(config, setting.name, &mut |value| {
-            found |= match setting.value {
+        each(config, path, &mut |value| {
+            found |= match wanted {
                 Some(wanted) => value == wanted,
                 None => meaning(last, Some(value)).is_some(),
             };
@@ -93,6 +95,12 @@ pub fn newer_in(backup_json: &[u8]) -> Vec<String> {
     }
     let Ok(Backup { config }) = serde_json::from_slice(backup_json) else { return Vec::new() };
     asked_for(&config, &STREAM_SETTINGS).into_iter().map(|setting| setting.name.into()).collect()
+}
+
+/// The same of a consumer's configuration.
+pub fn newer_of_consumer(config: &[u8]) -> Vec<&'static str> {
+    let config: Config = serde_json::from_slice(config).unwrap_or_default();
+    asked_for(&config, &CONSUMER_SETTINGS).into_iter().map(|setting| setting.name).collect()
 }
 
 /// Takes a setting away, and gives whether it meant anything. In `a.b`, each item counts of a list that `a` is.
@@ -167,7 +175,6 @@ fn some(object: Config) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::CONSUMER_SETTINGS;
 
     fn config(json: &str) -> Config {
         serde_json::from_str(json).unwrap()
@@ -227,7 +234,7 @@ mod tests {
         let consumer = r#"{"ack_policy":"explicit","priority_policy":"none","priority_groups":[]}"#;
         assert_eq!(asked(consumer, &CONSUMER_SETTINGS), [""; 0]);
         let consumer = r#"{"ack_policy":"flow_control","priority_policy":"overflow"}"#;
-        assert_eq!(asked(consumer, &CONSUMER_SETTINGS), ["priority_policy", "ack_policy"]);
+        assert_eq!(asked(consumer, &CONSUMER_SETTINGS), ["priority_policy", "ack_policy=flow_control"]);
     }
 
     #[test]

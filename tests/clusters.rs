@@ -10,7 +10,7 @@ use async_nats::{ConnectOptions, Event};
 use chatto_pipes::jetstream::private_server::Options;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use support::archive::{dump, load};
+use support::archive::{Archive, dump, load};
 use support::cluster::{self, Cluster};
 use support::faults;
 use support::programs::{program_for, refused, run_with, spawn};
@@ -69,6 +69,33 @@ async fn a_placement_that_is_not_to_be_had() -> Result<()> {
         found.retain(|text| !text.contains("placement"));
         assert_eq!(found, [""; 0], "{release}");
     }
+    Ok(())
+}
+
+/// A cluster is looked at some seconds after the restore, when what nobody uses may have gone as it must.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ephemeral_consumer_may_expire_before_the_last_look() -> Result<()> {
+    let source = Server::start("2.14.5");
+    let client = source.client().await?;
+    faults::small_bucket(&client, source.version(), "SMALL", 1).await?;
+    let lasting = json!({ "durable_name": "lasting", "ack_policy": "explicit" });
+    let ephemeral = json!({ "ack_policy": "explicit", "inactive_threshold": 2_000_000_000_u64 });
+    let created = json!({ "stream_name": "KV_SMALL", "config": lasting });
+    api::call(&client, "CONSUMER.DURABLE.CREATE.KV_SMALL.lasting", created).await?;
+    // On a slow machine it may have gone before the dump.
+    let archive = loop {
+        let created = json!({ "stream_name": "KV_SMALL", "config": ephemeral });
+        api::call(&client, "CONSUMER.CREATE.KV_SMALL", created).await?;
+        let archive = dump(&source, &[]);
+        if Archive::read(&archive).in_manifest("KV_SMALL")["consumers"].as_u64() > Some(1) {
+            break archive;
+        }
+    };
+    let cluster = Cluster::start("2.14.5").await?;
+    load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
+    let there = cluster.nodes[1].client().await?;
+    let info = api::call(&there, "CONSUMER.INFO.KV_SMALL.lasting", json!(null)).await?;
+    assert_eq!(info["config"]["durable_name"], "lasting");
     Ok(())
 }
 

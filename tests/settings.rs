@@ -123,3 +123,33 @@ async fn a_setting_that_the_server_did_not_keep_fails_its_stream() -> Result<()>
     }
     Ok(())
 }
+
+/// Consumers are in the snapshot, and a server before 2.11 restores those of a later one without their settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_consumer_asks_for_is_refused_before_its_stream_stands() -> Result<()> {
+    let source = Server::start("2.14.5");
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 4).await?;
+    b.stream("JOBS", json!(["jobs.>"]), json!({})).await?;
+    b.publisher.send("jobs.1", &[], vec![1; 10]).await?;
+    let of_groups = json!({ "priority_groups": ["g"], "priority_policy": "overflow" });
+    b.consumer("JOBS", "worker", of_groups).await?;
+    b.finish().await?;
+    let archive = archive::dump(&source, &[]);
+    for (release, knows) in [("2.10.26", false), ("2.11.11", true)] {
+        let destination = Server::start(release);
+        let client = destination.client().await?;
+        let mut arguments = Vec::new();
+        let refused;
+        if !knows {
+            refused = archive::load(&destination, &[], &archive).expect_code(1).stderr;
+            assert!(refused.contains("priority_groups of consumer worker"), "{refused}");
+            assert_eq!(api::stream_names(&client).await?, [""; 0]);
+            arguments = options(&refused);
+        }
+        archive::load(&destination, &arguments, &archive).expect_code(0);
+        let info = api::call(&client, "CONSUMER.INFO.JOBS.worker", Json::Null).await?;
+        assert_eq!(info["config"].get("priority_groups").is_some(), knows, "{release}: {info}");
+    }
+    Ok(())
+}

@@ -26,6 +26,7 @@
 
 mod block;
 mod consumer;
+mod consumers;
 mod content;
 mod convert;
 mod entries;
@@ -50,6 +51,7 @@ mod writer;
 #[cfg(test)]
 mod written;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
@@ -67,6 +69,7 @@ pub use tally::MAX_SETS;
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 
 use crate::names::StreamName;
+use consumers::{Consumers, Newer};
 use content::Content;
 use items::{Each, Look, Nobody};
 use messages::Sum;
@@ -91,6 +94,10 @@ pub struct Contents {
     pub deleted: u64,
     /// Consumers.
     pub consumers: u64,
+    /// Those of them that a server still has after a restore, also where nobody uses them: no ephemeral ones.
+    pub lasting_consumers: u64,
+    /// What [`Wanted::newer`] said of the consumers, each with the first consumer that it was said of.
+    pub newer: BTreeMap<&'static str, String>,
     /// A sum over sequence, time, subject, headers and payload of every message, which depends neither on the
     /// format nor on the order in which they lie in it: equal sums, equal messages, as far as accidents go.
     /// None where it was not [wanted](Wanted::sum), or where the snapshot also holds messages that are not
@@ -107,6 +114,8 @@ pub struct Wanted {
     pub sum: bool,
     /// Where to note meanwhile how many bytes of content have been decoded.
     pub decoded: Arc<AtomicU64>,
+    /// Names the settings of a consumer's configuration (JSON) that not every server knows.
+    pub newer: Option<Newer>,
 }
 
 /// The format of a snapshot. Displayed as the manifest names it.
@@ -163,7 +172,8 @@ pub fn inspect_wanting(
     bytes: impl Read,
 ) -> Result<Contents, Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
-    read(Some(stream), promise, content, Sum::new(wanted.sum), &mut Nobody).map(|(_, contents)| contents)
+    let (sum, consumers) = (Sum::new(wanted.sum), Consumers::new(wanted.newer));
+    read(Some(stream), promise, content, sum, consumers, &mut Nobody).map(|(_, contents)| contents)
 }
 
 /// The same, and shows meanwhile what it reads, item by item. What was shown counts only once all has been
@@ -178,7 +188,8 @@ pub fn inspect_showing<E: From<Fault>>(
     each: impl FnMut(Item<'_>) -> Result<(), E>,
 ) -> Result<Contents, E> {
     let mut each = Each::new(each);
-    read(Some(stream), promise, Content::new(bytes), Sum::default(), &mut each).map(|(_, contents)| contents)
+    let (sum, consumers) = (Sum::default(), Consumers::default());
+    read(Some(stream), promise, Content::new(bytes), sum, consumers, &mut each).map(|(_, contents)| contents)
 }
 
 /// The same for a snapshot of which nobody has said yet whose it is. Gives the name that it says itself: one
@@ -187,7 +198,7 @@ pub fn inspect_showing<E: From<Fault>>(
 /// # Errors
 /// As [`inspect`].
 pub fn inspect_unnamed(promise: &Promise, bytes: impl Read) -> Result<(Option<StreamName>, Contents), Fault> {
-    read(None, promise, Content::new(bytes), Sum::default(), &mut Nobody)
+    read(None, promise, Content::new(bytes), Sum::default(), Consumers::default(), &mut Nobody)
 }
 
 fn read<R: Read, L: Look>(
@@ -195,11 +206,12 @@ fn read<R: Read, L: Look>(
     promise: &Promise,
     mut content: Content<R>,
     sum: Sum,
+    consumers: Consumers,
     look: &mut L,
 ) -> Result<(Option<StreamName>, Contents), L::Error> {
     if content.fill()?.first().copied().map(Format::of_content) == Some(Format::NatsArc1) {
-        return Ok((None, natsarc::read(&mut content, sum, look)?));
+        return Ok((None, natsarc::read(&mut content, sum, consumers, look)?));
     }
-    let (name, contents) = tarball::read(&mut content, stream, promise, sum, look)?;
+    let (name, contents) = tarball::read(&mut content, stream, promise, sum, consumers, look)?;
     Ok((Some(name), contents))
 }

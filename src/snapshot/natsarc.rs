@@ -27,6 +27,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::consumer::ConsumerState;
+use super::consumers::Consumers;
 use super::content::Content;
 use super::fault::Fault;
 use super::items::{self, Consumer, Item, Look, MAX_RECORD, Record};
@@ -53,6 +54,7 @@ const MAX_JSON: u64 = 64 << 20;
 pub fn read<R: Read, L: Look>(
     content: &mut Content<R>,
     mut sum: Sum,
+    mut consumers: Consumers,
     look: &mut L,
 ) -> Result<Contents, L::Error> {
     let mut magic = [0; MAGIC.len()];
@@ -78,7 +80,7 @@ pub fn read<R: Read, L: Look>(
     };
     look.item(Item::State(begun))?;
     for _ in 0..state.consumer_count {
-        consumer(content, &begun, look)?;
+        consumer(content, &begun, &mut consumers, look)?;
     }
 
     let (mut messages, mut first, mut last) = (0, 0, 0);
@@ -118,7 +120,9 @@ pub fn read<R: Read, L: Look>(
         first_seq: count.first,
         last_seq: count.last,
         deleted: count.deleted(),
-        consumers: state.consumer_count,
+        consumers: consumers.count,
+        lasting_consumers: consumers.lasting,
+        newer: consumers.newer,
         sum: sum.of(messages),
         bytes: content.offset(),
     })
@@ -137,6 +141,7 @@ fn last_time(state: &[u8]) -> i64 {
 fn consumer<R: Read, L: Look>(
     content: &mut Content<R>,
     begun: &items::State,
+    consumers: &mut Consumers,
     look: &mut L,
 ) -> Result<(), L::Error> {
     #[derive(Deserialize)]
@@ -156,6 +161,7 @@ fn consumer<R: Read, L: Look>(
     let Ok(Parts { config, state }) = serde_json::from_slice(&json) else {
         return Err(content.damaged(STRANGE).into());
     };
+    consumers.add(&String::from_utf8_lossy(name), config.get().as_bytes());
     if L::LOOKS {
         let name = str::from_utf8(name).map_err(|_| content.damaged(STRANGE))?;
         let info = meta::of_consumer(name, config, begun.time).ok_or_else(|| content.damaged(STRANGE))?;

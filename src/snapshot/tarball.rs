@@ -23,6 +23,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::consumer::{self, ConsumerState};
+use super::consumers::Consumers;
 use super::content::Content;
 use super::entries::{self, Entry};
 use super::fault::Fault;
@@ -48,9 +49,10 @@ pub fn read<R: Read, L: Look>(
     stream: Option<&StreamName>,
     promise: &Promise,
     sum: Sum,
+    consumers: Consumers,
     look: &mut L,
 ) -> Result<(StreamName, Contents), L::Error> {
-    let mut seen = Seen::new(stream.cloned(), sum);
+    let mut seen = Seen::new(stream.cloned(), sum, consumers);
     while let Some(entry) = entries::next(content)? {
         seen.entry(content, &entry, look)?;
         entries::padding(content, entry.size)?;
@@ -72,7 +74,9 @@ pub fn read<R: Read, L: Look>(
         first_seq: count.first,
         last_seq: count.last,
         deleted: count.deleted(),
-        consumers: seen.consumers,
+        consumers: seen.consumers.count,
+        lasting_consumers: seen.consumers.lasting,
+        newer: seen.consumers.newer,
         // All records are live then, and none comes twice.
         sum: sum.of(count.messages).filter(|_| count.records == count.messages),
         bytes: content.offset(),
@@ -102,7 +106,7 @@ struct Seen {
     consumer: String,
     /// Its configuration, where somebody looks.
     info: Option<Box<RawValue>>,
-    consumers: u64,
+    consumers: Consumers,
     block: Option<u32>,
     block_index: Option<(u32, BlockIndex)>,
     index: Option<Index>,
@@ -110,14 +114,14 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(stream: Option<StreamName>, sum: Sum) -> Self {
+    fn new(stream: Option<StreamName>, sum: Sum, consumers: Consumers) -> Self {
         Seen {
             stream,
             stage: Stage::Nothing,
             sum: String::new(),
             consumer: String::new(),
             info: None,
-            consumers: 0,
+            consumers,
             block: None,
             block_index: None,
             index: None,
@@ -166,6 +170,7 @@ impl Seen {
                 let meta = meta(content, size)?;
                 self.consumer = (*consumer).to_owned();
                 self.sum = checksum(&format!("{}/{consumer}", self.stream(content)?.as_str()), &meta);
+                self.consumers.add(consumer, &meta);
                 if L::LOOKS {
                     self.info = Some(raw(content, &meta)?);
                 }
@@ -186,7 +191,6 @@ impl Seen {
                     }
                     None => content.pass(size, |_| {})?,
                 }
-                self.consumers += 1;
                 self.stage = Stage::Consumers;
                 Ok(())
             }

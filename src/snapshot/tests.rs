@@ -191,6 +191,7 @@ fn a_tar_snapshot_made_by_hand_is_counted() {
         // The record of a deleted message is among those that were read.
         sum: None,
         bytes: snapshot.len() as u64,
+        ..Contents::default()
     };
     assert_eq!(held, expected);
 }
@@ -355,6 +356,7 @@ fn natsarc_must_be_complete_and_in_order() {
         consumers: 1,
         sum: held.sum,
         bytes: held.bytes,
+        ..Contents::default()
     };
     assert_eq!(held, expected);
     for (entries, expected) in [

@@ -108,7 +108,8 @@ impl Attempt<'_> {
         pulse.beat();
         let backup_json = capture.backup_json();
         let promise = Promise::from_backup_json(&backup_json)?;
-        let mut proof = Proof::begin(self.stream, &promise, Wanted { decoded: self.read, sum: false });
+        let mut proof =
+            Proof::begin(self.stream, &promise, Wanted { decoded: self.read, ..Wanted::default() });
 
         let mut gathered = Vec::new();
         let mut size = 0;

@@ -57,9 +57,10 @@ pub(super) fn differs(
         let found = found("ends at", format!("message {}", state.last_seq));
         return Some(format!("{found}, and the archive at {}", proven.last_seq));
     }
-    if state.consumer_count < proven.consumers {
+    // Others expire when nobody uses them.
+    if state.consumer_count < proven.lasting_consumers {
         let found = found("holds", format!("{} consumers", state.consumer_count));
-        return Some(format!("{found}, and the archive {}", proven.consumers));
+        return Some(format!("{found}, and the archive {}", proven.lasting_consumers));
     }
     None
 }
@@ -74,8 +75,14 @@ mod tests {
 
     #[test]
     fn less_is_a_fault_and_what_came_since_is_none() {
-        let proven =
-            Contents { messages: 10, records: 12, last_seq: 20, consumers: 2, ..Contents::default() };
+        let proven = Contents {
+            messages: 10,
+            records: 12,
+            last_seq: 20,
+            consumers: 4,
+            lasting_consumers: 2,
+            ..Contents::default()
+        };
         for good in [state(10, 20, 2), state(12, 20, 2), state(13, 23, 3)] {
             assert_eq!(difference(&good, &proven, false), None, "{good:?}");
         }

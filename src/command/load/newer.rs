@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::command::Failure;
 use crate::exit::Exit;
-use crate::names::{StreamName, listed};
-use crate::release::{STREAM_SETTINGS, Setting, Version};
+use crate::names::{Printable, StreamName, listed};
+use crate::release::{CONSUMER_SETTINGS, STREAM_SETTINGS, Setting, Version};
 
 /// The destination as far as settings go.
 #[derive(Clone, Copy)]
@@ -48,6 +48,27 @@ impl Destination<'_> {
         let names: Vec<&str> = lacking.iter().map(|setting| setting.name).collect();
         let what = format!("this server is {version} and does not know its {}", names.join(", "));
         Some((what, hint(names.into_iter(), since)))
+    }
+
+    /// Refuses a stream whose consumers ask for what the destination lacks: `newer` has a consumer for each
+    /// setting.
+    pub fn check_consumers(&self, newer: &BTreeMap<&'static str, String>) -> Result<(), Failure> {
+        let lacking = self.lacks(CONSUMER_SETTINGS.iter().filter(|setting| newer.contains_key(setting.name)));
+        let (Some(version), Some(since)) = (self.version, lacking.iter().map(|setting| setting.since).max())
+        else {
+            return Ok(());
+        };
+        let named = lacking.iter().filter_map(|Setting { name, .. }| {
+            Some(format!("{name} of consumer {}", Printable::new(newer.get(name)?)))
+        });
+        let named = named.collect::<Vec<_>>().join(", ");
+        let what = format!("this server is {version} and does not know {named}");
+        // A server refuses a consumer with a value that it does not know.
+        let hint = match lacking.iter().any(|setting| setting.name.contains('=')) {
+            true => format!("restore into nats-server {since} or later, or dump with --no-consumers"),
+            false => hint(lacking.iter().map(|setting| setting.name), since),
+        };
+        Err(Failure::new(Exit::Partial, what).hint(hint))
     }
 }
 

@@ -77,6 +77,7 @@ mod tests {
             last_seq: 20,
             deleted: 8,
             consumers: 2,
+            lasting_consumers: 2,
             sum: Some(7),
             ..Contents::default()
         }

@@ -27,6 +27,7 @@ use crate::exit::Exit;
 use crate::jetstream::{Account, Listed, Server};
 use crate::names::{Printable, StreamName};
 use crate::release::{self, Version};
+use crate::settings;
 use crate::snapshot::{Format, Wanted};
 use crate::terminal::Messages;
 use crate::terminal::progress::{Flight, Progress};
@@ -313,7 +314,7 @@ impl Loading {
         since.map_or(Ok(()), |since| destination.refuse(&lacking, since))
     }
 
-    fn destination(&self) -> Destination<'_> {
+    pub(super) fn destination(&self) -> Destination<'_> {
         Destination { version: self.server.version(), dropped: &self.wishes.dropped }
     }
 
@@ -393,7 +394,11 @@ impl Loading {
         let server = (!self.wishes.dry_run).then(|| self.server.clone());
         let flight = self.progress.begin(&stream, self.announced.bytes(&stream));
         // What was restored is compared message by message only where it is read back.
-        let wanted = Wanted { sum: self.wishes.read_back, decoded: flight.read() };
+        let wanted = Wanted {
+            sum: self.wishes.read_back,
+            decoded: flight.read(),
+            newer: Some(settings::newer_of_consumer),
+        };
         let restoring = Restoring::new(stream, request, server, wanted);
         self.current = Some(Current { restoring, flight, traits, in_parts, over: false });
         Ok(())

@@ -51,6 +51,7 @@ impl Loading {
         };
         if let Err(failure) = self.suits(&proven) {
             self.current_failed_as(Exit::Failed, &failure.to_string()).await;
+            self.hint_once(failure.hint);
             self.current = None;
             return Ok(());
         }
@@ -106,6 +107,7 @@ impl Loading {
     /// Whether the destination can hold what was proven.
     fn suits(&self, proven: &Proven) -> Result<(), Failure> {
         self.can_take(proven.contents.format)?;
+        self.destination().check_consumers(&proven.contents.newer)?;
         let in_memory = self.current.as_ref().is_some_and(|current| current.traits.in_memory);
         if in_memory && proven.contents.format == Format::Tar && proven.contents.messages > 0 {
             return Err(Failure::new(
