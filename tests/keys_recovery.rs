@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::Result;
 use support::programs::{finish, path, pipeline, program, program_for, run, spawn};
 use support::server::{LATEST, Server};
-use support::{equality, fixtures};
+use support::{archive, equality, fixtures};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_files_bring_the_whole_server_back() -> Result<()> {
@@ -94,5 +94,40 @@ async fn a_wrong_passphrase_and_a_cut_file_restore_nothing_that_is_not_proven() 
     assert_eq!(support::api::stream_names(&destination.client().await?).await?, Vec::<String>::new());
     let cut = load("pass", "cut").expect_code(4);
     assert!(cut.stderr.contains("age layer is"), "{}", cut.stderr);
+    Ok(())
+}
+
+/// Only where keys are missing, and only to whoever reads along.
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_keys_are_said_with_the_command_that_brings_them() -> Result<()> {
+    const EXPORT: &str = "encryption keys are not in this archive: chatto-keys export";
+    const IMPORT: &str = "this server has no encryption keys: chatto-keys import";
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    fixtures::v0_4(&client, source.version(), 12, 200).await?;
+    let dump = |arguments: &[&str]| {
+        let mut dump = program_for("chatto-dump", &source);
+        run({
+            dump.args(arguments);
+            dump
+        })
+        .expect_code(0)
+    };
+    assert_eq!(dump(&[]).stderr, "");
+    let (without, with) = (dump(&["-v"]), dump(&["-v", "--include-keys"]));
+    assert!(without.stderr.contains(EXPORT) && !with.stderr.contains(EXPORT), "{}", without.stderr);
+
+    let load = |server: &Server, arguments: &[&str], archive: &[u8]| {
+        archive::load(server, arguments, archive).expect_code(0).stderr
+    };
+    let (whole, bare) = (Server::start(LATEST), Server::start(LATEST));
+    assert!(!load(&whole, &["-v"], &with.stdout).contains(IMPORT));
+    assert!(load(&bare, &["-v"], &without.stdout).contains(IMPORT));
+    assert_eq!(load(&bare, &["--conflict", "overwrite"], &without.stdout), "");
+    // The keys of before are still there.
+    assert!(!load(&whole, &["-v", "--conflict", "overwrite"], &without.stdout).contains(IMPORT));
+    // Some stream of somebody's is no Chatto.
+    let arguments = ["-v", "--stream", "NOTIFICATIONS"];
+    assert!(!load(&Server::start(LATEST), &arguments, &without.stdout).contains(IMPORT));
     Ok(())
 }

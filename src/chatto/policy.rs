@@ -21,6 +21,11 @@ pub fn holds_keys(stream: &StreamName) -> bool {
     KEY_BUCKETS.contains(&stream.as_str())
 }
 
+/// Whether a stream is one that every Chatto has, of today or of v0.0.x.
+pub fn tells_chatto(stream: &StreamName) -> bool {
+    matches!(stream.as_str(), "EVT" | "KV_RUNTIME_STATE" | "KV_INSTANCE")
+}
+
 /// Why a stream is left out of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skip {

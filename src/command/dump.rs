@@ -27,7 +27,7 @@ use super::Failure;
 use super::offline::{self, Access, Intent, Signals};
 use super::report::{hint_of_output, print, say};
 use crate::archive::{Index, Kind, Manifest, ManifestStream, Server as ArchivedServer, Stats};
-use crate::chatto::policy::Step;
+use crate::chatto::policy::{Skip, Step};
 use crate::cli;
 use crate::exit::Exit;
 use crate::jetstream::{CHECK_LIMIT, Listed, Server};
@@ -106,18 +106,24 @@ async fn dump(
     let stdout = terminal::stdout().context("cannot use stdout")?;
     let nameless =
         plan.unavailable.iter().filter(|(name, _)| StreamName::new(name.as_str()).is_err()).count();
+    let without_keys = plan.skipped.iter().any(|(_, why)| *why == Skip::Keys);
     let stats = archive(server, plan, options.include_keys, &settings, stdout, messages, progress)
         .await
         .map_err(to_nobody)?;
 
     let failed = stats.failed + nameless as u64;
     messages.closing(&format!(
-        "{}, {} in {:.1} s; {} left out, {} failed",
+        "{}, {} in {:.1} s; {} left out, {} failed{}",
         counted(stats.total_streams, "stream"),
         Size(stats.total_bytes),
         begun.elapsed().as_secs_f64(),
         stats.skipped,
         failed,
+        if without_keys {
+            "; encryption keys are not in this archive: chatto-keys export saves them"
+        } else {
+            ""
+        },
     ));
     if failed > 0 {
         say(

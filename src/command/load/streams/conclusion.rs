@@ -2,9 +2,10 @@
 
 use super::Loading;
 use crate::archive::{Ended, Layout};
+use crate::chatto::policy;
 use crate::command::Failure;
 use crate::exit::Exit;
-use crate::names::{Size, counted};
+use crate::names::{Size, StreamName, counted};
 
 impl Loading {
     /// The archive has been read to its end.
@@ -66,12 +67,17 @@ impl Loading {
         };
         let bytes = self.done.values().map(|proven| proven.bytes).sum();
         self.messages.closing(&format!(
-            "{} {restored}, {}; {} left alone, {} failed{}",
+            "{} {restored}, {}; {} left alone, {} failed{}{}",
             counted(self.done.len() as u64, "stream"),
             Size(bytes),
             self.skipped.len(),
             self.failed.len(),
             if ended.sums { "" } else { " (the archive has no end record)" },
+            match self.lacks_keys() {
+                true =>
+                    "; this server has no encryption keys: chatto-keys import, before Chatto's first start",
+                false => "",
+            },
         ));
         if let Some(rescue) = self.wishes.rescue.take() {
             rescue.conclude(self.failed.is_empty(), &self.messages);
@@ -84,6 +90,15 @@ impl Loading {
             Some(_) if self.done.is_empty() && self.skipped.is_empty() => Ok(Exit::Failed),
             Some(_) => Ok(Exit::Partial),
         }
+    }
+
+    /// Whether what is a Chatto's now has no keys. Without them it refuses every login.
+    fn lacks_keys(&self) -> bool {
+        let keys = |name: &StreamName| name.as_str() == policy::KEY_BUCKET;
+        let lasts = !self.wishes.dry_run && !self.wishes.read_back;
+        lasts
+            && self.done.keys().any(policy::tells_chatto)
+            && !self.done.keys().chain(self.existing.keys()).any(keys)
     }
 
     pub(super) fn say_what_stands(&mut self) {
