@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
-use support::archive::Archive;
+use support::archive::{self, Archive};
 use support::builder::Builder;
 use support::programs::{program, program_for, run, run_with};
 use support::server::{LATEST, Server, binary};
@@ -27,25 +27,47 @@ fn load(server: &Server) -> Command {
     program_for("chatto-load", server)
 }
 
+/// No snapshot in the tar format keeps what is in memory.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_archive_of_2_15_is_refused_by_what_is_older() -> Result<()> {
-    let archive = faults::archive_of(&source(LATEST).await?);
-    // One of chatto backup has no index to tell by.
-    let mut foreign = Archive::read(&archive);
-    foreign.0.retain(|entry| !entry.path.ends_with("index.json") && !entry.path.ends_with("SHA256SUMS"));
-    let old = source("2.14.5").await?;
-    let client = old.client().await?;
-    let before = api::stream_info(&client, "KV_SMALL").await?;
-    for archive in [archive, foreign.tar()] {
-        let mut load = load(&old);
-        load.args(["--conflict", "overwrite"]);
-        let load = run_with(load, &archive);
-        assert!(matches!(load.code, Some(1 | 3)), "{:?}: {}", load.code, load.stderr);
-        assert!(load.stderr.contains("comes from nats-server 2.15 or later"), "{}", load.stderr);
-        let mut after = api::stream_info(&client, "KV_SMALL").await?;
-        after["ts"] = before["ts"].clone();
-        assert_eq!(after, before);
+async fn a_stream_in_memory_of_2_15_is_refused_by_what_is_older_and_by_nothing_else() -> Result<()> {
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 1).await?;
+    // One is proven before its restore begins, and the other is not.
+    for (name, messages) in [("SMALL", 1), ("LARGE", 100)] {
+        b.stream(name, json!([name]), json!({})).await?;
+        for _ in 0..messages {
+            let payload = b.random.bytes(100_000);
+            b.publisher.send(name, &[], payload).await?;
+        }
     }
+    b.publisher.settle().await?;
+    let mut archive = Archive::read(&archive::dump(&source, &[]));
+    // A snapshot of 2.15 does not say where it was kept.
+    for described in ["SMALL/backup.json", "LARGE/attempt-1/backup.json"] {
+        let path = format!("streams/{described}");
+        archive.edit(&path, |backup| backup["config"]["storage"] = json!("memory"));
+    }
+    let archive = archive.with_sums();
+    for options in [&[][..], &["-n"]] {
+        let old = Server::start("2.14.5");
+        let load = archive::load(&old, options, &archive).expect_code(1);
+        for name in ["SMALL", "LARGE"] {
+            let said =
+                format!("stream {name}: a restore of streams in memory needs nats-server 2.15 or later");
+            assert!(load.stderr.contains(&said), "{}", load.stderr);
+        }
+        assert_eq!(api::stream_names(&old.client().await?).await?, [""; 0]);
+    }
+    let same = Server::start(LATEST);
+    archive::load(&same, &[], &archive).expect_code(0);
+    let differences = equality::differences(&client, &same.client().await?, |_| true).await?;
+    let expected =
+        ["LARGE", "SMALL"].map(|name| format!("{name}: config.storage: \"file\" became \"memory\""));
+    assert_eq!(
+        differences.iter().filter(|difference| !difference.contains("state.bytes")).collect::<Vec<_>>(),
+        expected.iter().collect::<Vec<_>>()
+    );
     Ok(())
 }
 

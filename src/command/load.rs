@@ -6,6 +6,7 @@
 //! with what was read. What this run began and could not finish, it removes.
 
 mod announced;
+mod conversion;
 mod input;
 mod judge;
 mod limits;

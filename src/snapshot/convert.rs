@@ -46,7 +46,7 @@ pub fn to_tar(
                 }
             }
             (Item::Consumer(mut consumer), Some((writer, state))) => {
-                consumer.state.put_back_to(state.last_seq);
+                consumer.put_back_to(state.last_seq);
                 writer.consumer(&consumer)?;
             }
             (Item::Message(record), Some((writer, _))) => writer.message(&record)?,

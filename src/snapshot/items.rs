@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::consumer::ConsumerState;
@@ -72,6 +73,35 @@ pub struct Consumer {
     pub info: Box<RawValue>,
     /// What it has delivered, and what of that was acknowledged.
     pub state: ConsumerState,
+}
+
+impl Consumer {
+    /// Whether the consumer stands beyond `last`, the last sequence of its stream, other than because it is to
+    /// begin at a later one.
+    pub fn is_ahead_of(&self, last: u64) -> bool {
+        self.state.is_ahead_of(self.begins().saturating_sub(1).max(last))
+    }
+
+    /// Puts the consumer back to the stream's end where it stands beyond: what is stored next is delivered then.
+    /// One that is to begin later stands right before there. A snapshot of 2.15.1 puts that to the stream's end
+    /// too, and a server that restores it as a tar would deliver what lies between.
+    pub fn put_back_to(&mut self, last: u64) {
+        let before_begin = self.begins().saturating_sub(1);
+        let state = &mut self.state;
+        state.put_back_to(before_begin.max(last));
+        state.delivered.stream = state.delivered.stream.max(before_begin);
+        state.ack_floor.stream = state.ack_floor.stream.max(before_begin);
+    }
+
+    /// The sequence at which it is configured to begin, if it is.
+    fn begins(&self) -> u64 {
+        #[derive(Deserialize)]
+        struct Begins {
+            #[serde(default)]
+            opt_start_seq: u64,
+        }
+        serde_json::from_str(self.info.get()).map_or(0, |begins: Begins| begins.opt_start_seq)
+    }
 }
 
 /// Who looks at the items.

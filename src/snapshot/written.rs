@@ -259,10 +259,25 @@ fn what_makes_no_snapshot_is_refused() {
 /// A consumer beyond the snapshot's end would miss what is stored next.
 #[test]
 fn a_consumer_ahead_of_its_stream_is_put_back_on_the_way() {
-    let consumer = br#"{"config":{},"state":{"delivered":{"consumer_seq":9,"stream_seq":500},"ack_floor":{"consumer_seq":9,"stream_seq":500}}}"#;
-    let entries = [made::entry("consumers/C", 5, 0, b"", consumer), made::entry("a", 2, 40, b"", b"x")];
-    let state = r#"{"messages":1,"first_seq":40,"last_seq":40,"consumer_count":1}"#;
-    let content = natsarc(state, &[entries.concat(), made::entry("", 0, 0, b"", b"")]);
+    let consumer = |name: &str, config: &str| {
+        let pair = r#"{"consumer_seq":9,"stream_seq":500}"#;
+        let json = format!(r#"{{"config":{config},"state":{{"delivered":{pair},"ack_floor":{pair}}}}}"#);
+        made::entry(&format!("consumers/{name}"), 5, 0, b"", json.as_bytes())
+    };
+    let state = r#"{"messages":1,"first_seq":40,"last_seq":40,"consumer_count":4}"#;
+    let content = natsarc(
+        state,
+        &[
+            consumer("C", "{}"),
+            // It is to begin there.
+            consumer("D", r#"{"opt_start_seq":501}"#),
+            consumer("E", r#"{"opt_start_seq":101}"#),
+            // That is as a server of 2.15 has it, whose stream ends before.
+            consumer("F", r#"{"opt_start_seq":701}"#),
+            made::entry("a", 2, 40, b"", b"x"),
+            made::entry("", 0, 0, b"", b""),
+        ],
+    );
     let mut tar = Vec::new();
     to_tar(&stream(), &raw(r#"{"name":"S"}"#), s2(&content, 100).as_slice(), &mut tar).unwrap();
     let mut stands = Vec::new();
@@ -273,6 +288,7 @@ fn a_consumer_ahead_of_its_stream_is_put_back_on_the_way() {
         Ok::<_, Fault>(())
     })
     .unwrap();
-    let end = Pair { consumer: 9, stream: 40 };
-    assert_eq!(stands, [ConsumerState { delivered: end, ack_floor: end, ..ConsumerState::default() }]);
+    let at = [40, 500, 100, 700].map(|stream| Pair { consumer: 9, stream });
+    let at = at.map(|pair| ConsumerState { delivered: pair, ack_floor: pair, ..ConsumerState::default() });
+    assert_eq!(stands, at);
 }

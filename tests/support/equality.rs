@@ -3,7 +3,7 @@
 //! | compared | how |
 //! |---|---|
 //! | streams | the list: every stream that ought to be there, and no other |
-//! | configuration | every field but `num_replicas`, as raw JSON |
+//! | configuration | every field but `num_replicas` and those that are false or `{}`, as raw JSON |
 //! | state | messages, bytes, first and last sequence and time, every deleted sequence |
 //! | messages | subject, headers, payload, sequence and time of each |
 //! | consumers | every field of the configuration but `num_replicas`; delivered and acknowledged floors, pending acknowledgements, pending and redelivered messages, pause |
@@ -101,11 +101,12 @@ async fn compare_stream(source: &Client, destination: &Client, name: &str) -> Re
     Ok((a["state"].clone(), found))
 }
 
-/// A configuration without what may differ.
+/// A configuration without what may differ. What is off is off, whether or not a release says so.
 fn config(config: &Json) -> Json {
     let mut config = config.clone();
     if let Some(fields) = config.as_object_mut() {
         fields.remove("num_replicas");
+        fields.retain(|_, value| !(*value == json!(false) || *value == json!({})));
         if let Some(metadata) = fields.get_mut("metadata").and_then(Json::as_object_mut) {
             metadata.remove("_nats.ver");
             metadata.remove("_nats.level");

@@ -4,6 +4,9 @@
 //! Nothing is sent before a snapshot is known to be small and whole, or large. Of a large one, the last
 //! frame with data is held back until the check has read everything, so that an input which stalls can
 //! be bridged by padding at any moment, and a server never has a whole snapshot that is not proven.
+//!
+//! A NATSARC1 snapshot goes to the server as a tar, which every release restores and of which more is left. It
+//! is the bytes as they came that are checked; the same bytes are written again beside that.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,10 +16,11 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::super::proof::{NotProven, Proof};
+use super::conversion::Conversion;
 use super::judge;
 use crate::jetstream::{self, Hold, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
-use crate::snapshot::{Format, Frames, PADDING, Promise, Wanted};
+use crate::snapshot::{ConvertError, Fault, Format, Frames, PADDING, Promise, Wanted};
 
 /// A snapshot up to this size is proven before its restore begins, in bytes.
 const PROVEN_FIRST: u64 = 8 << 20;
@@ -42,11 +46,20 @@ pub(super) struct Restoring {
     pub stream: StreamName,
     request: Request,
     proof: Option<Proof>,
-    frames: Frames,
+    /// Whether one in NATSARC1 goes to the server as a tar.
+    converts: bool,
+    /// The same for this one, once its format is known.
+    conversion: Option<Conversion>,
+    /// The format of what goes to the server, once that is known.
     format: Option<Format>,
+    decided: bool,
     hold: Arc<Hold>,
-    unsent: VecDeque<Bytes>,
     came: u64,
+    /// What goes to the server: its frames, the part that has not gone, the length of what is ready to go and
+    /// of what has gone.
+    frames: Frames,
+    unsent: VecDeque<Bytes>,
+    ready: u64,
     sent: u64,
     /// Where it goes; none in a dry run.
     server: Option<Server>,
@@ -76,6 +89,21 @@ pub(super) enum RestoringError {
     /// The server's.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// The snapshot is whole, and cannot be written again as a tar.
+    #[error("the destination takes only a tar: {0}")]
+    Convert(String),
+}
+
+impl From<ConvertError> for RestoringError {
+    fn from(error: ConvertError) -> Self {
+        match error {
+            ConvertError::Fault(fault @ Fault::Unsupported { .. }) => {
+                RestoringError::Convert(fault.to_string())
+            }
+            ConvertError::Fault(fault) => NotProven::Fault(fault).into(),
+            ConvertError::Write(_) => RestoringError::Convert(error.to_string()),
+        }
+    }
 }
 
 impl RestoringError {
@@ -99,11 +127,15 @@ impl Restoring {
             stream,
             request,
             proof: Some(proof),
-            frames: Frames::new(),
+            converts: false,
+            conversion: None,
             format: None,
+            decided: false,
             hold: Arc::default(),
-            unsent: VecDeque::new(),
             came: 0,
+            frames: Frames::new(),
+            unsent: VecDeque::new(),
+            ready: 0,
             sent: 0,
             server,
             restore: None,
@@ -111,18 +143,32 @@ impl Restoring {
         }
     }
 
+    /// The same, and a snapshot in NATSARC1 goes to the server as a tar if it `converts`.
+    pub fn converting(self, converts: bool) -> Self {
+        Restoring { converts, ..self }
+    }
+
     /// Whether the snapshot has turned out to be a large one, whose restore has to begin before all of
     /// it is there.
     pub fn is_large(&self) -> bool {
-        self.came > PROVEN_FIRST
+        self.came.max(self.ready) > PROVEN_FIRST
+    }
+
+    /// The format that goes to the server, once that is known.
+    pub fn format(&self) -> Option<Format> {
+        self.format
+    }
+
+    /// The format that goes to the server of a snapshot in this one, or would go if there were one.
+    pub fn goes_as(&self, format: Format) -> Format {
+        let as_tar = self.converts && self.server.is_none();
+        self.format.unwrap_or(if as_tar { Format::Tar } else { format })
     }
 
     /// Asks the server to begin, where that has not been done. From here on something may be left behind
     /// that has to be removed if the restore fails.
     pub async fn begin(&mut self) -> Result<(), RestoringError> {
         if let (Some(server), None) = (&self.server, &self.restore) {
-            let beginning: Vec<u8> = self.unsent.iter().flatten().copied().take(BEGINNING).collect();
-            self.format = Format::of(&beginning);
             let Request { config, state, .. } = &self.request;
             let restore = Restore::begin(server, &self.stream, config, state).await;
             self.begun = match &restore {
@@ -145,23 +191,78 @@ impl Restoring {
     pub async fn push(&mut self, bytes: Bytes) -> Result<(), RestoringError> {
         let bytes = self.hold.count(bytes);
         self.came += bytes.len() as u64;
-        self.frames.push(&bytes);
         if !self.proof.as_mut().is_some_and(|proof| proof.feed(bytes.clone())) {
             return Err(self.verdict_against().await.into());
         }
         if self.server.is_some() {
-            self.unsent.push_back(bytes);
+            match &self.conversion {
+                Some(conversion) => conversion.feed(bytes),
+                None => self.goes(bytes),
+            }
+            if self.came >= BEGINNING as u64 {
+                self.decide();
+            }
         }
-        if self.restore.is_some() {
-            self.send_until(self.frames.safe()).await?;
-        }
+        self.send_on().await?;
         while self.hold.held() > WAITING {
             if self.proof.as_ref().is_none_or(Proof::has_ended) {
                 return Err(self.verdict_against().await.into());
             }
-            self.hold.falls().await;
+            let due = self.silent_until();
+            tokio::select! {
+                () = self.hold.falls() => {}
+                converted = converted(&mut self.conversion) => match converted? {
+                    Some(bytes) => self.converted(bytes),
+                    None => self.conversion = None,
+                },
+                () = until(due) => self.keep_alive().await?,
+            }
+            self.send_on().await?;
         }
         Ok(())
+    }
+
+    /// Chooses how the snapshot goes to the server, by its first bytes, which have come.
+    fn decide(&mut self) {
+        if std::mem::replace(&mut self.decided, true) {
+            return;
+        }
+        let beginning: Vec<u8> = self.unsent.iter().flatten().copied().take(BEGINNING).collect();
+        self.format = Format::of(&beginning);
+        if self.converts && self.format == Some(Format::NatsArc1) {
+            let conversion = Conversion::begin(&self.stream, &self.request.config);
+            self.unsent.drain(..).for_each(|bytes| conversion.feed(bytes));
+            (self.frames, self.ready) = (Frames::new(), 0);
+            self.conversion = Some(conversion);
+            self.format = Some(Format::Tar);
+        }
+    }
+
+    /// The next bytes that go to the server.
+    fn goes(&mut self, bytes: Bytes) {
+        self.frames.push(&bytes);
+        self.ready += bytes.len() as u64;
+        self.unsent.push_back(bytes);
+    }
+
+    /// The same, from a conversion.
+    fn converted(&mut self, bytes: Bytes) {
+        let bytes = self.hold.count(bytes);
+        self.goes(bytes);
+    }
+
+    /// Takes what is converted already, and sends on what may be sent. Before the restore has begun no more is
+    /// taken than a small snapshot's.
+    async fn send_on(&mut self) -> Result<(), RestoringError> {
+        loop {
+            let wanted = self.restore.is_some() || !self.is_large();
+            let Some(bytes) = self.conversion.as_mut().filter(|_| wanted).and_then(Conversion::ready) else {
+                break;
+            };
+            self.converted(bytes);
+            self.send_until(self.frames.safe()).await?;
+        }
+        self.send_until(self.frames.safe()).await
     }
 
     /// Until when the server may hear nothing from us; none when it waits for nothing.
@@ -175,9 +276,17 @@ impl Restoring {
         if self.proof.as_ref().is_some_and(Proof::has_ended) {
             return Err(self.verdict_against().await.into());
         }
+        self.send_on().await?;
+        self.pad().await
+    }
+
+    /// Sends padding if the server is to hear from us now.
+    async fn pad(&mut self) -> Result<(), RestoringError> {
         match &mut self.restore {
-            Some(restore) => Ok(restore.send(Bytes::from_static(&PADDING)).await?),
-            None => Ok(()),
+            Some(restore) if restore.silent_until() <= Instant::now() => {
+                Ok(restore.send(Bytes::from_static(&PADDING)).await?)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -201,8 +310,24 @@ impl Restoring {
 
     /// Sends the rest of a proven snapshot and makes the stream real. None in a dry run.
     pub async fn commit(&mut self) -> Result<Option<StreamReply>, RestoringError> {
+        self.decide();
         self.begin().await?;
-        self.send_until(self.came).await?;
+        if let Some(conversion) = &self.conversion {
+            conversion.end();
+        }
+        while self.conversion.is_some() {
+            let due = self.silent_until();
+            tokio::select! {
+                converted = converted(&mut self.conversion) => match converted? {
+                    Some(bytes) => self.converted(bytes),
+                    None => self.conversion = None,
+                },
+                // The check has ended, and well.
+                () = until(due) => self.pad().await?,
+            }
+            self.send_until(self.frames.safe()).await?;
+        }
+        self.send_until(self.ready).await?;
         let Some(restore) = &mut self.restore else { return Ok(None) };
         Ok(Some(restore.commit().await?))
     }
@@ -241,6 +366,21 @@ async fn nothing_is_in(server: &Server, stream: &StreamName) -> bool {
             reply.is_in_cluster() && judge::parse(&reply.state).is_ok_and(|state| state.last_seq == 0)
         }
         Err(_) => false,
+    }
+}
+
+/// What a conversion brings next; for ever nothing where there is none.
+async fn converted(conversion: &mut Option<Conversion>) -> Result<Option<Bytes>, ConvertError> {
+    match conversion {
+        Some(conversion) => conversion.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -26,7 +26,7 @@ use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
 use crate::jetstream::{Account, Listed, Server};
 use crate::names::{Printable, StreamName};
-use crate::release::{self, Version};
+use crate::release;
 use crate::settings;
 use crate::snapshot::{Format, Wanted};
 use crate::terminal::Messages;
@@ -254,10 +254,8 @@ impl Loading {
         self.refuse_conflicts(&coming)?;
         self.refuse_excess(index, &coming)?;
         self.refuse_newer(index, &coming)?;
-        if let Some(version) = index.server.as_ref().and_then(|s| s.version.parse::<Version>().ok()) {
-            self.can_take(release::writes(version))?;
-        }
-        Ok(())
+        // What is not a tar is made one.
+        Ok(self.can_take(Format::Tar)?)
     }
 
     fn manifest(&mut self, manifest: Manifest) -> anyhow::Result<()> {
@@ -321,14 +319,16 @@ impl Loading {
     fn can_take(&self, format: Format) -> Result<(), Failure> {
         let Some(version) = self.server.version() else { return Ok(()) };
         let needs = release::reads(format);
-        let what = match format {
-            Format::NatsArc1 => "comes from nats-server 2.15 or later",
-            Format::Tar => "needs nats-server 2.10 or later",
-        };
         if version >= needs {
             return Ok(());
         }
-        Err(Failure::new(Exit::Failed, format!("the archive {what}, and this server is {version}"))
+        let what = match format {
+            Format::Tar => "the archive needs",
+            Format::NatsArc1 => "a restore of streams in memory needs",
+        };
+        let what =
+            format!("{what} nats-server {}.{} or later, and this server is {version}", needs.0, needs.1);
+        Err(Failure::new(Exit::Failed, what)
             .hint(format!("restore into a server of version {needs} or later")))
     }
 
@@ -399,7 +399,8 @@ impl Loading {
             decoded: flight.read(),
             newer: Some(settings::newer_of_consumer),
         };
-        let restoring = Restoring::new(stream, request, server, wanted);
+        // A tar with a stream that lives in memory is restored without its messages.
+        let restoring = Restoring::new(stream, request, server, wanted).converting(!traits.in_memory);
         self.current = Some(Current { restoring, flight, traits, in_parts, over: false });
         Ok(())
     }
@@ -417,8 +418,14 @@ impl Loading {
             return Ok(());
         }
         let Some(current) = self.current.as_mut().filter(|current| !current.over) else { return Ok(()) };
-        if current.restoring.is_large() && !current.restoring.begun && !self.make_room().await {
-            return Ok(());
+        if current.restoring.is_large() && !current.restoring.begun {
+            if let Some(failure) = current.restoring.format().and_then(|format| self.can_take(format).err()) {
+                self.current_failed_as(Exit::Failed, &failure.to_string()).await;
+                return Ok(());
+            }
+            if !self.make_room().await {
+                return Ok(());
+            }
         }
         let Some(current) = &mut self.current else { return Ok(()) };
         let restoring = &mut current.restoring;

@@ -106,10 +106,10 @@ impl Loading {
 
     /// Whether the destination can hold what was proven.
     fn suits(&self, proven: &Proven) -> Result<(), Failure> {
-        self.can_take(proven.contents.format)?;
+        let Some(current) = &self.current else { return Ok(()) };
+        self.can_take(current.restoring.goes_as(proven.contents.format))?;
         self.destination().check_consumers(&proven.contents.newer)?;
-        let in_memory = self.current.as_ref().is_some_and(|current| current.traits.in_memory);
-        if in_memory && proven.contents.format == Format::Tar && proven.contents.messages > 0 {
+        if current.traits.in_memory && proven.contents.format == Format::Tar && proven.contents.messages > 0 {
             return Err(Failure::new(
                 Exit::Failed,
                 "it lives in memory, and a server restores none of its messages from this kind of snapshot",
@@ -248,7 +248,7 @@ impl Loading {
     pub(super) async fn current_failed(&mut self, error: RestoringError) {
         let exit = match &error {
             RestoringError::NotProven(_) => Exit::Damaged,
-            RestoringError::Restore(_) => Exit::Partial,
+            RestoringError::Restore(_) | RestoringError::Convert(_) => Exit::Partial,
         };
         let hint = error.hint();
         if let (RestoringError::Restore(restore), Some(current)) = (&error, &mut self.current)

@@ -1,0 +1,106 @@
+//! A NATSARC1 snapshot on its way to a server, written again as a tar on a thread of its own. Memory: what is
+//! fed is bounded by whoever counts it, and what has been written by [`AHEAD`].
+
+use std::io::{self, Read, Write};
+use std::sync::mpsc;
+
+use bytes::{Buf, Bytes};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+
+use crate::names::StreamName;
+use crate::snapshot::{ConvertError, to_tar};
+
+/// How many pieces of the tar wait for the server at most, a frame of 256 KiB each: together 4 MiB.
+const AHEAD: usize = 16;
+
+/// A conversion under way.
+pub(super) struct Conversion {
+    bytes: mpsc::Sender<Piece>,
+    tar: Receiver<Bytes>,
+    writing: Option<JoinHandle<Result<(), ConvertError>>>,
+}
+
+enum Piece {
+    Bytes(Bytes),
+    End,
+}
+
+impl Conversion {
+    /// Begins to write a snapshot of `stream`, which shall have this `config`.
+    pub fn begin(stream: &StreamName, config: &RawValue) -> Conversion {
+        let (bytes, pieces) = mpsc::channel();
+        let (to, tar) = channel(AHEAD);
+        let (stream, config) = (stream.clone(), config.to_owned());
+        let input = Input { pieces, current: Bytes::new(), ended: false };
+        let writing = tokio::task::spawn_blocking(move || to_tar(&stream, &config, input, Output(to)));
+        Conversion { bytes, tar, writing: Some(writing) }
+    }
+
+    /// Feeds the next bytes of the snapshot as it came.
+    pub fn feed(&self, bytes: Bytes) {
+        // When it has ended early, what comes next says why.
+        let _ = self.bytes.send(Piece::Bytes(bytes));
+    }
+
+    /// No more bytes will come.
+    pub fn end(&self) {
+        let _ = self.bytes.send(Piece::End);
+    }
+
+    /// The next bytes of the tar that are there already.
+    pub fn ready(&mut self) -> Option<Bytes> {
+        self.tar.try_recv().ok()
+    }
+
+    /// Waits for the next bytes of the tar; none when all of it has come.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ConvertError> {
+        if let Some(bytes) = self.tar.recv().await {
+            return Ok(Some(bytes));
+        }
+        let Some(writing) = &mut self.writing else { return Ok(None) };
+        let ended = writing.await;
+        self.writing = None;
+        ended.map_err(|e| ConvertError::Fault(io::Error::other(e).into()))?.map(|()| None)
+    }
+}
+
+/// A sender that goes away without an end is an error, never an end.
+struct Input {
+    pieces: mpsc::Receiver<Piece>,
+    current: Bytes,
+    ended: bool,
+}
+
+impl Read for Input {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() && !self.ended {
+            match self.pieces.recv() {
+                Ok(Piece::Bytes(bytes)) => self.current = bytes,
+                Ok(Piece::End) => self.ended = true,
+                Err(_) => return Err(io::Error::other("the snapshot was given up")),
+            }
+        }
+        let n = into.len().min(self.current.len());
+        self.current.copy_to_slice(&mut into[..n]);
+        if self.current.is_empty() {
+            // Counted as held for as long as anything of it is there.
+            self.current = Bytes::new();
+        }
+        Ok(n)
+    }
+}
+
+struct Output(Sender<Bytes>);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
+        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
