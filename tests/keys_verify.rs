@@ -78,7 +78,7 @@ fn each_record_and_the_count_are_checked() {
         (json[..json.len() - 1].to_owned(), "not a key export"),
         (String::new(), "not a key export"),
     ] {
-        refused(verify(&[], &bad), 4, &[words, "an import would refuse it too"]);
+        refused(verify(&[], &bad), 4, &[words, "make another export"]);
     }
     let backup = fs::read(format!("{PEERS}/chatto-backup.tar.gz")).unwrap();
     refused(verify(&[], backup), 4, &["holds no keys.json", "chatto-manifest verify"]);

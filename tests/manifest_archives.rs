@@ -115,6 +115,7 @@ fn joining_makes_every_stream_one_entry() {
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something was left in the spool");
     let refused = run_with(manifest(&["join"]), archive("2.15.1", Shape::Parts)).expect_code(2);
+    assert!(refused.stderr.contains("reads its input more than once"), "{}", refused.stderr);
     assert!(refused.stderr.contains("--spool-dir DIR"), "{}", refused.stderr);
 }
 

@@ -72,7 +72,7 @@ pub struct Show {
     /// Write a table, wherever stdout leads
     #[arg(long)]
     pub table: bool,
-    /// Be content with what stands at the archive's head, and read no further
+    /// Read only the beginning of the archive
     #[arg(long)]
     pub index: bool,
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub struct ListStreams {
     /// End every name with NUL instead of a newline, for xargs -0
     #[arg(short = '0', long)]
     pub null: bool,
-    /// Be content with what stands at the archive's head, and read no further
+    /// Read only the beginning of the archive
     #[arg(long)]
     pub index: bool,
     #[command(flatten)]

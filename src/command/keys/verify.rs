@@ -10,13 +10,13 @@ use crate::exit::Exit;
 use crate::names::counted;
 use crate::terminal::Messages;
 
-const OTHER_EXPORT: &str = "an import would refuse it too: make another export, or take an older one";
+const REFUSED: &str = "an import would refuse it too: make another export, or take an older one";
+const EMPTY: &str = "it restores nothing: make another export, or take an older one";
 
 /// Runs `chatto-keys verify`.
 pub(super) fn run(options: cli::VerifyKeys) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
-    let import =
-        Source::new(options.secrets, options.file, messages)?.read(ARCHIVE_IS_VERIFIED, OTHER_EXPORT)?;
+    let import = Source::new(options.secrets, options.file, messages)?.read(ARCHIVE_IS_VERIFIED, REFUSED)?;
     for record in &import.records {
         messages.detail(&format!("key {}: {}", record.key_ref, record.key_ref.kind()));
     }
@@ -25,7 +25,7 @@ pub(super) fn run(options: cli::VerifyKeys) -> anyhow::Result<Exit> {
     }
     if import.records.is_empty() {
         let text = "the key export holds no key that an import would take";
-        return Err(Failure::new(Exit::Damaged, text).hint(OTHER_EXPORT).into());
+        return Err(Failure::new(Exit::Damaged, text).hint(EMPTY).into());
     }
     print(format!("{}\n", verdict(&import)).as_bytes())?;
     Ok(Exit::Done)
