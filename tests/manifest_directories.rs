@@ -101,6 +101,32 @@ fn what_is_damaged_missing_or_too_much_is_named() {
     }
 }
 
+/// The snapshot itself says how its stream was configured, whichever of the two comes first.
+#[test]
+fn a_description_is_held_against_what_the_snapshot_says_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    for release in ["2.9.25", "2.10.26", "2.14.5"] {
+        account(dir.path(), release);
+        let description = dir.path().join("account/KV_ROOMS/backup.json");
+        let mut json: Value = serde_json::from_slice(&fs::read(&description).unwrap()).unwrap();
+        json["config"]["duplicate_window"] = 1.into();
+        fs::write(&description, json.to_string()).unwrap();
+        for order in ORDERS {
+            let tar = tar(dir.path(), order);
+            let report = report(&tar);
+            let found: Vec<_> = report.faults.iter().map(|fault| fault.what.clone()).collect();
+            let place = "account/KV_ROOMS/backup.json";
+            let what = "its backup.json is not as written: the snapshot itself has another duplicate_window";
+            assert_eq!((found, report.faults[0].place.as_str()), (vec![what.to_owned()], place), "{release}");
+            let file = dir.path().join("account.tar");
+            fs::write(&file, &tar).unwrap();
+            let imported = run(manifest(&["import", &file.display().to_string()])).expect_code(3);
+            assert!(imported.stderr.contains(&format!("stream KV_ROOMS: {what}\n")), "{}", imported.stderr);
+        }
+        fs::remove_dir_all(dir.path().join("account")).unwrap();
+    }
+}
+
 /// Which of them is the stream's, nobody can know, so nothing is written.
 #[test]
 fn a_stream_with_two_snapshots_is_refused_before_anything_is_written() {

@@ -222,7 +222,8 @@ fn an_empty_stream_that_the_manifest_does_not_explain_is_damage() {
                     .retain(|stream| stream["name"] != "NOTIFICATIONS");
             });
         }
-        are_damaged(&server, &archive.tar(), "fault: streams/NOTIFICATIONS/");
+        are_damaged(&server, &archive, "fault: streams/NOTIFICATIONS/");
+        is_not_selected(&archive);
         // With its description, and without its snapshot.
         archive.file("streams/NOTIFICATIONS/backup.json").extend_from_slice(
             br#"{"config":{"name":"NOTIFICATIONS","subjects":["notif.>"],"storage":"file"},"state":{}}"#,
@@ -233,25 +234,66 @@ fn an_empty_stream_that_the_manifest_does_not_explain_is_damage() {
         } else {
             "fault: streams/NOTIF"
         };
-        are_damaged(&server, &archive.tar(), fault);
+        are_damaged(&server, &archive, fault);
+        is_not_selected(&archive);
     }
 }
 
-/// Verify, load and select all say so.
+/// Verify, load, and whatever else copies streams of it say so.
 #[track_caller]
-fn are_damaged(server: &Server, tar: &[u8], fault: &str) {
+fn are_damaged(server: &Server, archive: &Archive, fault: &str) {
+    let tar = archive.tar();
     let mut verify = program("chatto-manifest");
     verify.arg("verify");
-    let said = String::from_utf8(run_with(verify, tar).expect_code(4).stdout).unwrap();
+    let said = String::from_utf8(run_with(verify, &tar).expect_code(4).stdout).unwrap();
     assert!(said.contains(fault), "no \"{fault}\" in: {said}");
     let mut load = program_for("chatto-load", server);
     load.arg("-n");
-    let loaded = run_with(load, tar).expect_code(4);
+    let loaded = run_with(load, &tar).expect_code(4);
     assert!(loaded.stderr.contains("stream NOTIFICATIONS: "), "{}", loaded.stderr);
+}
+
+/// So does `select`.
+#[track_caller]
+fn is_not_selected(archive: &Archive) {
     let mut select = program("chatto-manifest");
     select.arg("select");
-    let selected = run_with(select, tar).expect_code(4);
+    let selected = run_with(select, archive.tar()).expect_code(4);
     assert!(selected.stderr.contains("NOTIFICATIONS"), "{}", selected.stderr);
+}
+
+/// Nothing has a sum of a description in an archive of `chatto backup` but the snapshot, which says the same.
+#[test]
+fn a_description_that_is_not_as_it_was_written_is_damage() {
+    let server = Server::start("2.14.5");
+    let gunzip = Command::new("gunzip");
+    let archive =
+        Archive::read(&run_with(gunzip, std::fs::read(peer("chatto-backup.tar.gz")).unwrap()).stdout);
+    let mut said = |change: &dyn Fn(&mut Json)| {
+        let mut archive = archive.clone();
+        archive.edit("streams/NOTIFICATIONS/backup.json", |json| change(&mut json["config"]));
+        are_damaged(
+            &server,
+            &archive,
+            "streams/NOTIFICATIONS/backup.json: its backup.json is not as written",
+        );
+    };
+    said(&|config| config["description"] = "x".into());
+    said(&|config| config["subjects"] = json!(["notig.>"]));
+    said(&|config| config["duplicate_window"] = 120_000_000_001_u64.into());
+    // And what means the same is none: a default that is left out, and what servers note in the metadata.
+    let mut same = archive.clone();
+    same.edit("streams/NOTIFICATIONS/backup.json", |json| {
+        let config = json["config"].as_object_mut().unwrap();
+        assert!(config.remove("sealed").is_some() && config.remove("discard").is_some());
+        config["metadata"] = json!({});
+    });
+    let mut verify = program("chatto-manifest");
+    verify.arg("verify");
+    run_with(verify, same.tar()).expect_code(0);
+    let mut load = program_for("chatto-load", &server);
+    load.arg("-n");
+    run_with(load, same.tar()).expect_code(0);
 }
 
 /// Whatever a snapshot is called, it is read: in NATS's directories, and where they were made an archive.

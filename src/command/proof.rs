@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 
 use crate::archive::Digest;
 use crate::names::StreamName;
-use crate::snapshot::{self, Contents, Promise, Wanted};
+use crate::settings::Config;
+use crate::snapshot::{self, Contents, Own, Promise, Wanted};
 
 /// Up to so many bytes are checked by whoever asks for the verdict: to wake a thread and be woken by it costs
 /// more than such a check. Few enough for the worst that can be compressed into them, some 3 GB, not to hold
@@ -52,6 +53,8 @@ pub(super) enum NotProven {
     Fault(#[from] snapshot::Fault),
     #[error(transparent)]
     Short(#[from] snapshot::Shortfall),
+    #[error(transparent)]
+    Unlike(#[from] snapshot::Unlike),
     #[error("the check broke off: {0}")]
     Broken(String),
 }
@@ -64,6 +67,24 @@ enum Piece {
 impl Proof {
     /// Begins to check a snapshot of `stream` against what the server promised.
     pub fn begin(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Proof {
+        Proof::begin_with(stream, promise, wanted, None)
+    }
+
+    /// The same, and against the configuration that the archive has of it.
+    pub fn begin_described(stream: &StreamName, promise: &Promise, config: &Config, wanted: Wanted) -> Proof {
+        Proof::begin_with(stream, promise, wanted, Some(config.clone()))
+    }
+
+    fn begin_with(
+        stream: &StreamName,
+        promise: &Promise,
+        mut wanted: Wanted,
+        config: Option<Config>,
+    ) -> Proof {
+        let own = Own::default();
+        if config.is_some() {
+            wanted.own = Some(own.clone());
+        }
         let (bytes, pieces) = channel();
         let stream = stream.clone();
         let promise = promise.clone();
@@ -72,6 +93,9 @@ impl Proof {
                 Input { pieces, current: Bytes::new(), ended: false, sha256: Sha256::new(), read: 0 };
             let contents = snapshot::inspect_wanting(&stream, &promise, wanted, &mut input)?;
             contents.agrees_with(&promise)?;
+            if let (Some(config), Some(own)) = (&config, own.get()) {
+                snapshot::agrees(own, config)?;
+            }
             // What follows the snapshot's logical end belongs to the digest all the same.
             io::copy(&mut input, &mut io::sink()).map_err(|e| NotProven::Broken(e.to_string()))?;
             Ok(Proven { contents, sha256: Digest::finish(input.sha256), bytes: input.read })

@@ -6,10 +6,18 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::sums;
+use crate::names::Printable;
+use crate::settings::{self, Config};
+
+/// The settings that say where a stream lives and nothing of what it is: a cluster may move it at any time.
+const WHERE: [&str; 2] = ["num_replicas", "placement"];
+
+/// When a stream was created, beside its configuration.
+const CREATED: &str = "Created";
 
 /// A stream's configuration, created at `time` (ns since 1970). None where it is no JSON object.
 pub fn of_stream(config: &RawValue, time: i64) -> Option<Box<RawValue>> {
-    with(&format!("\"Created\":\"{}\"", Timestamp::from_nanosecond(time.into()).ok()?), config)
+    with(&format!("\"{CREATED}\":\"{}\"", Timestamp::from_nanosecond(time.into()).ok()?), config)
 }
 
 /// A consumer's configuration, created at `time`. None where it is no JSON object.
@@ -17,6 +25,22 @@ pub fn of_consumer(name: &str, config: &RawValue, time: i64) -> Option<Box<RawVa
     let name = serde_json::to_string(name).ok()?;
     let created = Timestamp::from_nanosecond(time.into()).ok()?;
     with(&format!("\"Created\":\"{created}\",\"Name\":{name}"), config)
+}
+
+/// A description with other settings than the snapshot itself: which.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("its backup.json is not as written: the snapshot itself has another {0}")]
+pub struct Unlike(Printable);
+
+/// Holds `config`, a stream's configuration as its description has it, against the snapshot's own `meta`
+/// (`meta.inf`). What a server keeps beside the configuration does not count, nor what it adds to the metadata, nor where
+/// the stream lives.
+pub fn agrees(meta: &[u8], config: &Config) -> Result<(), Unlike> {
+    let Ok(mut own) = serde_json::from_slice::<Config>(meta) else { return Ok(()) };
+    own.remove(CREATED);
+    let differ = settings::differences(&own, config).into_iter();
+    let names: Vec<_> = differ.filter(|name| !WHERE.contains(&name.as_str())).collect();
+    if names.is_empty() { Ok(()) } else { Err(Unlike(Printable::new(&names.join(", ")))) }
 }
 
 /// The checksum of a `meta.inf`; `key` is what [`sums`] says.
@@ -39,6 +63,15 @@ mod tests {
 
     fn raw(text: &str) -> &RawValue {
         serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_description_is_held_against_the_snapshots_own_word() {
+        let own = br#"{"Created":"2026-08-01T00:00:00Z","name":"S","max_age":5,"sealed":false,"metadata":{"_nats.ver":"2"}}"#;
+        let agrees = |config: &str| agrees(own, &serde_json::from_str(config).unwrap());
+        assert_eq!(agrees(r#"{"name":"S","max_age":5,"discard":"old","num_replicas":3}"#), Ok(()));
+        let unlike = agrees(r#"{"name":"S","max_age":4,"description":"x"}"#).unwrap_err().to_string();
+        assert!(unlike.ends_with("the snapshot itself has another description, max_age"), "{unlike}");
     }
 
     #[test]

@@ -54,8 +54,8 @@ mod written;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 pub use consumer::{BadState, ConsumerState, Pair, Pending};
 pub use content::MAX_BLOCK;
@@ -63,7 +63,7 @@ pub use convert::{ConvertError, to_tar};
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};
-pub use meta::of_stream as stream_info;
+pub use meta::{Unlike, agrees, of_stream as stream_info};
 pub use promise::{BadPromise, Promise, Shortfall};
 pub use tally::MAX_SETS;
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
@@ -116,7 +116,13 @@ pub struct Wanted {
     pub decoded: Arc<AtomicU64>,
     /// Names the settings of a consumer's configuration (JSON) that not every server knows.
     pub newer: Option<Newer>,
+    /// Where to put the snapshot's own [configuration](Own).
+    pub own: Option<Own>,
 }
+
+/// The stream's configuration as the snapshot itself has it, with a sum that held (`meta.inf`, at most 8 MiB):
+/// for [`agrees`]. Stays empty where a snapshot has none, as one in NATSARC1.
+pub type Own = Arc<OnceLock<Vec<u8>>>;
 
 /// The format of a snapshot. Displayed as the manifest names it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -173,7 +179,8 @@ pub fn inspect_wanting(
 ) -> Result<Contents, Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
     let (sum, consumers) = (Sum::new(wanted.sum), Consumers::new(wanted.newer));
-    read(Some(stream), promise, content, sum, consumers, &mut Nobody).map(|(_, contents)| contents)
+    let read = read(Some(stream), promise, content, sum, consumers, wanted.own, &mut Nobody);
+    read.map(|(_, contents)| contents)
 }
 
 /// The same, and shows meanwhile what it reads, item by item. What was shown counts only once all has been
@@ -189,7 +196,8 @@ pub fn inspect_showing<E: From<Fault>>(
 ) -> Result<Contents, E> {
     let mut each = Each::new(each);
     let (sum, consumers) = (Sum::default(), Consumers::default());
-    read(Some(stream), promise, Content::new(bytes), sum, consumers, &mut each).map(|(_, contents)| contents)
+    let read = read(Some(stream), promise, Content::new(bytes), sum, consumers, None, &mut each);
+    read.map(|(_, contents)| contents)
 }
 
 /// The same for a snapshot of which nobody has said yet whose it is. Gives the name that it says itself: one
@@ -197,8 +205,14 @@ pub fn inspect_showing<E: From<Fault>>(
 ///
 /// # Errors
 /// As [`inspect`].
-pub fn inspect_unnamed(promise: &Promise, bytes: impl Read) -> Result<(Option<StreamName>, Contents), Fault> {
-    read(None, promise, Content::new(bytes), Sum::default(), Consumers::default(), &mut Nobody)
+pub fn inspect_unnamed(
+    promise: &Promise,
+    wanted: Wanted,
+    bytes: impl Read,
+) -> Result<(Option<StreamName>, Contents), Fault> {
+    let content = Content::new(bytes).counting(wanted.decoded);
+    let (sum, consumers) = (Sum::new(wanted.sum), Consumers::new(wanted.newer));
+    read(None, promise, content, sum, consumers, wanted.own, &mut Nobody)
 }
 
 fn read<R: Read, L: Look>(
@@ -207,11 +221,12 @@ fn read<R: Read, L: Look>(
     mut content: Content<R>,
     sum: Sum,
     consumers: Consumers,
+    own: Option<Own>,
     look: &mut L,
 ) -> Result<(Option<StreamName>, Contents), L::Error> {
     if content.fill()?.first().copied().map(Format::of_content) == Some(Format::NatsArc1) {
         return Ok((None, natsarc::read(&mut content, sum, consumers, look)?));
     }
-    let (name, contents) = tarball::read(&mut content, stream, promise, sum, consumers, look)?;
+    let (name, contents) = tarball::read(&mut content, stream, promise, sum, consumers, own, look)?;
     Ok((Some(name), contents))
 }

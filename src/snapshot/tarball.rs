@@ -33,7 +33,7 @@ use super::messages::Sum;
 use super::meta::checksum;
 use super::promise::Promise;
 use super::tally::{Index, Tally};
-use super::{Contents, Format, block};
+use super::{Contents, Format, Own, block};
 use crate::names::{Printable, StreamName};
 
 /// The longest `meta.inf` that is read: servers bound a config's metadata to 128 KiB, and a stream has
@@ -43,16 +43,18 @@ const MAX_META: u64 = 8 << 20;
 const MAX_REASON: u64 = 4 << 10;
 
 /// Reads a snapshot in the tar format to its end. Gives the stream's name, which must be `stream` where
-/// that is known. Messages are added to `sum`, and everything is shown to `look`.
+/// that is known. Messages are added to `sum`, its configuration is put into `own`, and everything is shown to
+/// `look`.
 pub fn read<R: Read, L: Look>(
     content: &mut Content<R>,
     stream: Option<&StreamName>,
     promise: &Promise,
     sum: Sum,
     consumers: Consumers,
+    own: Option<Own>,
     look: &mut L,
 ) -> Result<(StreamName, Contents), L::Error> {
-    let mut seen = Seen::new(stream.cloned(), sum, consumers);
+    let mut seen = Seen { own, ..Seen::new(stream.cloned(), sum, consumers) };
     while let Some(entry) = entries::next(content)? {
         seen.entry(content, &entry, look)?;
         entries::padding(content, entry.size)?;
@@ -102,6 +104,9 @@ struct Seen {
     stage: Stage,
     /// The checksum that the next `meta.sum` must hold.
     sum: String,
+    /// Where the stream's configuration goes once its checksum holds, and it until then.
+    own: Option<Own>,
+    meta: Vec<u8>,
     /// The consumer that is being read.
     consumer: String,
     /// Its configuration, where somebody looks.
@@ -119,6 +124,8 @@ impl Seen {
             stream,
             stage: Stage::Nothing,
             sum: String::new(),
+            own: None,
+            meta: Vec::new(),
             consumer: String::new(),
             info: None,
             consumers,
@@ -146,12 +153,17 @@ impl Seen {
                     look.item(Item::Info(&raw(content, &meta)?))?;
                 }
                 self.sum = checksum(stream.as_str(), &meta);
+                self.meta = meta;
                 self.stream = Some(stream);
                 self.stage = Stage::Meta;
                 Ok(())
             }
             (["meta.sum"], Stage::Meta) => {
                 self.check_sum(content, size)?;
+                let meta = std::mem::take(&mut self.meta);
+                if let Some(own) = &self.own {
+                    let _ = own.set(meta);
+                }
                 self.stage = Stage::Blocks;
                 Ok(())
             }

@@ -52,6 +52,11 @@ impl Announced {
         !self.indexed || self.listed.contains(stream)
     }
 
+    /// Whether an index has come: the archive is one of ours then, and has a sum of every file.
+    pub fn has_index(&self) -> bool {
+        self.indexed
+    }
+
     /// How many bytes of messages the index tells of.
     pub fn bytes(&self, stream: &StreamName) -> Option<u64> {
         self.bytes.get(stream).copied()

@@ -20,6 +20,7 @@ use super::conversion::Conversion;
 use super::judge;
 use crate::jetstream::{self, Hold, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
+use crate::settings;
 use crate::snapshot::{ConvertError, Fault, Format, Frames, PADDING, Promise, Wanted};
 
 /// A snapshot up to this size is proven before its restore begins, in bytes.
@@ -39,6 +40,8 @@ pub(super) struct Request {
     pub state: Box<RawValue>,
     /// The same state as numbers.
     pub promise: Promise,
+    /// The archive's own configuration, where nothing but the snapshot shows whether it is what was written.
+    pub described: Option<settings::Config>,
 }
 
 /// A stream being restored.
@@ -122,7 +125,10 @@ impl RestoringError {
 impl Restoring {
     /// Begins to take in a snapshot; `server` is none in a dry run.
     pub fn new(stream: StreamName, request: Request, server: Option<Server>, wanted: Wanted) -> Self {
-        let proof = Proof::begin(&stream, &request.promise, wanted);
+        let proof = match &request.described {
+            Some(config) => Proof::begin_described(&stream, &request.promise, config, wanted),
+            None => Proof::begin(&stream, &request.promise, wanted),
+        };
         Restoring {
             stream,
             request,

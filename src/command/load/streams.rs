@@ -377,7 +377,7 @@ impl Loading {
             placement: self.wishes.placement,
             dropped: &self.wishes.dropped,
         };
-        let (request, traits) = match target::request(&stream, json, wanted) {
+        let (mut request, traits) = match target::request(&stream, json, wanted) {
             Ok(described) => described,
             Err(e) => {
                 self.fail(&stream, Exit::Damaged, &e.to_string());
@@ -391,6 +391,10 @@ impl Loading {
             self.hint_once(Some(hint));
             return Ok(());
         }
+        if self.announced.has_index() {
+            // Then the description has a sum.
+            request.described = None;
+        }
         let server = (!self.wishes.dry_run).then(|| self.server.clone());
         let flight = self.progress.begin(&stream, self.announced.bytes(&stream));
         // What was restored is compared message by message only where it is read back.
@@ -398,6 +402,7 @@ impl Loading {
             sum: self.wishes.read_back,
             decoded: flight.read(),
             newer: Some(settings::newer_of_consumer),
+            own: None,
         };
         // A tar with a stream that lives in memory is restored without its messages.
         let restoring = Restoring::new(stream, request, server, wanted).converting(!traits.in_memory);

@@ -71,6 +71,7 @@ pub(super) fn request(
     let Wanted { replicas, placement, dropped } = wanted;
     let promise = Promise::from_backup_json(backup_json)?;
     let Backup { mut config, state } = serde_json::from_slice(backup_json)?;
+    let described = Some(parsed(&config)?);
     let dropped = drop_settings(&mut config, dropped)?;
     let text = |key: &str| config.get(key).and_then(|v| serde_json::from_str::<String>(v.get()).ok());
     let number = |key: &str| config.get(key).and_then(|v| serde_json::from_str::<u64>(v.get()).ok());
@@ -95,7 +96,7 @@ pub(super) fn request(
         config.insert("num_replicas".into(), to_raw_value(&traits.replicas)?);
     }
     let config = to_raw_value(&config)?;
-    Ok((Request { config, state, promise }, traits))
+    Ok((Request { config, state, promise, described }, traits))
 }
 
 type RawConfig = BTreeMap<String, Box<RawValue>>;

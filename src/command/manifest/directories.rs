@@ -10,7 +10,8 @@ use crate::archive::{Directories, Found, Kind, ManifestStream};
 use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName};
-use crate::snapshot::Promise;
+use crate::settings::Config;
+use crate::snapshot::{self, Own, Promise, Unlike};
 
 /// The file that describes a stream.
 pub(super) const BACKUP: &str = "backup.json";
@@ -66,6 +67,20 @@ pub(super) fn second(other: &str, file: &str) -> String {
         true => "comes twice".to_owned(),
         false => format!("comes beside {other}, and a stream has one snapshot"),
     }
+}
+
+/// Whether the description `json` has the configuration that the snapshot itself has, where it has one.
+pub(super) fn described_by(own: &Own, json: &[u8]) -> Result<(), Unlike> {
+    own.get().map_or(Ok(()), |own| agrees(own, json))
+}
+
+/// The same with a description that may be none at all, which others notice.
+pub(super) fn agrees(own: &[u8], json: &[u8]) -> Result<(), Unlike> {
+    #[derive(Deserialize)]
+    struct Backup {
+        config: Config,
+    }
+    serde_json::from_slice::<Backup>(json).map_or(Ok(()), |Backup { config }| snapshot::agrees(own, &config))
 }
 
 /// The streams as they are described, with the size that came; an error in those whose snapshots did not come.

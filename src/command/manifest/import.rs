@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::directories::Snapshots;
+use super::directories::{Snapshots, described_by};
 use super::twice::Twice;
 use super::verify::Summed;
 use super::{PROGRAM, binary_output, closing, copy_failure};
@@ -23,7 +23,7 @@ use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName};
 use crate::settings;
-use crate::snapshot::{self, Promise};
+use crate::snapshot::{self, Own, Promise, Wanted};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -136,12 +136,16 @@ fn prove<R: Read>(input: &mut Directories<R>, streams: &mut Streams) -> anyhow::
             continue;
         }
         let mut body = Summed::new(body);
-        let contents = match snapshot::inspect(&stream.name, &stream.promise, &mut body) {
+        let own = Own::default();
+        let wanted = Wanted { own: Some(own.clone()), ..Wanted::default() };
+        let contents = match snapshot::inspect_wanting(&stream.name, &stream.promise, wanted, &mut body) {
             Err(snapshot::Fault::Io(error)) => return Err(archive::Error::from(error).into()),
             Err(fault) => Err(fault.to_string()),
-            Ok(contents) => {
-                contents.agrees_with(&stream.promise).map(|()| contents).map_err(|e| e.to_string())
-            }
+            Ok(contents) => match (contents.agrees_with(&stream.promise), described_by(&own, &stream.json)) {
+                (Err(short), _) => Err(short.to_string()),
+                (_, Err(unlike)) => Err(unlike.to_string()),
+                (Ok(()), Ok(())) => Ok(contents),
+            },
         };
         io::copy(&mut body, &mut io::sink()).map_err(archive::Error::from)?;
         let name = stream.name.clone();

@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::directories::agrees;
 use super::{PROGRAM, open};
 use crate::archive::{self, Digest, Entry, Index, MAX_FAULTS, Manifest, Reader, Tar};
 use crate::cli;
@@ -22,7 +23,7 @@ use crate::command::report::text_of;
 use crate::envelope::Damaged;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, counted};
-use crate::snapshot::{self, Contents, Promise, Wanted};
+use crate::snapshot::{self, Contents, Own, Promise, Wanted};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -139,6 +140,11 @@ struct Verifying {
     /// The description of every stream, of the attempt that came last.
     described: BTreeMap<StreamName, Promise>,
     came: BTreeMap<StreamName, Came>,
+    /// Of each stream of which only one has come: its description, or its snapshot's own configuration. Of archives
+    /// with an index neither, as every description has a sum there.
+    halves: BTreeMap<StreamName, Half>,
+    /// The bytes of those, in all.
+    halves_size: usize,
     /// The streams of which a file came with nothing in it, and which file.
     empty: BTreeMap<StreamName, &'static str>,
     faults: Vec<Fault>,
@@ -154,6 +160,27 @@ struct Came {
     /// Whether its description came before it.
     described: bool,
 }
+
+/// A snapshot that was read to its end.
+struct Looked {
+    /// The stream that it names itself, where nobody else did.
+    itself: Option<StreamName>,
+    came: Came,
+    /// What is wrong with it.
+    fault: Option<String>,
+    /// Its own configuration.
+    own: Option<Vec<u8>>,
+}
+
+/// What says how a stream is configured.
+enum Half {
+    Description(Vec<u8>),
+    Own(Vec<u8>),
+}
+
+/// The most bytes of descriptions and configurations that wait for one another: those of some 30,000 streams. What
+/// does not fit is not compared.
+const MAX_HALVES: usize = 64 << 20;
 
 /// A snapshot that was checked, and counts unless the next entry abandons it.
 struct Checked {
@@ -200,7 +227,10 @@ impl Verifying {
                 Some(Entry::Part { stream, attempt, .. }) => (stream, "", Some(attempt)),
                 Some(Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. }) => continue,
             };
-            let (_, came, fault) = self.check(Some(&stream), attempt, archive.joined())?;
+            let Looked { came, fault, own, .. } = self.check(Some(&stream), attempt, archive.joined())?;
+            if let Some(own) = own {
+                self.hold(&stream, format!("streams/{stream}/backup.json"), Half::Own(own));
+            }
             checked = Some(Checked { stream, file, came, fault });
         }
     }
@@ -226,27 +256,60 @@ impl Verifying {
         // In an archive that is not ours the snapshot may have come first.
         let held = self.came.get(&stream).and_then(|came| came.contents.as_ref());
         if let Some(Err(short)) = held.map(|contents| contents.agrees_with(&promise)) {
-            self.fault(place, short.to_string());
+            self.fault(place.clone(), short.to_string());
         }
+        self.hold(&stream, place, Half::Description(json.to_vec()));
         self.described.insert(stream, promise);
     }
 
-    /// Reads one snapshot to its end: of `stream`, or of the one that it names itself. Gives that name, what
-    /// came, and what is wrong with it. The error is that of the archive.
+    /// Holds the description of `stream`, which lies at `place`, and the configuration in its snapshot against one
+    /// another, when both have come.
+    fn hold(&mut self, stream: &StreamName, place: String, half: Half) {
+        if self.index.is_some() {
+            return;
+        }
+        let held = match (self.halves.remove(stream), half) {
+            (Some(Half::Description(json)), Half::Own(own)) => {
+                self.halves_size = self.halves_size.saturating_sub(json.len());
+                agrees(&own, &json)
+            }
+            (Some(Half::Own(own)), Half::Description(json)) => {
+                self.halves_size = self.halves_size.saturating_sub(own.len());
+                agrees(&own, &json)
+            }
+            (_, half) => {
+                let (Half::Description(bytes) | Half::Own(bytes)) = &half;
+                let size = self.halves_size.saturating_add(bytes.len());
+                if size <= MAX_HALVES {
+                    self.halves_size = size;
+                    self.halves.insert(stream.clone(), half);
+                }
+                Ok(())
+            }
+        };
+        if let Err(unlike) = held {
+            self.fault(place, unlike.to_string());
+        }
+    }
+
+    /// Reads one snapshot to its end: of `stream`, or of the one that it names itself. The error is that of the
+    /// archive.
     fn check(
         &self,
         stream: Option<&StreamName>,
         attempt: Option<u32>,
         body: impl Read,
-    ) -> Result<(Option<StreamName>, Came, Option<String>), archive::Error> {
+    ) -> Result<Looked, archive::Error> {
         let promise = stream.and_then(|stream| self.described.get(stream));
         let described = promise.is_some();
         let promise = promise.cloned().unwrap_or_default();
+        let own = Own::default();
+        let wanted = Wanted { own: Some(own.clone()), ..Wanted::default() };
         let mut body = Summed::new(body);
         let inspected = match stream {
-            Some(stream) => snapshot::inspect_wanting(stream, &promise, Wanted::default(), &mut body)
+            Some(stream) => snapshot::inspect_wanting(stream, &promise, wanted, &mut body)
                 .map(|contents| (None, contents)),
-            None => snapshot::inspect_unnamed(&promise, &mut body),
+            None => snapshot::inspect_unnamed(&promise, wanted, &mut body),
         };
         let (name, contents, fault) = match inspected {
             Ok((name, contents)) => {
@@ -258,7 +321,10 @@ impl Verifying {
         };
         io::copy(&mut body, &mut io::sink())?;
         let (sha256, bytes) = (body.digest(), body.length());
-        Ok((name, Came { attempt, bytes, sha256, contents, described }, fault))
+        // Without contents, what it says of itself is as little proven as the rest.
+        let own = contents.as_ref().and_then(|_| own.get().cloned());
+        let came = Came { attempt, bytes, sha256, contents, described };
+        Ok(Looked { itself: name, came, fault, own })
     }
 
     fn settle(&mut self, checked: Checked) {

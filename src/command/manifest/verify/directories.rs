@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use super::super::directories::{BACKUP, UNDESCRIBED, place, second, stream};
-use super::{Came, Verifying};
+use super::{Came, Half, Looked, Verifying};
 use crate::archive::{self, Directories, Found};
 use crate::names::StreamName;
 
@@ -55,7 +55,10 @@ impl Verifying {
                 Found::Snapshot { directory: path, file, body, .. } => {
                     let directory = directories.entry(path.clone()).or_default();
                     let name = directory.described.clone().flatten();
-                    let (itself, came, fault) = self.check(name.as_ref(), None, body)?;
+                    let Looked { itself, came, fault, own } = self.check(name.as_ref(), None, body)?;
+                    if let (Some(stream), Some(own)) = (name.as_ref().or(itself.as_ref()), own) {
+                        self.hold(stream, place(&path, BACKUP), Half::Own(own));
+                    }
                     if let Some(what) = fault {
                         self.fault(place(&path, file), what);
                     }
