@@ -10,7 +10,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use super::{PROGRAM, directories, of_streams};
 use crate::archive::{self, Directories, Entry, Found, Kind, Reader, Tar};
@@ -20,6 +19,7 @@ use crate::command::{Failure, secrets};
 use crate::envelope;
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName, counted};
+use crate::settings::{self, Config};
 use crate::terminal::Messages;
 use crate::terminal::progress::{Progress, Taken};
 
@@ -70,7 +70,7 @@ fn compare(options: cli::Diff, messages: Messages, progress: Progress) -> anyhow
 /// A stream's description.
 #[derive(Debug, Clone, Deserialize)]
 struct Described {
-    config: Map<String, Value>,
+    config: Config,
     state: State,
     #[serde(skip)]
     consumers: Option<u64>,
@@ -169,11 +169,9 @@ fn differences(old: &Streams, new: &Streams) -> Vec<String> {
 
 fn stream_differences(old: &Described, new: &Described) -> Vec<String> {
     let mut found = Vec::new();
-    let fields: BTreeSet<_> = old.config.keys().chain(new.config.keys()).collect();
-    let changed: Vec<_> =
-        fields.into_iter().filter(|field| old.config.get(*field) != new.config.get(*field)).collect();
+    let changed = settings::differences(&old.config, &new.config);
     if !changed.is_empty() {
-        let changed: Vec<_> = changed.into_iter().map(|field| Printable::new(field).to_string()).collect();
+        let changed: Vec<_> = changed.iter().map(|field| Printable::new(field).to_string()).collect();
         found.push(format!("reconfigured: {}", changed.join(", ")));
     }
     let (a, b) = (&old.state, &new.state);
@@ -273,12 +271,23 @@ mod tests {
     }
 
     #[test]
+    fn what_one_program_writes_and_another_leaves_out_is_no_difference() {
+        let old = streams(r#"{"A":{"config":{"name":"A","max_msgs":-1},"state":{}}}"#);
+        let new = streams(
+            r#"{"A":{"config":{"name":"A","allow_msg_ttl":false,"compression":"none","sealed":false,"max_msgs":0,
+                "consumer_limits":{},"metadata":{"_nats.ver":"2.14.5"}},"state":{}}}"#,
+        );
+        assert_eq!(differences(&old, &new), [""; 0]);
+        assert_eq!(differences(&new, &old), [""; 0]);
+    }
+
+    #[test]
     fn streams_come_and_go_and_change_their_configuration() {
         let old = streams(
             r#"{"A":{"config":{"x":1,"y":[2]},"state":{}},"B":{"config":{},"state":{"messages":1}}}"#,
         );
         let new =
-            streams(r#"{"A":{"config":{"x":1,"y":[3],"z":0},"state":{}},"C":{"config":{},"state":{}}}"#);
+            streams(r#"{"A":{"config":{"x":1,"y":[3],"z":7},"state":{}},"C":{"config":{},"state":{}}}"#);
         let lines = differences(&old, &new);
         assert_eq!(lines, ["A: reconfigured: y, z\n", "B: removed: 1 message\n", "C: added: 0 messages\n"]);
     }
