@@ -175,7 +175,7 @@ async fn a_snapshot_of_padding() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn descriptions_without_end() -> Result<()> {
-    const SIZE: usize = 8 << 20;
+    const SIZE: usize = 2 << 20;
     let server = destination().await?;
     let description = |n: usize| {
         let header = header(&format!("backup/streams/S{n}/backup.json"), EntryType::Regular, SIZE as u64);

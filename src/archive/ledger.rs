@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::name::{Name, SNAPSHOTS};
-use super::{Digest, MAX_ENTRIES, MAX_OTHER_PATHS, MAX_STREAMS};
+use super::{Digest, MAX_ATTEMPTS, MAX_ENTRIES, MAX_OTHER_PATHS, MAX_OTHERS, MAX_STREAMS};
 use crate::names::StreamName;
 
 /// What is known of one file.
@@ -48,12 +48,14 @@ pub(super) enum Fault {
     BothNames(&'static str),
     #[error("is one stream too many: an archive has at most {MAX_STREAMS}")]
     Streams,
-    #[error("is one attempt too many: an archive has at most {MAX_STREAMS}")]
+    #[error("is one attempt too many: an archive has at most {MAX_ATTEMPTS}")]
     Attempts,
     #[error("is one entry too many: an archive has at most {MAX_ENTRIES}")]
     Entries,
     #[error("the paths of files that do not belong here have more than {MAX_OTHER_PATHS} bytes")]
     OtherPaths,
+    #[error("is one too many of the files that do not belong here: an archive has at most {MAX_OTHERS}")]
+    Others,
 }
 
 /// One stream: its files and the state of its attempts.
@@ -64,7 +66,8 @@ struct Stream {
     snapshot: Sum,
     /// What its snapshot in one piece is called; none before it was met.
     file: Option<&'static str>,
-    attempts: BTreeMap<u32, Attempt>,
+    /// Boxed: most streams have one attempt, and a map makes room for eleven.
+    attempts: BTreeMap<u32, Box<Attempt>>,
     /// The attempt that came last, 0 before the first.
     last_attempt: u32,
     /// Whether that one was abandoned.
@@ -95,6 +98,7 @@ pub(super) struct Ledger {
     others: BTreeMap<String, Sum>,
     directories: BTreeSet<String>,
     other_bytes: usize,
+    other_paths: usize,
     attempts: usize,
     entries: u64,
     lines: u64,
@@ -288,14 +292,18 @@ impl Ledger {
     fn attempt(&mut self, stream: &StreamName, attempt: u32) -> Result<&mut Attempt, Fault> {
         if !self.stream(stream)?.attempts.contains_key(&attempt) {
             self.attempts = self.attempts.saturating_add(1);
-            if self.attempts > MAX_STREAMS {
+            if self.attempts > MAX_ATTEMPTS {
                 return Err(Fault::Attempts);
             }
         }
-        Ok(self.stream(stream)?.attempts.entry(attempt).or_default())
+        Ok(self.stream(stream)?.attempts.entry(attempt).or_default().as_mut())
     }
 
     fn other_path(&mut self, path: &str) -> Result<(), Fault> {
+        self.other_paths = self.other_paths.saturating_add(1);
+        if self.other_paths > MAX_OTHERS {
+            return Err(Fault::Others);
+        }
         self.other_bytes = self.other_bytes.saturating_add(path.len());
         if self.other_bytes > MAX_OTHER_PATHS { Err(Fault::OtherPaths) } else { Ok(()) }
     }
@@ -341,7 +349,7 @@ mod tests {
         let mut ledger = Ledger { lines: MAX_ENTRIES, ..Ledger::default() };
         assert_eq!(ledger.listed(&Name::Index, Digest::of(b"")), Err(Fault::Entries));
 
-        let mut ledger = Ledger { attempts: MAX_STREAMS, ..Ledger::default() };
+        let mut ledger = Ledger { attempts: MAX_ATTEMPTS, ..Ledger::default() };
         let backup = Name::Backup { stream: name("EVT"), attempt: Some(1) };
         assert_eq!(ledger.listed(&backup, Digest::of(b"")), Err(Fault::Attempts));
 
@@ -349,6 +357,9 @@ mod tests {
         let mut ledger = Ledger::default();
         assert_eq!(ledger.begin(&Name::Other(path(1))), Ok(()));
         assert_eq!(ledger.begin(&Name::Directory(path(2))), Err(Fault::OtherPaths));
+
+        let mut ledger = Ledger { other_paths: MAX_OTHERS, ..Ledger::default() };
+        assert_eq!(ledger.begin(&Name::Other("x".into())), Err(Fault::Others));
 
         let mut ledger = Ledger::default();
         for n in 0..MAX_STREAMS {

@@ -281,7 +281,7 @@ mod tests {
         };
         assert_eq!(read(MAX_STREAMS).unwrap(), MAX_STREAMS);
         let error = read(MAX_STREAMS + 1).unwrap_err().to_string();
-        assert!(error.contains("expected a list of at most 1000000 streams"), "{error}");
+        assert!(error.contains("expected a list of at most 32768 streams"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,11 @@
 //! what may follow what in `ledger`, which [`Writer`] and [`Reader`] share, so that the one cannot
 //! write what the other refuses.
 //!
+//! Every file that is read as a document and every list has a bound of its own, in bytes and in items, which
+//! are the constants below. The sizes in headers are looked at before anything is read, and items are counted
+//! before they are kept, so what passes a bound is refused and not held. Together they keep a reader below
+//! 96 MiB, whatever the archive.
+//!
 //! The reader believes nothing: it takes archives that anybody may have made. What it promises is that
 //! an archive which it read to the end ([`Reader::finish`]) had an end, and that every byte which has a
 //! sum agreed with it.
@@ -52,21 +57,35 @@ pub const MAX_FOREIGN_TOTAL: u64 = 1 << 40;
 /// The most entries in an archive that is not ours, as in `chatto restore`.
 pub const MAX_FOREIGN_ENTRIES: u64 = 100_000;
 
-/// The most files and directories in an archive of ours (2^24, or 128 TiB of parts). The reader
-/// remembers 33 bytes a part, so this bounds its memory.
-pub const MAX_ENTRIES: u64 = 1 << 24;
+/// The most files and directories in an archive of ours (2^20, or 8 TiB of parts). The reader
+/// remembers 33 bytes a part: 33 MiB.
+pub const MAX_ENTRIES: u64 = 1 << 20;
 
-/// The most streams in an archive.
-pub const MAX_STREAMS: usize = 1_000_000;
+/// The most streams in an archive: a directory and two files each, the 100,000 entries that `chatto restore`
+/// takes.
+/// A stream costs at most 600 bytes in the index or manifest and 500 in the ledger, most of them its name:
+/// 20 MiB and 16 MiB; with names of 40 bytes it is a third of that.
+pub const MAX_STREAMS: usize = 32_768;
 
-/// The most bytes that the paths of files which are none of ours may have together.
-pub const MAX_OTHER_PATHS: usize = 16 << 20;
+/// The most attempts of all streams together. One costs 250 bytes: 8 MiB.
+pub const MAX_ATTEMPTS: usize = 32_768;
 
-/// The most bytes of one stream's `backup.json`.
-pub const MAX_BACKUP_JSON: u64 = 16 << 20;
+/// The most files and directories that are none of ours. One costs 130 bytes beside its path: 12 MiB.
+pub const MAX_OTHERS: usize = 100_000;
 
-/// The most bytes of `index.json` and of `manifest.json`.
-pub const MAX_LIST_JSON: u64 = 256 << 20;
+/// The most bytes that their paths may have together.
+pub const MAX_OTHER_PATHS: usize = 8 << 20;
+
+/// The most bytes of one stream's `backup.json`. Servers' own have less than 4 KiB; several copies of it
+/// are in memory while its stream is restored.
+pub const MAX_BACKUP_JSON: u64 = 4 << 20;
+
+/// The most bytes of `index.json` and of `manifest.json`: 500 a stream, where a manifest of ours has 350. Such
+/// a list is in memory as text while it is read.
+pub const MAX_LIST_JSON: u64 = 16 << 20;
+
+/// The most bytes of `SHA256SUMS`, which is read line by line.
+pub const MAX_SUMS: u64 = 256 << 20;
 
 /// The most bytes of an `abandoned.json`.
 pub const MAX_ABANDONED_JSON: u64 = 64 << 10;

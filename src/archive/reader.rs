@@ -15,7 +15,7 @@ use super::member::{Member, Members};
 use super::name::Name;
 use super::{
     Digest, Error, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_FAULTS, MAX_FOREIGN_ENTRIES,
-    MAX_FOREIGN_TOTAL, MAX_LIST_JSON, Manifest, sums,
+    MAX_FOREIGN_TOTAL, MAX_LIST_JSON, MAX_SUMS, Manifest, sums,
 };
 use crate::names::{Printable, StreamName};
 
@@ -37,7 +37,7 @@ pub struct Reader<R: Read> {
     bytes: u64,
     /// What [`Joined`] met behind the part that was its last: the next file, or the end.
     met: Option<Option<(Name, u64)>>,
-    /// The index or the manifest that came last, as it stood there.
+    /// The index or the manifest that has just come, as it stood there.
     json: Vec<u8>,
     /// Only in an audit: what was wrong, and did not keep the rest from being read.
     faults: Option<Vec<Error>>,
@@ -90,8 +90,8 @@ impl<R: Read> Reader<R> {
         self.faults.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// The index or the manifest that came last, as it stood in the archive: for programs that hand it on,
-    /// with members that this one does not know.
+    /// The index or the manifest that [`next`](Self::next) has just given, as it stood in the archive: for
+    /// programs that hand it on, with members that this one does not know.
     pub fn take_json(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.json)
     }
@@ -118,6 +118,7 @@ impl<R: Read> Reader<R> {
             State::Ended(_) => return Ok(None),
             State::Failed => return Err(Error::not_an_archive("reading it failed before")),
         }
+        self.json = Vec::new();
         let (name, size) = loop {
             let next = match self.met.take() {
                 Some(met) => met,
@@ -203,6 +204,12 @@ impl<R: Read> Reader<R> {
             if member.directory {
                 continue;
             }
+            if name == Name::Sums && member.size > MAX_SUMS {
+                return Err(Error::not_safe(
+                    &name,
+                    format!("{} bytes of sums, more than {MAX_SUMS}", member.size),
+                ));
+            }
             match &name {
                 Name::Manifest => self.has.manifest = true,
                 Name::Sums => self.has.sums = true,
@@ -279,6 +286,7 @@ impl<R: Read> Reader<R> {
         }
         let mut json = Vec::new();
         Body(self).read_to_end(&mut json)?;
+        json.shrink_to_fit();
         Ok(json)
     }
 

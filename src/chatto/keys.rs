@@ -51,8 +51,11 @@ pub const KEK_ALGORITHM: &str = "builtin-xchacha20-poly1305-v1";
 /// The length of every key, in bytes.
 pub const KEY_LEN: usize = 32;
 
-/// The longest export file that is read, in bytes: some 700,000 keys.
-pub const EXPORT_MAX: u64 = 128 << 20;
+/// The longest export file that is read, in bytes: some 180 a key.
+pub const EXPORT_MAX: u64 = 32 << 20;
+
+/// The most keys of an export. One costs 250 bytes of memory beside its text: 36 MiB.
+pub const KEYS_MAX: usize = 150_000;
 
 /// The name of a key in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -362,6 +365,9 @@ pub enum ImportError {
     /// Another version.
     #[error("a key export of version {0}; versions 2 and 3 are known here")]
     Version(u64),
+    /// More keys than are held.
+    #[error("the key export holds more than {KEYS_MAX} keys")]
+    TooMany,
     /// `key_count` is not the number of keys.
     #[error("the key export holds {found} keys and says {said}")]
     Count {
@@ -386,7 +392,32 @@ pub enum ImportError {
 struct Read {
     version: u64,
     key_count: Option<u64>,
+    #[serde(deserialize_with = "bounded")]
     keys: Vec<ReadKey>,
+}
+
+/// The first [`KEYS_MAX`] keys, and one more where there are more.
+fn bounded<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ReadKey>, D::Error> {
+    struct Keys;
+    impl<'de> Visitor<'de> for Keys {
+        type Value = Vec<ReadKey>;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("a list of keys")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<ReadKey>, A::Error> {
+            let mut keys = Vec::new();
+            while keys.len() <= KEYS_MAX
+                && let Some(key) = list.next_element()?
+            {
+                keys.push(key);
+            }
+            while list.next_element::<de::IgnoredAny>()?.is_some() {}
+            Ok(keys)
+        }
+    }
+    from.deserialize_seq(Keys)
 }
 
 #[derive(Deserialize)]
@@ -433,6 +464,9 @@ pub fn import(json: &[u8]) -> Result<Import, ImportError> {
         .map_err(|e| ImportError::NotAnExport { line: e.line(), column: e.column() })?;
     if !matches!(read.version, 2 | 3) {
         return Err(ImportError::Version(read.version));
+    }
+    if read.keys.len() > KEYS_MAX {
+        return Err(ImportError::TooMany);
     }
     if let Some(said) = read.key_count
         && said != read.keys.len() as u64

@@ -26,7 +26,7 @@ use self::watchdog::Pulse;
 use super::Failure;
 use super::offline::{self, Access, Intent, Signals};
 use super::report::{hint_of_output, print, say};
-use crate::archive::{Index, Kind, Manifest, ManifestStream, Server as ArchivedServer, Stats};
+use crate::archive::{Index, Kind, MAX_STREAMS, Manifest, ManifestStream, Server as ArchivedServer, Stats};
 use crate::chatto::policy::{Skip, Step};
 use crate::cli;
 use crate::exit::Exit;
@@ -76,6 +76,11 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
             return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream")
                 .hint("chatto-dump -n lists what there is")
                 .into());
+        }
+        let streams = plan.streams();
+        if streams > MAX_STREAMS && !options.dry_run {
+            let text = format!("{streams} streams, and an archive holds at most {MAX_STREAMS}");
+            return Err(Failure::new(Exit::Failed, text).into());
         }
         if options.dry_run {
             show(&plan)

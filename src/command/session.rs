@@ -13,10 +13,12 @@ use crate::terminal;
 
 /// Runs `work` to its end on a runtime of its own.
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the program's threads")?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // One may be busy with what a server sends: another has to see how much that is.
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1) {
+        runtime.worker_threads(2);
+    }
+    let runtime = runtime.enable_all().build().context("cannot start the program's threads")?;
     let result = runtime.block_on(work);
     // A thread may be stuck in a pipe that nobody reads, or at a prompt; nothing waits for it.
     runtime.shutdown_background();

@@ -18,6 +18,9 @@ const ELECTIONS: Duration = Duration::from_secs(60);
 /// When a request is sent again that nobody may have heard.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(3);
 
+/// The largest answer that is taken, in bytes: a page of 100,000 subjects has 8 MiB.
+pub(super) const MAX_ANSWER: usize = 16 << 20;
+
 /// The pause after an answer that is no help.
 const BREATH: Duration = Duration::from_millis(250);
 
@@ -91,7 +94,12 @@ impl Server {
         let answer = tokio::select! {
             answer = self.client.send_request(subject.clone(), message) => answer,
             denied = denials.denied(&subject) => return Err(denied),
+            alarm = self.guard.alarm() => return Err(alarm),
         };
+        if answer.as_ref().is_ok_and(|answer| answer.payload.len() > MAX_ANSWER) {
+            let what = format!("the answer to {request}");
+            return Err(Error::TooLarge { what, limit: MAX_ANSWER as u64 });
+        }
         answer.map_err(|e| match e.kind() {
             RequestErrorKind::NoResponders => self.nobody_answers(),
             RequestErrorKind::TimedOut => Error::TimedOut { request: request.into(), limit },

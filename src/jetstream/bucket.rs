@@ -12,9 +12,11 @@ use async_nats::HeaderMap;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Map;
 use zeroize::Zeroizing;
 
 use super::api::{checked, parsed};
+use super::pages::Page;
 use super::{Error, Server};
 use crate::names::StreamName;
 
@@ -74,6 +76,16 @@ struct Stored {
     seq: u64,
 }
 
+impl Page for Info {
+    fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn items(&self) -> usize {
+        self.state.subjects.len()
+    }
+}
+
 impl Server {
     /// The bucket `name`, whether it exists or not.
     ///
@@ -102,21 +114,17 @@ impl Bucket<'_> {
         }
         let request = format!("STREAM.INFO.{}", self.stream.as_str());
         let prefix = self.subject("");
+        let mut filter = Map::new();
+        filter.insert("subjects_filter".into(), self.subject(">").into());
         let mut keys = Vec::new();
-        let mut offset = 0u64;
-        loop {
-            let body = serde_json::json!({"subjects_filter": self.subject(">"), "offset": offset});
-            let answer = self.server.api(&request, Bytes::from(body.to_string())).await?;
-            let page: Info = parsed(&request, &answer)?;
-            let step = page.state.subjects.len() as u64;
-            offset = offset.saturating_add(step);
+        let take = |page: Info| {
             keys.extend(page.state.subjects.keys().filter_map(|s| s.strip_prefix(&prefix)).map(String::from));
-            if step == 0 || offset >= page.total {
-                keys.sort();
-                keys.dedup();
-                return Ok(Some(keys));
-            }
-        }
+            Ok(())
+        };
+        self.server.pages(&request, &filter, take).await?;
+        keys.sort();
+        keys.dedup();
+        Ok(Some(keys))
     }
 
     /// The last message of `key`; `None` when there is none.

@@ -41,6 +41,19 @@ const MAX_WINDOW: usize = 32 << 20;
 /// How long a server may check a stream (`jsck`) before it answers.
 pub const CHECK_LIMIT: Duration = Duration::from_secs(3600);
 
+/// The largest description of a stream that is taken, in bytes: several times what a server can be sent.
+pub const MAX_DESCRIPTION: usize = 4 << 20;
+
+/// The largest chunk that is taken, in bytes: the largest that servers send, whatever they are asked for.
+const MAX_CHUNK: usize = 1 << 20;
+
+/// The longest subject for an ack, in bytes. Theirs hold a name of at most 255.
+const MAX_ACK_SUBJECT: usize = 1 << 10;
+
+/// A capture may wait for so many time limits in all until a whole chunk has come, however many signs of life
+/// come meanwhile. With the usual limit of 30 s that is 64 KiB in two and a half minutes, 3,500 bit/s.
+const LIMITS_A_CHUNK: u32 = 5;
+
 /// How acks are paced, and how a stalled pipe is bridged, for one kind of server.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
@@ -125,6 +138,9 @@ pub struct Capture {
     hold: Arc<Hold>,
     pace: Pace,
     last_sign: Instant,
+    /// How long the server has been waited for since a whole chunk's bytes came, and how many have come.
+    waited: Duration,
+    fresh: usize,
 }
 
 /// Why a snapshot that had begun is not to be had.
@@ -150,6 +166,14 @@ pub enum CaptureError {
     /// The server fell silent.
     #[error("the server sent nothing for {} s in the middle of the snapshot", .0.as_secs())]
     Idle(Duration),
+    /// The server sends, and next to nothing.
+    #[error("the server sent only {came} bytes of the snapshot in {} s", waited.as_secs())]
+    Crawls {
+        /// How many bytes came.
+        came: usize,
+        /// How long they were waited for.
+        waited: Duration,
+    },
     /// Our reader took nothing for so long that the buffer is full.
     #[error("the reader of the archive has stalled for longer than the buffer could bridge")]
     ReaderStalled,
@@ -184,9 +208,13 @@ impl Capture {
         let answer = tokio::select! {
             answer = server.api_within(&request, Bytes::from(body), patience) => answer?,
             // What a lost connection was to bring does not come over the next.
-            () = connection.lost() => return Err(Error::Disconnected.into()),
+            () = connection.lost() => return Err(server.lost().into()),
         };
-        let reply = parsed(&request, &answer)?;
+        let reply: StreamReply = parsed(&request, &answer)?;
+        if reply.config.get().len().saturating_add(reply.state.get().len()) > MAX_DESCRIPTION {
+            let what = format!("the description of stream {stream}");
+            return Err(Error::TooLarge { what, limit: MAX_DESCRIPTION as u64 }.into());
+        }
         Ok(Capture {
             server: server.clone(),
             connection,
@@ -201,6 +229,8 @@ impl Capture {
             hold: how.hold,
             pace,
             last_sign: Instant::now(),
+            waited: Duration::ZERO,
+            fresh: 0,
         })
     }
 
@@ -223,7 +253,7 @@ impl Capture {
             let patience = self.server.timeout;
             tokio::select! {
                 biased;
-                () = self.connection.lost() => return Err(Error::Disconnected.into()),
+                () = self.connection.lost() => return Err(self.server.lost().into()),
                 denied = self.denials.denied(&self.acks) => return Err(denied.into()),
                 message = self.chunks.next() => match message {
                     Some(message) => return self.received(message),
@@ -244,9 +274,15 @@ impl Capture {
     }
 
     fn received(&mut self, message: Message) -> Result<Option<Bytes>, CaptureError> {
-        self.last_sign = Instant::now();
+        self.has_come(message.payload.len())?;
         if message.payload.is_empty() {
             return ended(&message);
+        }
+        if message.payload.len() > MAX_CHUNK
+            || message.reply.as_ref().is_some_and(|reply| reply.len() > MAX_ACK_SUBJECT)
+        {
+            let what = "a chunk of the snapshot".into();
+            return Err(Error::TooLarge { what, limit: MAX_CHUNK as u64 }.into());
         }
         match &message.reply {
             // The last, partial chunk is neither numbered nor acknowledged.
@@ -267,6 +303,22 @@ impl Capture {
         // A copy of its own: the payload is a slice of the client library's read buffer, and would keep all
         // of that, about twice as much, for as long as it is held.
         Ok(Some(self.hold.count(Bytes::copy_from_slice(&message.payload))))
+    }
+
+    /// Notes a message of `bytes`, and how long the server took for it. While acks are owed, it waits for us.
+    fn has_come(&mut self, bytes: usize) -> Result<(), CaptureError> {
+        let now = Instant::now();
+        if self.owed.is_empty() {
+            self.waited = self.waited.saturating_add(now - self.last_sign);
+        }
+        self.last_sign = now;
+        self.fresh = self.fresh.saturating_add(bytes);
+        if bytes == 0 || self.fresh >= self.pace.chunk {
+            (self.waited, self.fresh) = (Duration::ZERO, 0);
+        } else if self.waited > self.server.timeout.saturating_mul(LIMITS_A_CHUNK) {
+            return Err(CaptureError::Crawls { came: self.fresh, waited: self.waited });
+        }
+        Ok(())
     }
 
     async fn acknowledge(&mut self) -> Result<(), CaptureError> {

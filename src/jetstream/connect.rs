@@ -9,6 +9,7 @@ use tempfile::TempPath;
 use tokio::sync::watch;
 
 use super::denial::{Denial, Denials};
+use super::guard::{self, Guard};
 use super::tls::{self, Setup};
 use super::{Error, credentials};
 use crate::chatto::config::{Auth, Connection};
@@ -30,6 +31,7 @@ pub struct Server {
     pub(super) servers: Arc<str>,
     losses: watch::Receiver<u64>,
     denials: Denials,
+    pub(super) guard: Guard,
     /// Read whenever the connection is made anew.
     _authorities: Option<Arc<TempPath>>,
     /// Where every request of the JetStream API begins: `$JS.API`, or that of a domain.
@@ -88,13 +90,24 @@ pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Resul
                 }
             }
         });
-    let client = options.connect(&to.urls).await.map_err(|e| connect_error(to, &e))?;
+    let urls = to.urls.clone();
+    // A task of its own: the library may look for the end of a long line for minutes without a pause.
+    let mut connecting = tokio::spawn(async move { options.connect(&urls).await });
+    let client = tokio::select! {
+        client = &mut connecting => client.map_err(|e| Error::Unreachable { servers: servers.to_string(), cause: e.to_string() })?,
+        () = guard::grown() => {
+            connecting.abort();
+            return Err(guard::too_large());
+        }
+    };
+    let client = client.map_err(|e| connect_error(to, &e))?;
+    let guard = Guard::over(&client);
     let api_prefix = match &to.js_domain {
         Some(domain) => format!("$JS.{domain}.API").into(),
         None => API_PREFIX.into(),
     };
     let _authorities = authorities.map(Arc::new);
-    let server = Server { client, servers, losses, denials, _authorities, api_prefix, timeout };
+    let server = Server { client, servers, losses, denials, guard, _authorities, api_prefix, timeout };
     server.account().await?;
     Ok(server)
 }
@@ -173,6 +186,11 @@ impl Server {
         let losses = self.losses.clone();
         let before = *losses.borrow();
         LossWatch { losses, before }
+    }
+
+    /// Why the connection was lost.
+    pub(super) fn lost(&self) -> Error {
+        if self.guard.has_seen() { guard::too_large() } else { Error::Disconnected }
     }
 
     /// The JetStream domain that is addressed, where it may not be the server's own.

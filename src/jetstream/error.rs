@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::denial::to_allow;
 use super::tls::TlsFault;
-use crate::names::Printable;
+use crate::names::{Printable, Size};
 
 /// A request that did not lead to what was asked for.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -72,6 +72,22 @@ pub enum Error {
     /// The server answered with an error.
     #[error("{}", .0.text())]
     Api(ApiError),
+    /// The server sends more at once than it can have to say.
+    #[error("{what} is larger than {}: this is no NATS server, or it is not sound", Size(*limit))]
+    TooLarge {
+        /// What is.
+        what: String,
+        /// The most that is taken, in bytes.
+        limit: u64,
+    },
+    /// The server lists more than can be held.
+    #[error("the answer to {request} lists more than {limit} items")]
+    TooMany {
+        /// Which request.
+        request: String,
+        /// The most that are taken.
+        limit: u64,
+    },
     /// The server answered with something that is not an answer.
     #[error("cannot understand the answer to {request}: {what}")]
     Answer {
@@ -114,7 +130,11 @@ impl Error {
                     .into(),
             ),
             Error::Api(api) => api.hint(),
-            Error::Disconnected | Error::Answer { .. } | Error::Unusable(_) => None,
+            Error::Disconnected
+            | Error::Answer { .. }
+            | Error::Unusable(_)
+            | Error::TooLarge { .. }
+            | Error::TooMany { .. } => None,
         }
     }
 

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+/// What every piece costs beside its bytes, in bytes: its place in two queues, and its own count.
+const A_PIECE: usize = 256;
+
 /// A count of bytes held, shared by everybody who holds some.
 #[derive(Debug, Default)]
 pub struct Hold {
@@ -27,7 +30,7 @@ impl AsRef<[u8]> for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.hold.held.fetch_sub(self.bytes.len(), Ordering::AcqRel);
+        self.hold.held.fetch_sub(self.bytes.len().saturating_add(A_PIECE), Ordering::AcqRel);
         self.hold.freed.notify_one();
     }
 }
@@ -35,7 +38,7 @@ impl Drop for Held {
 impl Hold {
     /// Bytes that are counted until the last clone of them is gone.
     pub fn count(self: &Arc<Self>, bytes: Bytes) -> Bytes {
-        self.held.fetch_add(bytes.len(), Ordering::AcqRel);
+        self.held.fetch_add(bytes.len().saturating_add(A_PIECE), Ordering::AcqRel);
         Bytes::from_owner(Held { bytes, hold: Arc::clone(self) })
     }
 
@@ -60,7 +63,7 @@ mod tests {
         let bytes = hold.count(Bytes::from_static(b"12345"));
         let slice = bytes.slice(1..2);
         drop(bytes);
-        assert_eq!(hold.held(), 5);
+        assert_eq!(hold.held(), 5 + A_PIECE);
         drop(slice);
         assert_eq!(hold.held(), 0);
     }

@@ -1,16 +1,15 @@
 //! Every stream of the account, however many, and those that the server knows of but cannot show.
 //!
-//! `STREAM.NAMES` pages by 1,024 and `STREAM.LIST` by 256; both give `total`. In a cluster the list
-//! comes from the streams' leaders, so a stream without one is on the first list and not on the
+//! In a cluster the list comes from the streams' leaders, so a stream without one is on the first list and not on the
 //! second: for a backup that is a failure, never an omission.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Map;
 use serde_json::value::RawValue;
 
-use super::api::parsed;
+use super::pages::Page;
 use super::{Error, Server};
 use crate::names::{Printable, StreamName};
 use crate::release::STREAM_SETTINGS;
@@ -101,28 +100,21 @@ impl Server {
     pub async fn streams(&self) -> Result<Listing, Error> {
         let mut found: BTreeMap<StreamName, Listed> = BTreeMap::new();
         let mut unavailable: BTreeMap<String, String> = BTreeMap::new();
-        let mut offset = 0;
-        loop {
-            let page: ListPage = self.page("STREAM.LIST", offset).await?;
-            let items = page.streams.unwrap_or_default();
-            let missing = page.missing.unwrap_or_default();
-            let step = items.len() + missing.len();
+        self.pages("STREAM.LIST", &Map::new(), |page: ListPage| {
             let offline = page.offline.unwrap_or_default();
-            for name in missing {
+            for name in page.missing.unwrap_or_default() {
                 let why = offline.get(&name).map(|reason| format!("offline: {}", Printable::new(reason)));
                 unavailable.insert(name, why.unwrap_or_else(|| "its leader does not answer".into()));
             }
-            for item in items {
+            for item in page.streams.unwrap_or_default() {
                 match listed(&item)? {
                     Ok(stream) => drop(found.insert(stream.name.clone(), stream)),
                     Err(bad) => drop(unavailable.insert(bad.name, bad.reason)),
                 }
             }
-            offset += step as u64;
-            if offset >= page.total || step == 0 {
-                break;
-            }
-        }
+            Ok(())
+        })
+        .await?;
         for name in self.names().await? {
             let known = StreamName::new(name.as_str()).is_ok_and(|valid| found.contains_key(&valid));
             if !known {
@@ -130,7 +122,8 @@ impl Server {
             }
         }
         // A stream whose leader was late on one page may have come on another.
-        unavailable.retain(|name, _| !found.keys().any(|known| known.as_str() == name));
+        unavailable
+            .retain(|name, _| !StreamName::new(name.as_str()).is_ok_and(|known| found.contains_key(&known)));
         let unavailable =
             unavailable.into_iter().map(|(name, reason)| Unavailable { name, reason }).collect();
         Ok(Listing { streams: found.into_values().collect(), unavailable })
@@ -138,22 +131,32 @@ impl Server {
 
     async fn names(&self) -> Result<BTreeSet<String>, Error> {
         let mut names = BTreeSet::new();
-        let mut offset = 0;
-        loop {
-            let page: NamesPage = self.page("STREAM.NAMES", offset).await?;
-            let streams = page.streams.unwrap_or_default();
-            offset += streams.len() as u64;
-            let done = offset >= page.total || streams.is_empty();
-            names.extend(streams);
-            if done {
-                return Ok(names);
-            }
-        }
+        self.pages("STREAM.NAMES", &Map::new(), |page: NamesPage| {
+            names.extend(page.streams.unwrap_or_default());
+            Ok(())
+        })
+        .await?;
+        Ok(names)
+    }
+}
+
+impl Page for ListPage {
+    fn total(&self) -> u64 {
+        self.total
     }
 
-    async fn page<T: for<'a> Deserialize<'a>>(&self, request: &str, offset: u64) -> Result<T, Error> {
-        let answer = self.api(request, Bytes::from(format!("{{\"offset\":{offset}}}"))).await?;
-        parsed(request, &answer)
+    fn items(&self) -> usize {
+        self.streams.as_ref().map_or(0, Vec::len) + self.missing.as_ref().map_or(0, Vec::len)
+    }
+}
+
+impl Page for NamesPage {
+    fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn items(&self) -> usize {
+        self.streams.as_ref().map_or(0, Vec::len)
     }
 }
 

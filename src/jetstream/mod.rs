@@ -1,6 +1,9 @@
 //! Talk to a NATS server with JetStream: connect, list streams, capture one as a snapshot, restore
 //! one from it. Knows nothing of tar, of what is inside a snapshot, or of Chatto's rules.
 //!
+//! What a server sends has a bound: an answer ([`api`]), a list ([`pages`]), a description and a chunk
+//! ([`capture`]), and whatever comes without being a message ([`guard`]).
+//!
 //! Everything here is plain requests on the `$JS.API` subjects (documented in NATS's reference,
 //! "JetStream wire API"), and every configuration and state is carried as the JSON text that the
 //! server sent: each server version knows fields that a typed struct would lose.
@@ -14,8 +17,10 @@ mod consumers;
 mod credentials;
 mod denial;
 mod error;
+mod guard;
 mod hold;
 mod list;
+mod pages;
 pub mod private_server;
 mod replicas;
 mod restore;

@@ -17,6 +17,7 @@ pub mod equality;
 pub mod far;
 pub mod faults;
 pub mod fixtures;
+pub mod impostor;
 pub mod jwt;
 pub mod measure;
 pub mod pages;

@@ -44,6 +44,11 @@ impl Plan {
         Plan { captures, skipped, unavailable }
     }
 
+    /// How many streams the archive is to name.
+    pub fn streams(&self) -> usize {
+        self.captures.len() + self.skipped.len() + self.unavailable.len()
+    }
+
     /// The index of the archive that this plan leads to, without what only the caller knows.
     pub fn indexed(&self) -> Vec<IndexedStream> {
         let coming = self.captures.iter().map(|stream| indexed(stream, None));

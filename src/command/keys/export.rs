@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{PROGRAM, fetch, write_failure};
 use crate::archive;
-use crate::chatto::keys::{self, Record};
+use crate::chatto::keys::{self, KEYS_MAX, Record};
 use crate::cli;
 use crate::command::secrets::{Sealing, sealing};
 use crate::command::{Failure, offline};
@@ -63,6 +63,12 @@ pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
             .into());
     }
 
+    if valid.len() > KEYS_MAX {
+        let text = format!("{} keys, and an export holds at most {KEYS_MAX}", valid.len());
+        return Err(Failure::new(Exit::Failed, text)
+            .hint("chatto-dump --include-keys takes them with the streams")
+            .into());
+    }
     let json = keys::export(&valid, options.format_version, now).context("cannot write the export")?;
     let bytes = if options.tar { tar_of(&json, now).context("cannot write the tar")? } else { json };
     write(stdout, &bytes, sealing)?;

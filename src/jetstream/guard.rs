@@ -1,0 +1,92 @@
+//! What comes before the client library knows it for a message. The library holds all of a message, and all of
+//! a line, until its end has come, and takes any length that the server announces. So this looks at how much
+//! has come since the last whole message, and cuts the connection when that is more than any answer has.
+//!
+//! The server's first line comes before there is a connection to look at: meanwhile it is the memory of the
+//! process that is looked at, where the system shows it (Linux's `/proc`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::{Client, Statistics};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::Error;
+use super::api::MAX_ANSWER;
+
+/// How often it is looked at. At 1 GB/s 5 MB come meanwhile.
+const TICK: Duration = Duration::from_millis(5);
+
+/// By how much the memory of the process may grow while it connects, in bytes.
+const CONNECTING: u64 = 32 << 20;
+
+/// Whether a server has sent something that is too large.
+#[derive(Clone)]
+pub(super) struct Guard(watch::Receiver<bool>);
+
+impl Guard {
+    /// Watches over `client` for as long as anybody holds the guard.
+    pub fn over(client: &Client) -> Guard {
+        let (tell, told) = watch::channel(false);
+        tokio::spawn(watch_over(client.clone(), client.statistics(), tell));
+        Guard(told)
+    }
+
+    /// Returns when something too large has come, with what is to be said of it.
+    pub async fn alarm(&self) -> Error {
+        if self.0.clone().wait_for(|told| *told).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        too_large()
+    }
+
+    /// Whether something too large has come.
+    pub fn has_seen(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+pub(super) fn too_large() -> Error {
+    Error::TooLarge { what: "something that the server sends".into(), limit: MAX_ANSWER as u64 }
+}
+
+async fn watch_over(client: Client, statistics: Arc<Statistics>, tell: watch::Sender<bool>) {
+    let (mut messages, mut bytes) = (0, 0);
+    loop {
+        tokio::select! {
+            () = tell.closed() => return,
+            () = sleep(TICK) => {}
+        }
+        let came = statistics.in_messages.load(Ordering::Relaxed);
+        let now = statistics.in_bytes.load(Ordering::Relaxed);
+        if came != messages {
+            (messages, bytes) = (came, now);
+        } else if now.saturating_sub(bytes) > MAX_ANSWER as u64 {
+            bytes = now;
+            tell.send_replace(true);
+            // Frees what the library has read so far.
+            let _ = client.force_reconnect().await;
+        }
+    }
+}
+
+/// Returns when the process has grown by more than a server's first line can explain; never where that is not
+/// to be seen.
+pub(super) async fn grown() {
+    let Some(before) = resident() else { return std::future::pending().await };
+    loop {
+        sleep(TICK).await;
+        if resident().is_some_and(|now| now.saturating_sub(before) > CONNECTING) {
+            return;
+        }
+    }
+}
+
+/// The memory of this process, in bytes.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
