@@ -64,13 +64,21 @@ impl Machine {
 #[test]
 fn a_rust_that_is_too_old_is_refused_before_anything_else() {
     let machine = Machine::new();
-    for script in ["demo", "test", "bench", "fuzz"] {
+    for script in ["demo", "test", "bench", "fuzz", "lint"] {
         machine.copy(&format!("scripts/{script}"));
     }
     for program in ["scripts/install-tools", "bin/cargo", "bin/rustup"] {
         machine.program(program, "");
     }
-    let commands = ["scripts/demo", "scripts/test", "scripts/bench", "scripts/fuzz", "make", "make static"];
+    let commands = [
+        "scripts/demo",
+        "scripts/test",
+        "scripts/bench",
+        "scripts/fuzz",
+        "scripts/lint",
+        "make",
+        "make static",
+    ];
     for (rustc, words) in [
         (
             "echo 'rustc 1.65.0 (897e37553 2022-11-02)'",
