@@ -1,4 +1,4 @@
-//! `chatto-manifest` reads a tar of a directory of `nats account backup` or `nats stream backup` as it is; what
+//! `chatto-manifest` reads a tar of a directory of `nats backup account` or `nats backup stream` as it is; what
 //! wants an archive says how to make one of it.
 
 // A failed expectation in a helper is a failed test.
@@ -201,7 +201,7 @@ fn what_wants_an_archive_names_import() {
             .expect_code(4);
             assert!(refused.stdout.is_empty());
             assert!(
-                refused.stderr.contains("a tar of a directory of nats account backup"),
+                refused.stderr.contains("a tar of a directory of nats backup account"),
                 "{}",
                 refused.stderr
             );

@@ -269,7 +269,7 @@ fn a_description_that_is_not_as_it_was_written_is_damage() {
     let gunzip = Command::new("gunzip");
     let archive =
         Archive::read(&run_with(gunzip, std::fs::read(peer("chatto-backup.tar.gz")).unwrap()).stdout);
-    let mut said = |change: &dyn Fn(&mut Json)| {
+    let said = |change: &dyn Fn(&mut Json)| {
         let mut archive = archive.clone();
         archive.edit("streams/NOTIFICATIONS/backup.json", |json| change(&mut json["config"]));
         are_damaged(

@@ -20,8 +20,8 @@ struct Other {
 const OTHERS: [Other; 2] = [
     Other {
         name: "nats",
-        backup: ["$FROM nats account backup theirs --force --consumers", "$FROM $DUMP > ours"],
-        restore: ["$TO nats account restore theirs", "$TO $LOAD ours"],
+        backup: ["$FROM nats backup account theirs --force --consumers", "$FROM $DUMP > ours"],
+        restore: ["$TO nats backup restore account theirs", "$TO $LOAD ours"],
     },
     Other {
         name: "chatto",

@@ -167,7 +167,7 @@ fn audited(tar: &[u8]) -> Option<Ended> {
     reader.finish().ok().filter(|_| faults.is_empty())
 }
 
-/// The files of `nats account backup` in it.
+/// The files of `nats backup account` in it.
 fn directories(tar: impl Read) -> (Vec<(String, Vec<u8>)>, Option<String>) {
     let mut reader = Directories::new(tar);
     let mut found = Vec::new();

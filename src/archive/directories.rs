@@ -1,4 +1,4 @@
-//! The tar of a directory of `nats account backup` or `nats stream backup`, in any order and at any depth.
+//! The tar of a directory of `nats backup account` or `nats backup stream`, in any order and at any depth.
 //!
 //! Source: the public NATS command line tool and its library jsm.go, which write for each stream a directory
 //! with these files:

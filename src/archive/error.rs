@@ -14,9 +14,9 @@ pub enum Error {
         /// What the input looks like.
         what: String,
     },
-    /// The input is a tar of a directory that `nats account backup` or `nats stream backup` made, which
+    /// The input is a tar of a directory that `nats backup account` or `nats backup stream` made, which
     /// [`Directories`](super::Directories) reads.
-    #[error("not an archive: it is a tar of a directory of nats account backup or nats stream backup")]
+    #[error("not an archive: it is a tar of a directory of nats backup account or nats backup stream")]
     Directories,
     /// The input is an archive of ours, where a tar of such a directory was asked for.
     #[error("the input is an archive already")]

@@ -13,7 +13,7 @@ const MAX_HEAD: usize = 256 << 10;
 pub enum Tar<R: Read> {
     /// For [`Reader`]: an archive, or something that it refuses.
     Archive(Replay<R>),
-    /// A tar of directories of `nats account backup` or `nats stream backup`.
+    /// A tar of directories of `nats backup account` or `nats backup stream`.
     Directories(Directories<Replay<R>>),
 }
 

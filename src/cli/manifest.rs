@@ -33,7 +33,7 @@ pub enum Action {
     Join(Join),
     /// Write what differs between two archives
     Diff(Diff),
-    /// Make an archive of a tar of a "nats account backup" or "nats stream backup" directory
+    /// Make an archive of a tar of a "nats backup account" or "nats backup stream" directory
     Import(ImportTar),
 }
 

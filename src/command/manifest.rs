@@ -4,7 +4,7 @@
 //! content with the head. What is written as text may be read as far as somebody cares to; what is written
 //! as an archive has its end record only when all of it was read and written.
 //!
-//! A tar of a directory of `nats account backup` is no archive, but `show`, `list`, `verify` and `diff` say what
+//! A tar of a directory of `nats backup account` is no archive, but `show`, `list`, `verify` and `diff` say what
 //! can be said of one; `import` makes an archive of it.
 
 mod diff;

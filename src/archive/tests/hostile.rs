@@ -31,7 +31,7 @@ fn what_is_no_tar_is_told_by_its_beginning() {
         (Tar(vec![]).file("backup/x", "").end(), "it is a tar, but not of a backup"),
         (
             Tar(vec![]).file("EVT/notes", "").file("EVT/backup.json", "{}").end(),
-            "it is a tar of a directory of nats account backup or nats stream backup",
+            "it is a tar of a directory of nats backup account or nats backup stream",
         ),
     ]);
 }

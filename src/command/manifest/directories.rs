@@ -1,4 +1,4 @@
-//! What the descriptions in a tar of a directory of `nats account backup` or `nats stream backup` say. Such a tar
+//! What the descriptions in a tar of a directory of `nats backup account` or `nats backup stream` say. Such a tar
 //! has neither a manifest nor an end record: nothing in it tells that a stream is missing.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! `import`: an archive of a tar of a `nats account backup` or `nats stream backup` directory.
+//! `import`: an archive of a tar of a `nats backup account` or `nats backup stream` directory.
 //!
 //! Such a tar has its files in any order, and an archive begins with what is coming. So the input is read
 //! three times: for the descriptions; for the snapshots, each of which is held against its description; and to

@@ -79,7 +79,7 @@ fn of_manifest(manifest: &Manifest) -> String {
 
 fn of_directories(streams: &[ManifestStream]) -> String {
     let mut out =
-        "directories of nats account backup or nats stream backup, without a manifest\n\n".to_owned();
+        "directories of nats backup account or nats backup stream, without a manifest\n\n".to_owned();
     held(&mut out, streams);
     out
 }

@@ -1,4 +1,4 @@
-//! A tar of directories of `nats account backup` or `nats stream backup`: every snapshot is held against its
+//! A tar of directories of `nats backup account` or `nats backup stream`: every snapshot is held against its
 //! description, whichever of the two comes first.
 
 use std::collections::{BTreeMap, BTreeSet};
