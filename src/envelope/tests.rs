@@ -223,6 +223,20 @@ fn a_changed_byte_of_an_age_file_is_damage_or_a_lock() {
 }
 
 #[test]
+fn an_age_file_cut_inside_its_header_is_cut_off() {
+    let mut secrets = Canned { identities: vec![age::x25519::Identity::generate()], ..Canned::default() };
+    let lock = Lock::Recipients(vec![Box::new(secrets.identities[0].to_public())]);
+    let whole = sealed(&noise(100), &lock);
+    let mac = whole.windows(5).position(|w| w == b"\n--- ").unwrap();
+    for len in b"age-encryption.org/".len()..mac + 49 {
+        match open(dribble(&whole[..len], 7), &mut secrets) {
+            Err(Error::Damaged(damaged)) => assert_eq!(damaged.verdict, Verdict::Cut, "{len} bytes"),
+            other => panic!("{len} bytes: {:?}", other.err()),
+        }
+    }
+}
+
+#[test]
 fn a_wrong_checksum_of_gzip_and_zstd_is_damage() {
     let mut altered = gzip(&noise(1000));
     let crc = altered.len() - 8;

@@ -56,6 +56,9 @@ fn header(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
             });
         }
         let line = header.get(start..).unwrap_or_default();
+        if !line.ends_with(b"\n") && input.limit() > 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
         if line.starts_with(b"---") && line.len() != MAC_LINE {
             return Err(io::Error::new(ErrorKind::InvalidData, "its header is invalid"));
         }
