@@ -10,10 +10,10 @@ use chatto_pipes::jetstream::private_server::Options;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 use support::archive::{dump, load, manifest};
-use support::programs::run_with;
+use support::programs::{program, run_with};
 use support::publish::Publisher;
 use support::random::Random;
-use support::server::{LATEST, Server};
+use support::server::{LATEST, Server, binary};
 use support::{api, equality};
 
 /// One release for each format of snapshots.
@@ -134,7 +134,12 @@ async fn messages_of_one_byte_and_of_the_largest_size() -> Result<()> {
         // Zeros compress to nearly nothing: the snapshot is small, and what is in it is not.
         let zeros = vec![0; MAX_PAYLOAD as usize];
         publish(&client, "LARGE", &[&random, &zeros, &zeros, &zeros, &random]).await?;
-        goes_through(&source).await?;
+        let backup = goes_through(&source).await?;
+        // A private server takes what any server can be configured to take.
+        let mut rehearse = program("chatto-load");
+        rehearse.arg("--rehearse").arg("--nats-server").arg(binary(release));
+        let rehearsed = run_with(rehearse, &backup).expect_code(0);
+        assert_eq!(rehearsed.stderr, "", "{release}");
     }
     Ok(())
 }

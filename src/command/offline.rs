@@ -39,6 +39,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(600);
 /// reserve, more than the disk has free now.
 const UNLIMITED: u64 = 1 << 60;
 
+/// The largest message of a private server, in bytes: the most that any server can be configured to take
+/// (nats-server, `MAX_PAYLOAD_MAX_SIZE`). What another server took must not be refused here.
+const MAX_PAYLOAD: u32 = 64 << 20;
+
 /// How long a configured server may take to answer, if it is there against all expectation.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
@@ -192,7 +196,7 @@ async fn start(
     directory: Option<&Directory>,
     endings: &mut Endings,
 ) -> anyhow::Result<Result<PrivateServer, SignalKind>> {
-    let mut options = private_server::Options::default();
+    let mut options = private_server::Options { max_payload: Some(MAX_PAYLOAD), ..Default::default() };
     if let Some(directory) = directory {
         options.store_dir = Some(directory.path.clone());
         options.max_store = Some(UNLIMITED);
