@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use async_nats::ServerAddr;
 use secrecy::SecretString;
 use tokio::signal::unix::SignalKind;
 
@@ -283,11 +284,15 @@ fn is_same(a: &Path, b: &Path) -> bool {
 
 /// Whether anybody listens where `url` leads.
 fn answers(url: &str) -> bool {
-    const PORT: u16 = 4222;
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let host = rest.split('/').next().unwrap_or_default();
-    let addresses = host.to_socket_addrs().or_else(|_| (host, PORT).to_socket_addrs());
+    let Some((host, port)) = place(url) else { return false };
+    let addresses = (host.as_str(), port).to_socket_addrs();
     addresses.into_iter().flatten().any(|address| TcpStream::connect_timeout(&address, ANSWER_LIMIT).is_ok())
+}
+
+/// The host and the port that the client library connects to.
+fn place(url: &str) -> Option<(String, u16)> {
+    let server: ServerAddr = url.parse().ok()?;
+    Some((server.host().to_owned(), server.port()))
 }
 
 /// Ends the program by the signal that ended its work, if one did.
@@ -297,4 +302,23 @@ pub(super) fn ended(ended: Result<Exit, SignalKind>) -> anyhow::Result<Exit> {
             .context("cannot end as the signal would have it")?;
         Ok(Exit::Failed)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configured_server_is_looked_for_where_the_client_would_connect() {
+        for (url, host, port) in [
+            ("nats://127.0.0.1:4223", "127.0.0.1", 4223),
+            ("nats://u:p@chat.example", "chat.example", 4222),
+            ("nats://[::1]", "::1", 4222),
+            ("tls://[::1]:5222", "::1", 5222),
+            ("ws://chat.example/nats", "chat.example", 80),
+            ("wss://chat.example", "chat.example", 443),
+        ] {
+            assert_eq!(place(url), Some((host.into(), port)), "{url}");
+        }
+    }
 }
