@@ -5,14 +5,21 @@ use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::Failure;
 use crate::chatto::config::{Connection, Overrides, resolve};
 use crate::cli;
 use crate::envelope;
+use crate::exit::Exit;
 use crate::jetstream::{self, Server};
 use crate::terminal;
 
+/// How many files a run may have to open at once beside those that it was given, with room to spare: the
+/// runtime's own, a connection, a private server's pipes. The runtime panics where it can open none.
+const DESCRIPTORS: usize = 24;
+
 /// Runs `work` to its end on a runtime of its own.
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    require_descriptors()?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // One may be busy with what a server sends: another has to see how much that is.
     if std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1) {
@@ -24,6 +31,16 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
     runtime.shutdown_background();
     envelope::echo_again();
     result
+}
+
+/// Fails where the system lets us open too few files.
+fn require_descriptors() -> anyhow::Result<()> {
+    let room: Result<Vec<_>, _> = (0..DESCRIPTORS).map(|_| rustix::io::dup(std::io::stderr())).collect();
+    room.map(drop).map_err(|e| {
+        Failure::new(Exit::Failed, format!("cannot have {DESCRIPTORS} more files open: {e}"))
+            .hint("raise the limit: ulimit -n 256")
+            .into()
+    })
 }
 
 /// Options, environment and file, as one.
