@@ -15,7 +15,7 @@ use crate::{cli, envelope::SecretError};
 /// The input that `file` names; absent or `-` is stdin, which must not be a terminal.
 pub(super) fn input(file: Option<&Path>) -> anyhow::Result<File> {
     let cannot = |name: &dyn std::fmt::Display, error: io::Error| {
-        Failure::new(Exit::Failed, format!("cannot read {name}: {error}"))
+        Failure::new(Exit::Usage, format!("cannot read {name}: {error}"))
     };
     match file.filter(|file| *file != Path::new("-")) {
         Some(file) => {

@@ -223,6 +223,8 @@ impl Error {
             Error::Secret(error) => match error {
                 SecretError::NoTerminal(_) => Exit::Locked,
                 SecretError::Identity(_, error) => error.exit(),
+                // Another file has to be named, as for every file that an argument names.
+                SecretError::Unreadable { .. } => Exit::Usage,
                 _ => Exit::Failed,
             },
         }
