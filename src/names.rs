@@ -85,7 +85,7 @@ impl Printable {
         let mut out = String::with_capacity(text.len());
         for (n, c) in text.chars().enumerate() {
             if n == STREAM_NAME_MAX {
-                out.push('…');
+                out.push_str("...");
                 break;
             }
             match c {

@@ -19,6 +19,7 @@ use std::os::fd::AsFd;
 use serde_json::{Value, json};
 
 use self::progress::Style;
+use crate::exit::Exit;
 
 /// How much a program says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,9 +48,26 @@ impl Messages {
         Messages { program, verbosity, terminal: stderr_is_terminal(), style }
     }
 
-    /// The same with progress shown otherwise. With [`Style::Json`] every message is a JSON line too.
+    /// The same with progress shown otherwise. With [`Style::Json`] every message is a JSON line too, and
+    /// nothing but the progress itself is silenced by `-q`.
     pub fn showing(self, style: Style) -> Self {
-        Messages { style: if self.verbosity == Verbosity::Quiet { Style::Never } else { style }, ..self }
+        let quiet = self.verbosity == Verbosity::Quiet && style == Style::Terminal;
+        Messages { style: if quiet { Style::Never } else { style }, ..self }
+    }
+
+    /// Whether errors are all that is said (`-q`).
+    pub fn are_quiet(&self) -> bool {
+        self.verbosity == Verbosity::Quiet
+    }
+
+    /// The last word to a program that reads along: how far it came, and the exit status.
+    pub fn summary(&self, exit: Exit) {
+        if self.style == Style::Json {
+            let mut event = progress::last_report().unwrap_or_default();
+            event.insert("event".into(), "summary".into());
+            event.insert("status".into(), (exit as u8).into());
+            self.event(&Value::Object(event));
+        }
     }
 
     /// How progress is shown.
@@ -102,6 +120,14 @@ impl Messages {
     pub fn detail(&self, text: &str) {
         if self.verbosity == Verbosity::Verbose {
             self.plain("detail", text);
+        }
+    }
+
+    /// A text of several lines that is no message, such as a help text; always said.
+    pub fn plain_text(&self, text: &str) {
+        match self.style {
+            Style::Json => self.message("help", text),
+            _ => screen::words(text),
         }
     }
 

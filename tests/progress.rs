@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 use support::faults::{self, Fed, UNDER_WAY};
-use support::programs::{Finished, program, program_for, run, run_with, spawn};
+use support::programs::{Finished, finish, program, program_for, run, run_with, spawn};
 use support::server::{LATEST, Server};
 use support::terminal::expect_for;
 
@@ -96,7 +96,7 @@ async fn a_report_of_a_stalled_dump_tells_how_far_it_is() -> Result<()> {
     let mut lines = BufReader::new(dump.stderr.take().context("stderr is captured")?).lines();
     let report = loop {
         let event: Json = serde_json::from_str(&lines.next().context("an event")??)?;
-        ensure!(event["event"] != "broken off", "no report of a stalled dump came before {event}");
+        ensure!(event["event"] != "broken_off", "no report of a stalled dump came before {event}");
         let read = event["in_flight"][0]["bytes_read"].as_u64();
         if event["event"] == "progress" && event["archive_bytes"].as_u64() >= written && read > Some(0) {
             break event;
@@ -197,6 +197,83 @@ async fn nothing_is_drawn_over_a_prompt() -> Result<()> {
         assert_eq!(finished.code, Some(0), "{shown}");
         assert!(!shown.contains('\x1b') && !shown.contains("captured"), "{shown:?}");
     }
+    Ok(())
+}
+
+/// A terminal that cannot erase what stands on it gets words only, and one without UTF-8 gets ASCII.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simple_terminal_gets_simple_words() -> Result<()> {
+    let server = Server::start(LATEST);
+    let name = format!("LARGE_{}", "N".repeat(60));
+    faults::large_stream(&server.client().await?, server.version(), &name, 16, 3).await?;
+    let dir = tempfile::tempdir()?;
+    for (environment, draws) in [("TERM=dumb", false), ("-u TERM", false), ("LC_ALL=C", true)] {
+        let script = r#"
+            shell "env ENVIRONMENT $dump --buffer 8M | (head -c 3000000; echo taken > /dev/tty; read line < /dev/tty; cat) > archive.tar"
+            want "taken"
+            DRAWN
+            send "\r"
+            want "chatto-dump: 1 stream, "
+            end"#;
+        let drawn = if draws { "want \"0 of 1 stream captured\"" } else { "sleep 1" };
+        let script = script.replace("ENVIRONMENT", environment).replace("DRAWN", drawn);
+        let finished = expect_for(&server, &dir, &script);
+        let shown = String::from_utf8(finished.stdout)?;
+        assert_eq!(finished.code, Some(0), "{environment}: {shown}");
+        assert!(shown.is_ascii(), "{environment}: {shown:?}");
+        assert_eq!(shown.contains('\x1b'), draws, "{environment}: {shown:?}");
+    }
+    Ok(())
+}
+
+/// A program that reads JSON gets nothing else, whatever goes wrong, and one event says how it ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_json_to_the_end() -> Result<()> {
+    for (line, code) in [
+        ("chatto-dump --progress json --no-such-option", 2),
+        ("chatto-dump --no-such-option --progress=json", 2),
+        ("chatto-dump --progress json -c /no/such/file", 2),
+        ("chatto-load --progress json -s nats://127.0.0.1:1 /no/such/file", 2),
+        ("chatto-load --progress json -q -s nats://127.0.0.1:1 Cargo.toml", 7),
+    ] {
+        let mut words = line.split(' ');
+        let mut command = program(words.next().context("a program")?);
+        command.args(words).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let events = json_lines(&run(command).expect_code(code).stderr)?;
+        assert!(events.iter().any(|event| event["kind"] == "error"), "{line}: {events:?}");
+        let last = events.last().context(line)?;
+        assert_eq!((&last["event"], &last["status"]), (&"summary".into(), &code.into()), "{line}");
+    }
+    let source = source().await?;
+    let mut dump = program_for("chatto-dump", &source);
+    dump.args(["--progress", "json"]);
+    let events = json_lines(&run(dump).expect_code(0).stderr)?;
+    let last = events.last().context("events")?;
+    assert_eq!((&last["event"], &last["status"]), (&"summary".into(), &0.into()));
+    assert_eq!((&last["streams_done"], &last["streams_failed"]), (&2.into(), &0.into()));
+    assert!(last["archive_bytes"].as_u64() > Some(15 << 20), "{last}");
+    Ok(())
+}
+
+/// It opens its configuration before it does anything else, and waits there for somebody who writes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_may_come_before_the_work_begins() -> Result<()> {
+    let (source, dir) = (source().await?, tempfile::tempdir()?);
+    let fifo = dir.path().join("chatto.toml");
+    let mut mkfifo = Command::new("mkfifo");
+    mkfifo.arg(&fifo);
+    run(mkfifo).expect_code(0);
+    let mut dump = program_for("chatto-dump", &source);
+    let dump = spawn(dump.arg("-c").arg(&fifo).stdout(Stdio::null()));
+    let pid = i32::try_from(dump.id()).ok().and_then(Pid::from_raw);
+    // Opening it for writing returns when the program has opened it for reading.
+    let asked = std::fs::OpenOptions::new().write(true).open(&fifo).map(|configuration| {
+        let asked = pid.map(|pid| kill_process(pid, Signal::USR1));
+        drop(configuration);
+        asked
+    });
+    finish(dump).expect_code(0);
+    assert_eq!(asked?, Some(Ok(())));
     Ok(())
 }
 

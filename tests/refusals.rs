@@ -192,7 +192,7 @@ async fn an_input_that_is_no_archive() -> Result<()> {
         refused(&load(&destination, &[], input), 4, &[words]);
     }
     let missing = load(&destination, &["no-such-file.tar"], b"");
-    refused(&missing, 1, &["no-such-file.tar", "No such file"]);
+    refused(&missing, 2, &["no-such-file.tar", "No such file"]);
     assert_eq!(state(&destination).await?, Vec::<Json>::new());
     Ok(())
 }
@@ -306,6 +306,67 @@ fn a_misspelt_option() {
         let mut command = program(words_of_line.next().unwrap());
         command.args(words_of_line);
         refused(&run(command), 2, &[words]);
+    }
+}
+
+/// Whatever a file is for, one that is not there is a mistake in the command line.
+#[test]
+fn a_file_that_is_not_there() {
+    for line in [
+        "chatto-load -s nats://127.0.0.1:1 /no/such/file",
+        "chatto-dump -s nats://127.0.0.1:1 --creds /no/such/file",
+        "chatto-dump -s nats://127.0.0.1:1 --tls-ca /no/such/file",
+        "chatto-dump -c /no/such/file",
+        "chatto-keys import -s nats://127.0.0.1:1 /no/such/file",
+        "chatto-keys export -s nats://127.0.0.1:1 -R /no/such/file",
+        "chatto-keys open /no/such/file",
+        "chatto-keys seal --passphrase-file /no/such/file Cargo.toml",
+        "chatto-manifest verify /no/such/file",
+        "chatto-manifest diff /no/such/file Cargo.toml",
+    ] {
+        let mut words = line.split(' ');
+        let mut command = program(words.next().unwrap());
+        command.args(words).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let finished = run(command);
+        assert_eq!(finished.code, Some(2), "{line}: {}", finished.stderr);
+        assert!(finished.stderr.contains("/no/such/file: No such file"), "{line}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn slips_of_the_keyboard() {
+    for (line, words) in [
+        ("chatto-keys", "\nCommands:\n"),
+        ("chatto-keys exprot", "a similar subcommand exists: 'export'"),
+        ("chatto-manifest verfy", "a similar subcommand exists: 'verify'"),
+        ("chatto-manifest lst backup.tar", "a similar subcommand exists: 'list'"),
+        ("chatto-dump -o backup.tar", "chatto-dump: hint: stdout is the output: chatto-dump > FILE"),
+        ("chatto-keys export --output keys", "hint: stdout is the output"),
+    ] {
+        let mut words_of_line = line.split(' ');
+        let mut command = program(words_of_line.next().unwrap());
+        command.args(words_of_line);
+        let finished = run(command);
+        assert_eq!(finished.code, Some(2), "{line}: {}", finished.stderr);
+        assert!(finished.stderr.contains(words), "{line}: {}", finished.stderr);
+    }
+    let bare = run(program("chatto-keys"));
+    assert!(!bare.stderr.contains("error"), "{}", bare.stderr);
+}
+
+/// A limit of the system ends a program with a message, wherever it strikes.
+#[test]
+fn too_few_files_and_too_little_memory() {
+    let dump = path("chatto-dump");
+    for limit in ["-n 4", "-n 7", "-n 8", "-n 9", "-n 12", "-n 20"] {
+        let mut sh = Command::new("sh");
+        sh.arg("-c").arg(format!("ulimit {limit}; exec \"$0\" -s nats://127.0.0.1:1")).arg(&dump);
+        let finished = run(sh);
+        refused(
+            &finished,
+            1,
+            &["chatto-dump: error: cannot have 24 more files open", "hint: raise the limit"],
+        );
     }
 }
 

@@ -120,18 +120,20 @@ impl Showing {
     }
 }
 
+/// Set on each option: a heading for a whole group counts for all that follows it.
+const DECRYPTION: &str = "Decryption";
+
 /// What opens an encrypted input; every program that reads one has these.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Decryption")]
 pub struct Secrets {
     /// File that holds the passphrase; - and /dev/fd/N work
-    #[arg(long, value_name = "FILE", conflicts_with = "passphrase")]
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase", help_heading = DECRYPTION)]
     pub passphrase_file: Option<PathBuf>,
     /// The passphrase itself; other users of this machine can see it
-    #[arg(long, value_name = "TEXT", value_parser = secret)]
+    #[arg(long, value_name = "TEXT", value_parser = secret, help_heading = DECRYPTION)]
     pub passphrase: Option<SecretString>,
     /// age or SSH identity file; may be repeated
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", help_heading = DECRYPTION)]
     pub identity: Vec<PathBuf>,
 }
 

@@ -3,13 +3,15 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Context;
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 
 use crate::exit::Exit;
 use crate::names::Printable;
+use crate::terminal::progress::Style;
 use crate::terminal::{self, Messages, Verbosity};
 use crate::{archive, chatto, envelope, jetstream};
 
@@ -44,9 +46,38 @@ pub fn main<A: Parser>(
     arguments: impl IntoIterator<Item = OsString>,
     run: impl FnOnce(A) -> anyhow::Result<Exit>,
 ) -> Exit {
-    let messages = Messages::new(program, Verbosity::Normal);
+    terminal::progress::take_questions();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let style = if asks_for_json(&arguments) { Style::Json } else { Style::Terminal };
+    let messages = Messages::new(program, Verbosity::Normal).showing(style);
+    let exit = parse_and_run(messages, arguments, run);
+    messages.summary(exit);
+    exit
+}
+
+/// Whether whoever reads stderr wants JSON (`--progress json`): known before the arguments are, because they may
+/// be wrong.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    arguments.windows(2).any(|pair| matches!(pair, [name, mode] if name == "--progress" && mode == "json"))
+        || arguments.iter().any(|argument| argument == "--progress=json")
+}
+
+fn parse_and_run<A: Parser>(
+    messages: Messages,
+    arguments: Vec<OsString>,
+    run: impl FnOnce(A) -> anyhow::Result<Exit>,
+) -> Exit {
+    if let Some(meant) = mistyped::<A>(&arguments) {
+        messages.error(&meant);
+        return Exit::Usage;
+    }
     let arguments = match A::try_parse_from(arguments) {
         Ok(arguments) => arguments,
+        // Nothing was said at all: the help is the answer, and not a line of it is an error.
+        Err(e) if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            messages.plain_text(e.render().to_string().trim_end());
+            return Exit::Usage;
+        }
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             // A reader that has seen enough of a help text is no failure.
             let _ = std::io::stdout().write_all(e.render().to_string().as_bytes());
@@ -55,6 +86,9 @@ pub fn main<A: Parser>(
         Err(e) => {
             let text = e.render().to_string();
             messages.error(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+            if names_an_output(&e) {
+                messages.hint(&format!("stdout is the output: {} > FILE", messages.program()));
+            }
             return Exit::Usage;
         }
     };
@@ -65,6 +99,30 @@ pub fn main<A: Parser>(
             exit_of(&error)
         }
     }
+}
+
+/// What was typed as a subcommand, is none, and is too much like one to be taken for a file that is not there.
+fn mistyped<A: Parser>(arguments: &[OsString]) -> Option<String> {
+    /// As similar as clap's own tips are.
+    const SIMILAR: f64 = 0.7;
+    let word = arguments.get(1)?.to_str()?;
+    let command = A::command();
+    let mut names = command.get_subcommands().map(clap::Command::get_name);
+    if word.starts_with('-') || word == "help" || Path::new(word).exists() {
+        return None;
+    }
+    if command.get_subcommands().any(|subcommand| subcommand.get_name() == word) {
+        return None;
+    }
+    let meant = names.find(|name| strsim::jaro(name, word) > SIMILAR)?;
+    let word = Printable::new(word);
+    Some(format!("unrecognized subcommand '{word}'\n\n  tip: a similar subcommand exists: '{meant}'"))
+}
+
+/// Whether an option was given that names an output file in other programs.
+fn names_an_output(error: &clap::Error) -> bool {
+    let unknown = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    error.kind() == ErrorKind::UnknownArgument && matches!(unknown.as_deref(), Some("-o" | "--output"))
 }
 
 /// Says `error` with its chain of causes and its hint.

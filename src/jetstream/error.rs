@@ -111,7 +111,7 @@ impl Error {
                     .into(),
             ),
             Error::Refused { check, .. } => check.map(|check| {
-                format!("{check} (--creds, --nkey, --user, --token-file, CHATTO_NATS_CLIENT_…, chatto.toml)")
+                format!("{check} (--creds, --nkey, --user, --token-file, CHATTO_NATS_CLIENT_*, chatto.toml)")
             }),
             Error::Tls { fault, .. } => fault.hint(),
             Error::Denied { deed, subject } => Some(format!(
@@ -227,7 +227,7 @@ fn hint(cause: u32) -> Option<String> {
              or a newer one, or without the setting: --drop-setting NAME"
         }
         10002 | 10023 | 10026 | 10027 | 10028 | 10047 | 10077 | 10113 | 10120 | 10122 => {
-            "raise the server's or the account's JetStream limits (max_file, max_mem, max_streams …), or free \
+            "raise the server's or the account's JetStream limits (max_file, max_mem, max_streams), or free \
              space"
         }
         10008 => {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::{Handle, Signals};
 
@@ -108,9 +108,25 @@ pub struct Flight {
 
 /// Shows a [`Progress`] until it is dropped.
 pub struct Shown {
+    progress: Progress,
     stop: Option<Sender<()>>,
     drawing: Option<JoinHandle<()>>,
     signals: Option<(Handle, JoinHandle<()>)>,
+}
+
+/// What SIGUSR1 asked since the program began, until somebody answers.
+static QUESTIONS: Mutex<Option<Signals>> = Mutex::new(None);
+
+/// Takes questions (SIGUSR1) from now on; they are answered once there is a [`Progress`] that is shown. To be
+/// called before anything else: until then the signal ends the program.
+pub fn take_questions() {
+    // A program that cannot take them works all the same.
+    *QUESTIONS.lock().unwrap_or_else(PoisonError::into_inner) = Signals::new([SIGUSR1]).ok();
+}
+
+fn questions() -> Option<Signals> {
+    let taken = QUESTIONS.lock().unwrap_or_else(PoisonError::into_inner).take();
+    taken.or_else(|| Signals::new([SIGUSR1]).ok())
 }
 
 impl Progress {
@@ -132,11 +148,12 @@ impl Progress {
     /// The same, shown as `messages` asks until the second value is dropped.
     pub fn shown(doing: Doing, messages: Messages) -> (Self, Shown) {
         let style = messages.style();
-        let progress = Self::with(doing, (style == Style::Json).then_some(messages));
+        let reports = style == Style::Json && !messages.are_quiet();
+        let progress = Self::with(doing, reports.then_some(messages));
         let (stop, stopped) = channel();
-        let draws = style == Style::Terminal && stderr_is_terminal();
+        let draws = style == Style::Terminal && stderr_is_terminal() && screen::can_be_erased();
         let every = if draws { REDRAW } else { REPORT };
-        let drawing = (draws || style == Style::Json).then(|| {
+        let drawing = (draws || reports).then(|| {
             let progress = progress.clone();
             std::thread::spawn(move || {
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
@@ -150,20 +167,19 @@ impl Progress {
                 screen::clear();
             })
         });
-        // Without it a signal would end the program, which is the worst that can come of a question.
-        let signals = Signals::new([SIGUSR1]).ok().map(|mut signals| {
+        let signals = questions().map(|mut signals| {
             let (handle, progress) = (signals.handle(), progress.clone());
             let answering = std::thread::spawn(move || {
                 for _ in signals.forever() {
                     match style {
-                        Style::Json => progress.event(|| progress.report()),
+                        Style::Json => messages.event(&progress.report()),
                         _ => messages.answer(&progress.line()),
                     }
                 }
             });
             (handle, answering)
         });
-        (progress, Shown { stop: Some(stop), drawing, signals })
+        (progress.clone(), Shown { progress, stop: Some(stop), drawing, signals })
     }
 
     /// So many bytes of the archive have gone through the pipe.
@@ -345,7 +361,7 @@ impl Flying {
         match name.char_indices().nth(room) {
             Some(_) => {
                 let begin: String = name.chars().take(room - 1).collect();
-                format!("{begin}… {far}")
+                format!("{begin}{} {far}", screen::ellipsis())
             }
             None => format!("{name:room$} {far}"),
         }
@@ -374,7 +390,7 @@ impl Drop for Flight {
             state.done_bytes = state.done_bytes.saturating_add(self.flying.expected.unwrap_or(read));
         }
         drop(state);
-        let event = if self.done { "done" } else { "broken off" };
+        let event = if self.done { "done" } else { "broken_off" };
         self.progress.event(|| json!({"event": event, "stream": self.flying.stream.as_str()}));
     }
 }
@@ -390,7 +406,18 @@ impl Drop for Shown {
             signals.close();
             let _ = answering.join();
         }
+        if let Value::Object(report) = self.progress.report() {
+            *LAST_REPORT.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+        }
     }
+}
+
+/// How far the work of this program came that was shown.
+static LAST_REPORT: Mutex<Option<Map<String, Value>>> = Mutex::new(None);
+
+/// The report of work that is over; none where none had begun.
+pub(super) fn last_report() -> Option<Map<String, Value>> {
+    LAST_REPORT.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Notes what is written or read through it.

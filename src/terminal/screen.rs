@@ -70,7 +70,7 @@ pub(super) fn show(lines: &[String]) {
     let mut out = screen.emptied();
     // The last column stays free: a terminal wraps when it is used.
     for line in lines.iter().skip(lines.len().saturating_sub(rows.saturating_sub(1))) {
-        let line = fitting(line, columns.saturating_sub(1));
+        let line = fitting(line, columns.saturating_sub(1), ellipsis());
         screen.standing.push(line.width());
         out += &line;
         out.push('\n');
@@ -83,6 +83,19 @@ pub(super) fn clear() {
     let mut screen = screen();
     let out = screen.emptied();
     let _ = io::stderr().lock().write_all(out.as_bytes());
+}
+
+/// Whether lines can be taken away again: what cannot move its cursor says so, or nothing.
+pub(super) fn can_be_erased() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// What stands for the rest of a text that is too long, in the terminal's characters.
+pub(super) fn ellipsis() -> &'static str {
+    let set = [std::env::var("LC_ALL"), std::env::var("LC_CTYPE"), std::env::var("LANG")];
+    let locale = set.into_iter().flatten().find(|value| !value.is_empty()).unwrap_or_default();
+    let locale = locale.to_ascii_lowercase();
+    if locale.contains("utf-8") || locale.contains("utf8") { "…" } else { "~" }
 }
 
 /// The width of the terminal in columns.
@@ -104,7 +117,7 @@ fn size() -> (usize, usize) {
 }
 
 /// The beginning of `line`, as far as it fits into `columns`.
-fn fitting(line: &str, columns: usize) -> String {
+fn fitting(line: &str, columns: usize, ellipsis: &str) -> String {
     if line.width() <= columns {
         return line.into();
     }
@@ -115,7 +128,7 @@ fn fitting(line: &str, columns: usize) -> String {
         left = left.saturating_sub(width);
         fits
     };
-    line.chars().take_while(fits).chain(['…']).collect()
+    line.chars().take_while(fits).chain(ellipsis.chars()).collect()
 }
 
 #[cfg(test)]
@@ -124,9 +137,9 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_where_the_terminal_ends() {
-        assert_eq!(fitting("abcdef", 6), "abcdef");
-        assert_eq!(fitting("abcdef", 5), "abcd…");
-        assert_eq!(fitting("日本語", 5), "日本…");
-        assert_eq!(fitting("日本語", 4), "日…");
+        assert_eq!(fitting("abcdef", 6, "…"), "abcdef");
+        assert_eq!(fitting("abcdef", 5, "…"), "abcd…");
+        assert_eq!(fitting("日本語", 5, "…"), "日本…");
+        assert_eq!(fitting("日本語", 4, "…"), "日…");
     }
 }

@@ -48,6 +48,8 @@ pub fn expect_for(server: &Server, dir: &TempDir, script: &str) -> Finished {
 fn expect_with(mut command: Command, dir: &TempDir, script: &str) -> Finished {
     // An interactive sh(1) begins with what this names.
     command.env_remove("ENV");
+    // Whatever terminal these tests were started from, if any.
+    command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8");
     let ours = ["dump", "load", "keys"].map(|name| {
         let program = path(&format!("chatto-{name}"));
         format!("set {name} {}\n", program.display())

@@ -32,7 +32,7 @@ pub(super) fn seed(path: &Path) -> Result<SecretString, ConfigError> {
     let text = read(path, LINE_MAX)?;
     let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU"));
     seed.map(SecretString::from)
-        .ok_or_else(|| unreadable(path, io::Error::other("it holds no seed of a user's nkey (SU…)")))
+        .ok_or_else(|| unreadable(path, io::Error::other("it holds no seed of a user's nkey (SU...)")))
 }
 
 /// The content of the file as it is.
