@@ -129,6 +129,15 @@ async fn one_that_fails() -> Result<Vec<u8>> {
     Ok(archive.with_sums())
 }
 
+/// An archive of a stream that can be seen before it is complete.
+async fn one_in_memory() -> Result<Vec<u8>> {
+    let source = Server::start(LATEST);
+    faults::large_stream(&source.client().await?, source.version(), "FLEETING", 2, 1).await?;
+    let mut archive = Archive::read(&faults::archive_of(&source));
+    archive.edit("streams/FLEETING/backup.json", |backup| backup["config"]["storage"] = json!("memory"));
+    Ok(archive.with_sums())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_load() -> Result<()> {
     let block = block("chatto-load");
@@ -136,6 +145,7 @@ async fn of_a_load() -> Result<()> {
     let built = fill(&source).await?;
     let archive = run(by("admin", "admin", "chatto-dump", &source, &[])).expect_code(0).stdout;
     let failing = one_that_fails().await?;
+    let fleeting = one_in_memory().await?;
     let directory = tempfile::tempdir()?;
     let rescue = directory.path().to_str().unwrap();
     let loads = |server: &Server| {
@@ -146,22 +156,25 @@ async fn of_a_load() -> Result<()> {
         // What is to be overwritten is there, whatever became of the first load.
         let first = load(&[], &archive);
         let third = load(&[], &failing);
+        let fourth = load(&[], &fleeting);
         run_with(by("admin", "admin", "chatto-load", server, &["--conflict", "skip"]), &archive)
             .expect_code(0);
-        [first, load(&overwrite, &archive), third]
+        [first, load(&overwrite, &archive), third, fourth]
     };
 
     let allowed = server(&block);
-    let [first, overwritten, failed] = loads(&allowed);
+    let [first, overwritten, failed, in_memory] = loads(&allowed);
     first.expect_code(0);
+    in_memory.expect_code(0);
     overwritten.expect_code(0);
     let failed = failed.expect_code(1);
     assert!(failed.stderr.contains("LIMITED: the server holds 2 messages"), "{}", failed.stderr);
     let (a, b) = (admin(&source).await?, admin(&allowed).await?);
+    api::call(&b, "STREAM.DELETE.FLEETING", Json::Null).await?;
     let differences = equality::differences(&a, &b, |name| name == "LARGE" || built.is_kept(name)).await?;
     assert_eq!(differences, [""; 0]);
 
-    assert_eq!(subjects(&block).len(), 10);
+    assert_eq!(subjects(&block).len(), 11);
     for subject in subjects(&block) {
         assert_named(&loads(&server(&without(&block, &subject))), "publish", &subject);
     }

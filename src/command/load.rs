@@ -7,6 +7,7 @@
 
 mod announced;
 mod conversion;
+mod existing;
 mod input;
 mod judge;
 mod limits;
@@ -23,13 +24,13 @@ use std::pin::pin;
 
 use anyhow::Context;
 
+use self::existing::Existing;
 use self::rescue::Rescue;
 use self::streams::{Loading, Wishes};
 use super::offline::{self, Access, Intent, Signals};
 use super::secrets;
 use crate::cli::{self, Conflict};
 use crate::exit::Exit;
-use crate::names::StreamName;
 use crate::terminal::Messages;
 use crate::terminal::progress::{Doing, Progress};
 
@@ -55,9 +56,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         if shared {
             running::refuse(&reached.server, &listing).await?;
         }
-        let described = listing.streams.into_iter().map(|stream| (stream.name.clone(), Some(stream)));
-        let others = listing.unavailable.into_iter().filter_map(|stream| StreamName::new(stream.name).ok());
-        let existing = described.chain(others.map(|name| (name, None))).collect();
+        let existing = Existing::new(listing);
         let single = reached.server.cluster().is_none();
         let wishes = Wishes {
             conflict: options.conflict,

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use async_nats::{Message, RequestErrorKind};
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
 use super::error::{ApiError, NOT_ENABLED, STREAM_NOT_FOUND};
-use super::{Error, Replicas, Server};
+use super::{Error, Mark, Replicas, Server};
 use crate::names::{Printable, StreamName};
 
 /// How long the elections of a cluster may take that has lost a server.
@@ -32,6 +33,12 @@ pub struct StreamReply {
     pub config: Box<RawValue>,
     /// The stream's state.
     pub state: Box<RawValue>,
+    /// When it was made, as the server writes it; a restore from a tar leaves it as it was.
+    #[serde(default)]
+    pub created: Option<String>,
+    /// The server's time when it answered.
+    #[serde(default)]
+    ts: Option<String>,
     /// The servers that keep it.
     #[serde(rename = "cluster", default)]
     pub replicas: Replicas,
@@ -42,6 +49,21 @@ impl StreamReply {
     pub fn is_in_cluster(&self) -> bool {
         self.replicas.are_in_cluster()
     }
+
+    /// How long ago the stream was made, by the server's clock. None where it does not say.
+    pub fn age(&self) -> Option<Duration> {
+        let time = |text: &Option<String>| text.as_ref()?.parse::<Timestamp>().ok();
+        Duration::try_from(time(&self.ts)?.duration_since(time(&self.created)?)).ok()
+    }
+}
+
+/// What became of a stream that was to be deleted if it was ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// It is not there any more, or never was.
+    Gone,
+    /// It is not known to be ours, and was left alone.
+    NotOurs,
 }
 
 #[derive(Deserialize)]
@@ -154,19 +176,69 @@ impl Server {
         self.timeout
     }
 
-    /// Deletes what a restore has left of a stream. A cluster that has just lost a server answers nobody
-    /// until it has elected new leaders, so this asks again for a while.
-    pub async fn clear_away(&self, name: &StreamName) -> Result<(), Error> {
+    /// Deletes the stream if it is one of `ours`, and never without having asked. A cluster that has just lost
+    /// a server answers nobody until it has elected new leaders, so this asks again for a while.
+    ///
+    /// A cluster does not show a stream whose snapshot has not come whole, although the name is taken; it is
+    /// deleted by the name. So this is for a stream whose restore was begun here.
+    ///
+    /// # Errors
+    /// Where the server does not answer. What is there stays.
+    pub async fn remove_if(
+        &self,
+        name: &StreamName,
+        ours: impl Fn(&StreamReply) -> bool,
+    ) -> Result<Removal, Error> {
+        let deadline = Instant::now() + ELECTIONS;
+        let request = format!("STREAM.DELETE.{}", name.as_str());
+        loop {
+            if !self.reconnected().await {
+                return Err(Error::Disconnected);
+            }
+            let removed = match self.glance(name).await {
+                Ok(Some(reply)) if !ours(&reply) => return Ok(Removal::NotOurs),
+                Ok(None) if self.cluster().is_none() => return Ok(Removal::Gone),
+                Ok(_) => self.api_within(&request, Bytes::new(), self.timeout.min(ASK_AGAIN)).await,
+                Err(e) => Err(e),
+            };
+            match removed {
+                Ok(_) => return Ok(Removal::Gone),
+                Err(Error::Api(e)) if e.err_code == STREAM_NOT_FOUND => return Ok(Removal::Gone),
+                Err(e) if e.is_passing() && Instant::now() < deadline => sleep(BREATH).await,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// A mark that no other run has.
+    pub fn new_mark(&self) -> Mark {
+        Mark::new(self.client.new_inbox().trim_start_matches(|c| c != '.').trim_start_matches('.'))
+    }
+
+    /// Takes the mark of a restore from the stream, whose configuration is `config` otherwise.
+    ///
+    /// # Errors
+    /// Where the server does not do it, or does not answer.
+    pub async fn take_mark(&self, name: &StreamName, config: &RawValue) -> Result<(), Error> {
+        let request = format!("STREAM.UPDATE.{}", name.as_str());
+        let wrong = |e: serde_json::Error| Error::Answer { request: request.clone(), what: e.to_string() };
+        let body = Mark::removed(config).map_err(wrong)?.get().to_owned();
         let deadline = Instant::now() + ELECTIONS;
         loop {
             if !self.reconnected().await {
                 return Err(Error::Disconnected);
             }
-            let request = format!("STREAM.DELETE.{}", name.as_str());
-            match self.api_within(&request, Bytes::new(), self.timeout.min(ASK_AGAIN)).await {
-                Err(Error::Api(e)) if e.err_code == STREAM_NOT_FOUND => return Ok(()),
+            let limit = self.timeout.min(ASK_AGAIN);
+            match self.api_within(&request, Bytes::from(body.clone()), limit).await {
                 Err(e) if e.is_passing() && Instant::now() < deadline => sleep(BREATH).await,
-                other => return other.map(drop),
+                Err(e) => return Err(e),
+                Ok(answer) => {
+                    let reply: StreamReply = parsed(&request, &answer)?;
+                    return match Mark::of(&reply.config) {
+                        None => Ok(()),
+                        Some(_) => Err(Error::Answer { request, what: "the mark is still there".into() }),
+                    };
+                }
             }
         }
     }

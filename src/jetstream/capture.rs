@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use super::api::{StreamReply, parsed};
 use super::connect::LossWatch;
 use super::denial::DenialWatch;
-use super::{Error, Hold, Server};
+use super::{Error, Hold, Mark, Server};
 use crate::names::{Printable, StreamName};
 use crate::release::{self, Version};
 
@@ -232,6 +232,11 @@ impl Capture {
             waited: Duration::ZERO,
             fresh: 0,
         })
+    }
+
+    /// Whether the stream has the mark of a restore: what is there is not the stream.
+    pub fn is_half_restored(&self) -> bool {
+        Mark::of(&self.reply.config).is_some()
     }
 
     /// `backup.json`: the stream's configuration, and its state when the snapshot began, in the server's own

@@ -88,7 +88,7 @@ fn concerns(denied: &str, subject: &str) -> bool {
 pub(super) fn to_allow(subject: &str) -> String {
     let tokens: Vec<&str> = subject.split('.').collect();
     match tokens[..] {
-        [.., "API", "STREAM", "SNAPSHOT" | "RESTORE" | "DELETE", stream] => {
+        [.., "API", "STREAM", "SNAPSHOT" | "RESTORE" | "UPDATE" | "DELETE", stream] => {
             format!("{}*", subject.strip_suffix(stream).unwrap_or(subject))
         }
         ["$JS", "SNAPSHOT", deed, ..] => format!("$JS.SNAPSHOT.{deed}.>"),

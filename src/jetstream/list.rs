@@ -10,7 +10,7 @@ use serde_json::Map;
 use serde_json::value::RawValue;
 
 use super::pages::Page;
-use super::{Error, Server};
+use super::{Error, Mark, Server};
 use crate::names::{Printable, StreamName};
 use crate::release::STREAM_SETTINGS;
 use crate::settings::{self, Config};
@@ -41,6 +41,14 @@ pub struct Listed {
     pub consumers: u64,
     /// The settings it uses that not every server knows.
     pub settings: Vec<&'static str>,
+    /// The first sequence.
+    pub first_seq: u64,
+    /// The last sequence.
+    pub last_seq: u64,
+    /// The mark of a restore that is under way or was cut off: what is there is not the stream.
+    pub mark: Option<Mark>,
+    /// Whether somebody has written to it since that restore was begun.
+    pub written_since: bool,
 }
 
 /// A stream that exists and cannot be captured.
@@ -93,6 +101,12 @@ struct ItemState {
     bytes: u64,
     #[serde(default)]
     consumer_count: u64,
+    #[serde(default)]
+    first_seq: u64,
+    #[serde(default)]
+    last_seq: u64,
+    #[serde(default)]
+    last_ts: String,
 }
 
 impl Server {
@@ -164,6 +178,7 @@ fn listed(item: &ListItem) -> Result<Result<Listed, Unavailable>, Error> {
     let failed = |e: serde_json::Error| Error::Answer { request: "STREAM.LIST".into(), what: e.to_string() };
     let config: ItemConfig = serde_json::from_str(item.config.get()).map_err(failed)?;
     let all: Config = serde_json::from_str(item.config.get()).map_err(failed)?;
+    let mark = Mark::of(&item.config);
     Ok(match StreamName::new(config.name.as_str()) {
         Ok(name) => Ok(Listed {
             name,
@@ -173,6 +188,10 @@ fn listed(item: &ListItem) -> Result<Result<Listed, Unavailable>, Error> {
             bytes: item.state.bytes,
             consumers: item.state.consumer_count,
             settings: settings::asked_for(&all, &STREAM_SETTINGS).into_iter().map(|s| s.name).collect(),
+            first_seq: item.state.first_seq,
+            last_seq: item.state.last_seq,
+            written_since: mark.as_ref().is_some_and(|mark| mark.is_older_than(&item.state.last_ts)),
+            mark,
         }),
         Err(bad) => Err(Unavailable { name: config.name, reason: bad.to_string() }),
     })

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::api::{StreamReply, checked, parsed};
 use super::connect::LossWatch;
 use super::denial::DenialWatch;
-use super::{Error, Server};
+use super::{Error, Mark, Removal, Server};
 use crate::names::StreamName;
 
 /// The largest chunk sent, in bytes, where the server takes messages of that size.
@@ -62,7 +62,6 @@ pub struct Restore {
     replies: Subscriber,
     sent: u64,
     acked: u64,
-    committing: bool,
     chunk: usize,
     last_sent: Instant,
 }
@@ -130,19 +129,23 @@ async fn answer(server: &Server, request: &str, body: String) -> Result<Option<S
     }
 }
 
-/// Where the chunks go. A stream that was made and takes none is removed, as it is the one that was asked
-/// for here, and asked for again.
+/// Where the chunks go. A stream that was made and takes none is removed if it has the mark of the one that was
+/// asked for here, and asked for again.
 async fn begun(
     server: &Server,
     stream: &StreamName,
     request: &str,
+    config: &RawValue,
     body: String,
 ) -> Result<Subject, RestoreError> {
+    let mark = Mark::of(config);
     for _ in 1..BEGINNINGS {
         if let Some(subject) = answer(server, request, body.clone()).await? {
             return Ok(subject);
         }
-        if server.clear_away(stream).await.is_err() {
+        let removed =
+            server.remove_if(stream, |reply| mark.is_some() && Mark::of(&reply.config) == mark).await;
+        if !matches!(removed, Ok(Removal::Gone)) {
             return Err(RestoreError::NotListening);
         }
     }
@@ -150,7 +153,7 @@ async fn begun(
 }
 
 impl Restore {
-    /// Asks the server to begin. `config` and `state` are JSON.
+    /// Asks the server to begin. `config` and `state` are JSON. In a cluster, `config` has a [`Mark`].
     ///
     /// # Errors
     /// After [`RestoreError::NotListening`] a stream is there that this has made.
@@ -163,7 +166,7 @@ impl Restore {
         let connection = server.watch_for_loss();
         let request = format!("STREAM.RESTORE.{}", stream.as_str());
         let body = format!("{{\"config\":{},\"state\":{}}}", config.get(), state.get());
-        let to = begun(server, stream, &request, body).await?;
+        let to = begun(server, stream, &request, config, body).await?;
         let denials = server.watch_for_denials();
         let inbox = server.client.new_inbox();
         let replies = server
@@ -180,7 +183,6 @@ impl Restore {
             replies,
             sent: 0,
             acked: 0,
-            committing: false,
             chunk: CHUNK.min(server.max_payload()).max(1),
             last_sent: Instant::now(),
         })
@@ -226,7 +228,6 @@ impl Restore {
         while self.sent > self.acked {
             self.wait_for_ack().await?;
         }
-        self.committing = true;
         self.publish(Bytes::new()).await?;
         let message = self.reply(COMMIT_LIMIT).await?;
         Ok(parsed("the commit of a restore", &message.payload)?)
@@ -243,11 +244,6 @@ impl Restore {
             }
         }
         Ok(())
-    }
-
-    /// Whether the server was asked to make the stream real.
-    pub fn is_committing(&self) -> bool {
-        self.committing
     }
 
     /// Sends the first chunk, alone: in a cluster, the server's answer may come before the word of where

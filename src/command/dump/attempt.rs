@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::output::{Output, Snapshot, Writing};
+use super::plan::HALF;
 use super::watchdog::Pulse;
 use crate::command::proof::{NotProven, Proof, Proven};
 use crate::jetstream::{Capture, CaptureError, Hold, Server, Snapshotting};
@@ -40,6 +41,9 @@ pub(super) enum AttemptError {
     Promise(#[from] BadPromise),
     #[error(transparent)]
     NotProven(#[from] NotProven),
+    /// A restore has begun since the streams were listed.
+    #[error("{HALF}")]
+    HalfRestored,
     /// Larger than was to be expected, and not allowed to flow.
     #[error("it is larger than the server said")]
     Outgrown,
@@ -106,6 +110,9 @@ impl Attempt<'_> {
         pulse.beat();
         let mut capture = Capture::begin(self.server, self.stream, how).await?;
         pulse.beat();
+        if capture.is_half_restored() {
+            return Err(AttemptError::HalfRestored);
+        }
         let backup_json = capture.backup_json();
         let promise = Promise::from_backup_json(&backup_json)?;
         let mut proof =

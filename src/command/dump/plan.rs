@@ -6,6 +6,10 @@ use crate::cli;
 use crate::jetstream::{Listed, Listing};
 use crate::names::StreamName;
 
+/// What a stream is that has the mark of a restore.
+pub(super) const HALF: &str =
+    "a restore of it is under way or was cut off, so what is there is not the stream";
+
 /// Every stream of the account, sorted into what happens to it.
 pub(super) struct Plan {
     /// To be captured, in order: by step, then small before large, then by name.
@@ -20,8 +24,10 @@ impl Plan {
     pub fn new(listing: Listing, options: &cli::Dump) -> Plan {
         let mut captures = Vec::new();
         let mut skipped = Vec::new();
+        let mut half = Vec::new();
         for stream in listing.streams {
             match skip(&stream, options) {
+                None if stream.mark.is_some() => half.push((stream.name.to_string(), HALF.to_string())),
                 Some(why) => skipped.push((stream, why)),
                 None => captures.push(stream),
             }
@@ -40,6 +46,7 @@ impl Plan {
                 Err(_) => true,
             })
             .map(|stream| (stream.name, stream.reason))
+            .chain(half)
             .collect();
         Plan { captures, skipped, unavailable }
     }

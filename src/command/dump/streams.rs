@@ -401,6 +401,7 @@ fn hint(error: &AttemptError) -> Option<String> {
 fn is_final(error: &AttemptError) -> bool {
     match error {
         AttemptError::Capture(CaptureError::Request(e)) => !e.is_passing(),
+        AttemptError::HalfRestored => true,
         _ => false,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::proof::Proven;
+use super::existing::Extent;
 use crate::archive::{Index, Kind, Manifest};
 use crate::cli::Select;
 use crate::names::StreamName;
@@ -55,6 +56,13 @@ impl Announced {
     /// Whether an index has come: the archive is one of ours then, and has a sum of every file.
     pub fn has_index(&self) -> bool {
         self.indexed
+    }
+
+    /// What our dump has counted in the stream's snapshot, where the manifest has come and is one of ours.
+    pub fn counted(&self, stream: &StreamName) -> Option<Extent> {
+        let entry = self.manifest.as_ref()?.streams.iter().find(|entry| entry.name == *stream)?;
+        entry.sha256.as_ref()?;
+        Some(Extent { messages: entry.messages, first_seq: entry.first_seq?, last_seq: entry.last_seq? })
     }
 
     /// How many bytes of messages the index tells of.

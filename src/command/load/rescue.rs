@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tempfile::TempPath;
 
 use super::super::{Failure, dump};
+use super::existing::Existing;
 use super::input;
 use super::streams::{Loading, Wishes};
 use crate::cli::{Conflict, Select};
@@ -98,7 +99,7 @@ impl Rescue {
         let progress = Progress::new(Doing { streams: "restored", archive: "read" });
         let events = input::events(archive, no_secrets, progress.clone());
         let mut loading =
-            Loading::new(server.clone(), BTreeMap::new(), wishes, messages.errors_only(), progress);
+            Loading::new(server.clone(), Existing::default(), wishes, messages.errors_only(), progress);
         match Box::pin(loading.run(events)).await {
             Ok(Exit::Done) => {}
             _ => return Err(failed().into()),

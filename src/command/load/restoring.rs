@@ -17,8 +17,7 @@ use tokio::time::Instant;
 
 use super::super::proof::{NotProven, Proof};
 use super::conversion::Conversion;
-use super::judge;
-use crate::jetstream::{self, Hold, Restore, RestoreError, Server, StreamReply};
+use crate::jetstream::{self, Hold, Mark, Removal, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
 use crate::settings;
 use crate::snapshot::{ConvertError, Fault, Format, Frames, PADDING, Promise, Wanted};
@@ -67,20 +66,16 @@ pub(super) struct Restoring {
     /// Where it goes; none in a dry run.
     server: Option<Server>,
     restore: Option<Restore>,
+    /// This run's mark.
+    mark: Mark,
+    /// Whether the stream has it: it can be seen before its commit.
+    marked: bool,
+    /// When the server was asked to begin.
+    asked: Option<Instant>,
+    /// When the stream was made, by the answer to the commit.
+    created: Option<String>,
     /// Whether the server is restoring for us, so that something may be left behind.
     pub begun: bool,
-}
-
-/// What may be left of a restore that was given up.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Left {
-    /// Nothing: the name was somebody else's before.
-    Nothing,
-    /// Nothing, except in a cluster: a server takes the name with the first chunk, or, where it restores a
-    /// tar, with the commit; a cluster has decided before who is to keep the stream.
-    InClusters,
-    /// Perhaps something.
-    Unknown,
 }
 
 /// Why a stream was not restored.
@@ -95,6 +90,9 @@ pub(super) enum RestoringError {
     /// The snapshot is whole, and cannot be written again as a tar.
     #[error("the destination takes only a tar: {0}")]
     Convert(String),
+    /// Its configuration is none.
+    #[error("its configuration makes no sense: {0}")]
+    Config(#[from] serde_json::Error),
 }
 
 impl From<ConvertError> for RestoringError {
@@ -124,7 +122,13 @@ impl RestoringError {
 
 impl Restoring {
     /// Begins to take in a snapshot; `server` is none in a dry run.
-    pub fn new(stream: StreamName, request: Request, server: Option<Server>, wanted: Wanted) -> Self {
+    pub fn new(
+        stream: StreamName,
+        request: Request,
+        server: Option<Server>,
+        mark: Mark,
+        wanted: Wanted,
+    ) -> Self {
         let proof = match &request.described {
             Some(config) => Proof::begin_described(&stream, &request.promise, config, wanted),
             None => Proof::begin(&stream, &request.promise, wanted),
@@ -145,6 +149,10 @@ impl Restoring {
             sent: 0,
             server,
             restore: None,
+            mark,
+            marked: false,
+            asked: None,
+            created: None,
             begun: false,
         }
     }
@@ -176,17 +184,23 @@ impl Restoring {
     pub async fn begin(&mut self) -> Result<(), RestoringError> {
         if let (Some(server), None) = (&self.server, &self.restore) {
             let Request { config, state, .. } = &self.request;
+            self.marked = self.format != Some(Format::Tar) || server.cluster().is_some();
+            let config = match self.marked {
+                true => &self.mark.put(config)?,
+                false => config,
+            };
+            self.asked = Some(Instant::now());
             let restore = Restore::begin(server, &self.stream, config, state).await;
             self.begun = match &restore {
                 Ok(_) | Err(RestoreError::NotListening) => true,
-                Err(RestoreError::Request(error)) => match error {
-                    // An answer that leads nowhere may come from a server that has made the stream all the same.
-                    jetstream::Error::Answer { .. } => true,
-                    // Where the answer was lost, so may be the stream that it told of, for everybody but us.
-                    jetstream::Error::TimedOut { .. } => nothing_is_in(server, &self.stream).await,
-                    _ => false,
-                },
-                Err(_) => false,
+                // The server may have done what it was asked for all the same.
+                Err(RestoreError::Request(error)) => matches!(
+                    error,
+                    jetstream::Error::Answer { .. }
+                        | jetstream::Error::TimedOut { .. }
+                        | jetstream::Error::Disconnected
+                ),
+                Err(RestoreError::Dropped) => false,
             };
             self.restore = Some(restore?);
         }
@@ -314,7 +328,8 @@ impl Restoring {
         }
     }
 
-    /// Sends the rest of a proven snapshot and makes the stream real. None in a dry run.
+    /// Sends the rest of a proven snapshot and makes the stream real. None in a dry run. The mark is not shown in
+    /// the answer, and is still there.
     pub async fn commit(&mut self) -> Result<Option<StreamReply>, RestoringError> {
         self.decide();
         self.begin().await?;
@@ -335,19 +350,53 @@ impl Restoring {
         }
         self.send_until(self.ready).await?;
         let Some(restore) = &mut self.restore else { return Ok(None) };
-        Ok(Some(restore.commit().await?))
+        let mut reply = restore.commit().await?;
+        self.created.clone_from(&reply.created);
+        reply.config = Mark::removed(&reply.config)?;
+        Ok(Some(reply))
     }
 
-    /// Tells the server to forget what it was sent. Whatever comes of it, the caller has to see what is left
-    /// there.
-    pub async fn abort(&mut self) -> Left {
-        let Some(mut restore) = self.restore.take() else { return Left::Unknown };
-        match restore.abort().await {
-            Err(error) if error.is_taken() => Left::Nothing,
-            _ if self.sent == 0 => Left::InClusters,
-            _ if self.format == Some(Format::Tar) && !restore.is_committing() => Left::InClusters,
-            _ => Left::Unknown,
+    /// Takes away the mark of a restore that is not over. `config` is the stream's, as the commit left it.
+    pub async fn take_mark(&self, config: &RawValue) -> Result<(), jetstream::Error> {
+        match (&self.server, &self.marked) {
+            (Some(server), true) => server.take_mark(&self.stream, config).await,
+            _ => Ok(()),
         }
+    }
+
+    /// Makes the server forget what it was sent, and removes what is there of it. What is not known to have
+    /// been made here stays.
+    pub async fn remove(&mut self) -> Result<Removal, jetstream::Error> {
+        if !std::mem::take(&mut self.begun) {
+            return Ok(Removal::Gone);
+        }
+        if let Some(mut restore) = self.restore.take()
+            && let Err(error) = restore.abort().await
+            && error.is_taken()
+        {
+            return Ok(Removal::NotOurs);
+        }
+        match &self.server {
+            Some(server) => server.remove_if(&self.stream, |reply| self.made(reply)).await,
+            None => Ok(Removal::Gone),
+        }
+    }
+
+    /// Whether this restore has made the stream that the server describes. A mark says so; without one, as a
+    /// single server shows nothing of a tar before it has all of it: the stream is the one of the commit's
+    /// answer, or has been there for longer than this restore, before which there was none, and so comes from
+    /// a snapshot.
+    fn made(&self, reply: &StreamReply) -> bool {
+        if self.marked && Mark::of(&reply.config).as_ref() == Some(&self.mark) {
+            return true;
+        }
+        if reply.is_in_cluster() || self.sent == 0 {
+            return false;
+        }
+        let is_of_commit = self.created.is_some() && self.created == reply.created;
+        let restored_from_tar = self.format == Some(Format::Tar)
+            && matches!((self.asked, reply.age()), (Some(asked), Some(age)) if age > asked.elapsed());
+        is_of_commit || restored_from_tar
     }
 
     /// Sends the snapshot's bytes before `end`.
@@ -360,18 +409,6 @@ impl Restoring {
             restore.send(chunk).await?;
         }
         Ok(())
-    }
-}
-
-/// Whether the stream is not there for anybody to see, or has never held a message in a cluster, which has
-/// decided at the request whose name it is: what else may be there of it has been asked for here.
-async fn nothing_is_in(server: &Server, stream: &StreamName) -> bool {
-    match server.glance(stream).await {
-        Ok(None) => true,
-        Ok(Some(reply)) => {
-            reply.is_in_cluster() && judge::parse(&reply.state).is_ok_and(|state| state.last_seq == 0)
-        }
-        Err(_) => false,
     }
 }
 

@@ -3,6 +3,7 @@
 mod at_hand;
 mod conclusion;
 mod copies;
+mod left_alone;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ use super::super::Failure;
 use super::super::proof::Proven;
 use super::super::report::{exit_of, say};
 use super::announced::Announced;
+use super::existing::{Existing, Extent};
 use super::input::{Event, Events};
 use super::limits::{self, Weight};
 use super::newer::Destination;
@@ -24,7 +26,7 @@ use super::target::{self, Traits};
 use crate::archive::{Ended, Index, Manifest};
 use crate::cli::{Conflict, Select};
 use crate::exit::Exit;
-use crate::jetstream::{Account, Listed, Server};
+use crate::jetstream::{Account, Mark, Server};
 use crate::names::{Printable, StreamName};
 use crate::release;
 use crate::settings;
@@ -67,8 +69,8 @@ pub(super) struct Loading {
     wishes: Wishes,
     messages: Messages,
     progress: Progress,
-    /// The streams that were there before; none for one that the server could not describe.
-    existing: BTreeMap<StreamName, Option<Listed>>,
+    /// The streams that were there before.
+    existing: Existing,
     /// A stream whose old one has been deleted, and whose new one does not stand yet.
     emptied: Option<StreamName>,
     announced: Announced,
@@ -84,7 +86,7 @@ pub(super) struct Loading {
     fresh: Vec<Fresh>,
     /// Streams that did not make it, with the worst exit code they call for.
     failed: BTreeMap<StreamName, Exit>,
-    skipped: BTreeSet<StreamName>,
+    skipped: BTreeMap<StreamName, Skipped>,
     /// What was said already.
     hints: BTreeSet<String>,
     replica_changes: BTreeMap<(u32, u32), u64>,
@@ -92,6 +94,15 @@ pub(super) struct Loading {
     unplaced: u64,
     has_keys: bool,
     steps: Steps,
+    /// What this run's restores are marked with.
+    mark: Mark,
+}
+
+/// A stream that was left alone because it is there.
+struct Skipped {
+    /// What the archive's description of it says that its snapshot holds.
+    archived: Option<Extent>,
+    may_expire: bool,
 }
 
 /// Snapshots that came before their descriptions, as another tar may have packed them.
@@ -117,11 +128,12 @@ struct Current {
 impl Loading {
     pub fn new(
         server: Server,
-        existing: BTreeMap<StreamName, Option<Listed>>,
+        existing: Existing,
         wishes: Wishes,
         messages: Messages,
         progress: Progress,
     ) -> Self {
+        let mark = server.new_mark();
         Loading {
             server,
             wishes,
@@ -138,11 +150,12 @@ impl Loading {
             fresh: Vec::new(),
             failed: BTreeMap::new(),
             hints: BTreeSet::new(),
-            skipped: BTreeSet::new(),
+            skipped: BTreeMap::new(),
             replica_changes: BTreeMap::new(),
             unplaced: 0,
             has_keys: false,
             steps: Steps::default(),
+            mark,
         }
     }
 
@@ -268,10 +281,9 @@ impl Loading {
     }
 
     fn refuse_conflicts(&self, coming: &BTreeSet<StreamName>) -> anyhow::Result<()> {
-        let conflicts: Vec<_> = coming.iter().filter(|name| self.existing.contains_key(name)).collect();
         match self.wishes.conflict {
-            Conflict::Error if !conflicts.is_empty() => Err(conflict(&conflicts)),
-            _ => Ok(()),
+            Conflict::Error => Ok(self.existing.refuse(coming)?),
+            Conflict::Skip | Conflict::Overwrite => Ok(()),
         }
     }
 
@@ -279,7 +291,7 @@ impl Loading {
     fn refuse_excess(&self, index: &Index, coming: &BTreeSet<StreamName>) -> Result<(), Failure> {
         let Some(account) = &self.wishes.account else { return Ok(()) };
         let skips = self.wishes.conflict == Conflict::Skip;
-        let lands = |name: &StreamName| coming.contains(name) && !(skips && self.existing.contains_key(name));
+        let lands = |name: &StreamName| coming.contains(name) && !(skips && self.existing.has(name));
         let streams = index.streams.iter().filter(|stream| lands(&stream.name));
         let coming: Vec<Weight> = streams
             .map(|stream| Weight {
@@ -288,9 +300,8 @@ impl Loading {
                 bytes: stream.bytes,
             })
             .collect();
-        let replaced = self.existing.iter().filter(|(name, _)| lands(name));
+        let replaced = self.existing.going(lands).into_iter();
         let going: Vec<Weight> = replaced
-            .filter_map(|(_, old)| old.as_ref())
             .map(|old| Weight { replicas: old.replicas, in_memory: old.in_memory, bytes: old.bytes })
             .collect();
         limits::check(account, &coming, &going)
@@ -299,7 +310,7 @@ impl Loading {
     /// What is coming must ask for nothing that the destination does not know.
     fn refuse_newer(&self, index: &Index, coming: &BTreeSet<StreamName>) -> Result<(), Failure> {
         let skips = self.wishes.conflict == Conflict::Skip;
-        let lands = |name: &StreamName| coming.contains(name) && !(skips && self.existing.contains_key(name));
+        let lands = |name: &StreamName| coming.contains(name) && !(skips && self.existing.has(name));
         let destination = self.destination();
         let mut lacking: BTreeMap<&str, Vec<&StreamName>> = BTreeMap::new();
         let mut since = None;
@@ -362,15 +373,13 @@ impl Loading {
             self.fail(&stream, Exit::Damaged, "the archive holds it and its index does not list it");
             return Ok(());
         }
-        let exists = self.existing.contains_key(&stream);
         match self.wishes.conflict {
-            Conflict::Error if exists => return Err(conflict(&[&stream])),
-            Conflict::Skip if exists => {
-                self.messages.detail(&format!("stream {stream}: exists, left alone"));
-                self.skipped.insert(stream);
+            Conflict::Error => self.existing.refuse([&stream])?,
+            Conflict::Skip if self.existing.has(&stream) => {
+                self.skip(stream, json);
                 return Ok(());
             }
-            _ => {}
+            Conflict::Skip | Conflict::Overwrite => {}
         }
         let wanted = target::Wanted {
             replicas: self.wishes.replicas,
@@ -395,6 +404,11 @@ impl Loading {
             // Then the description has a sum.
             request.described = None;
         }
+        if Mark::of(&request.config).is_some() {
+            const HALF: &str = "the archive holds no more of it than a restore had brought when it was made";
+            self.fail(&stream, Exit::Partial, HALF);
+            request.config = Mark::removed(&request.config)?;
+        }
         let server = (!self.wishes.dry_run).then(|| self.server.clone());
         let flight = self.progress.begin(&stream, self.announced.bytes(&stream));
         // What was restored is compared message by message only where it is read back.
@@ -405,7 +419,8 @@ impl Loading {
             own: None,
         };
         // A tar with a stream that lives in memory is restored without its messages.
-        let restoring = Restoring::new(stream, request, server, wanted).converting(!traits.in_memory);
+        let restoring =
+            Restoring::new(stream, request, server, self.mark.clone(), wanted).converting(!traits.in_memory);
         self.current = Some(Current { restoring, flight, traits, in_parts, over: false });
         Ok(())
     }
@@ -472,15 +487,4 @@ async fn until(due: Option<Instant>) {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-fn conflict(streams: &[&StreamName]) -> anyhow::Error {
-    const SHOWN: usize = 5;
-    let mut names: Vec<String> = streams.iter().take(SHOWN).map(ToString::to_string).collect();
-    if streams.len() > SHOWN {
-        names.push(format!("and {} more", streams.len() - SHOWN));
-    }
-    Failure::new(Exit::Conflict, format!("exists at the destination already: {}", names.join(", ")))
-        .hint("--conflict skip leaves them alone, --conflict overwrite replaces them")
-        .into()
 }

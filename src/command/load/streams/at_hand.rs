@@ -7,19 +7,23 @@ use tokio::time::Instant;
 
 use super::super::judge::{difference, lost_settings, parse};
 use super::super::read_back::{self, Equal, compare};
-use super::super::restoring::{Left, RestoringError};
+use super::super::restoring::RestoringError;
 use super::copies::Fresh;
 use super::{Current, Loading, until};
 use crate::command::Failure;
 use crate::command::proof::{NotProven, Proven};
 use crate::command::report::{say, text_of};
 use crate::exit::Exit;
-use crate::jetstream::StreamReply;
+use crate::jetstream::{Removal, StreamReply};
 use crate::names::{Size, counted};
 use crate::snapshot::Format;
 
 /// How long a restored stream may take to show what was restored; a cluster's answer can be early.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// What to do about a stream that may be somebody else's.
+const LOOK: &str =
+    "look at it (nats stream info NAME), and replace it with --conflict overwrite if it is not wanted";
 
 /// How what the server holds is not what was proven, and what to do about it.
 struct Differs {
@@ -71,6 +75,9 @@ impl Loading {
                 }
                 if judged.is_ok() && self.wishes.read_back {
                     judged = self.read_back(&proven).await;
+                }
+                if judged.is_ok() {
+                    judged = self.take_mark(&reply).await;
                 }
                 match judged {
                     Ok(()) => self.stands(proven),
@@ -125,6 +132,9 @@ impl Loading {
         let stream = current.restoring.stream.clone();
         if self.wishes.dry_run || self.emptied.as_ref() == Some(&stream) {
             return true;
+        }
+        if let Some(mark) = self.existing.mark(&stream).cloned() {
+            return self.remove_left_over(&stream, &mark).await;
         }
         let Some(old) = self.existing.get(&stream).cloned() else { return true };
         if let Some(rescue) = &mut self.wishes.rescue
@@ -203,6 +213,16 @@ impl Loading {
         }
     }
 
+    /// Takes the mark of a restore that is not over from the stream.
+    async fn take_mark(&self, reply: &StreamReply) -> Result<(), Differs> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let taken = current.restoring.take_mark(&reply.config).await;
+        taken.map_err(|e| Differs {
+            text: format!("the mark of its restore cannot be removed: {e}"),
+            hint: e.hint(),
+        })
+    }
+
     /// Compares what the server holds with what was read, down to the messages.
     async fn read_back(&self, proven: &Proven) -> Result<(), Differs> {
         let Some(current) = &self.current else { return Ok(()) };
@@ -247,7 +267,7 @@ impl Loading {
 
     pub(super) async fn current_failed(&mut self, error: RestoringError) {
         let exit = match &error {
-            RestoringError::NotProven(_) => Exit::Damaged,
+            RestoringError::NotProven(_) | RestoringError::Config(_) => Exit::Damaged,
             RestoringError::Restore(_) | RestoringError::Convert(_) => Exit::Partial,
         };
         let hint = error.hint();
@@ -291,24 +311,22 @@ impl Loading {
     pub(super) async fn remove_what_was_begun(&mut self) {
         let _step = self.steps.begin();
         let Some(current) = &mut self.current else { return };
-        if !std::mem::take(&mut current.restoring.begun) {
+        if !current.restoring.begun {
             return;
         }
         let stream = current.restoring.stream.clone();
-        let somebody_elses = match current.restoring.abort().await {
-            Left::Nothing => true,
-            Left::InClusters => {
-                matches!(self.server.stream(&stream).await, Ok(Some(reply)) if !reply.is_in_cluster())
+        match current.restoring.remove().await {
+            Ok(Removal::Gone) => {}
+            Ok(Removal::NotOurs) => {
+                let what = "what is there of this name was not made by this restore, and is left alone";
+                self.messages.notice(&format!("stream {stream}: {what}"));
+                self.hint_once(Some(LOOK.into()));
             }
-            Left::Unknown => false,
-        };
-        if somebody_elses {
-            self.messages.notice(&format!("stream {stream}: somebody else made it meanwhile, left alone"));
-            return;
-        }
-        if let Err(e) = self.server.clear_away(&stream).await {
-            self.messages.error(&format!("stream {stream}: cannot remove what is there of it: {e}"));
-            self.hint_once(e.hint());
+            Err(e) => {
+                let what = format!("cannot remove what is there of it: {e}");
+                self.messages.error(&format!("stream {stream}: {what}"));
+                self.hint_once(e.hint());
+            }
         }
     }
 }

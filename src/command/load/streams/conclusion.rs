@@ -45,6 +45,8 @@ impl Loading {
                 self.fail(&stream, Exit::Damaged, what);
             }
         }
+        self.say_how_the_others_stand();
+        self.say_what_is_left_over();
         let nothing = self.done.is_empty() && self.failed.is_empty() && self.skipped.is_empty();
         if nothing && self.wishes.select.is_choosy() {
             return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream of the archive")
@@ -98,7 +100,7 @@ impl Loading {
         let lasts = !self.wishes.dry_run && !self.wishes.read_back;
         lasts
             && self.done.keys().any(policy::tells_chatto)
-            && !self.done.keys().chain(self.existing.keys()).any(keys)
+            && !self.done.keys().chain(self.existing.names()).any(keys)
     }
 
     pub(super) fn say_what_stands(&mut self) {

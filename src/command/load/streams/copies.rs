@@ -135,7 +135,7 @@ impl Loading {
             self.done.remove(&stream);
             self.fail(&stream, Exit::Partial, &text);
             self.hint_once(Some(hint.into()));
-            if gone && self.existing.contains_key(&stream) {
+            if gone && self.existing.has(&stream) {
                 self.emptied = Some(stream);
                 self.put_back().await;
             }
