@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_nats::Client;
+use chatto_pipes::snapshot::{ConsumerState, Pair};
 use serde_json::{Value as Json, json};
+use support::archive::Archive;
 use support::builder::Builder;
 use support::fixtures::Built;
 use support::publish::header_map;
 use support::server::{LATEST, Server};
-use support::{api, archive, equality, fixtures};
+use support::{api, archive, builder, equality, fixtures, s2};
 
 const NOTHING: [&str; 0] = [];
 
@@ -162,6 +164,47 @@ async fn arrives(client: &Client, stream: &str, subject: &str) -> Result<()> {
     let api = format!("STREAM.MSG.GET.{stream}");
     while api::answer(client, &api, json!({ "last_by_subj": subject })).await?["message"].is_null() {
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// A server reads its consumers while the stream goes on (nats-server #7693). What is stored behind the
+/// snapshot's end would never reach one that stands there already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_ahead_of_its_stream_gets_what_is_stored_next() -> Result<()> {
+    let source = Server::start("2.14.5");
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 5).await?;
+    b.stream("S", json!(["s"]), json!({})).await?;
+    for _ in 0..10 {
+        b.publisher.send("s", &[], "text").await?;
+    }
+    b.publisher.settle().await?;
+    b.consumer("S", "reader", json!({})).await?;
+    b.consume("S", "reader", 10, |_| Some("+ACK")).await?;
+    b.finish().await?;
+
+    let mut archive = Archive::read(&archive::dump(&source, &[]));
+    let snapshot = archive.file("streams/S/stream.tar.s2");
+    let mut files = archive::entries(&s2::unwrapped(snapshot))?;
+    let state = files.iter_mut().find(|file| file.path == "obs/reader/o.dat").unwrap();
+    let at = Pair { consumer: 10, stream: 470 };
+    state.data = ConsumerState { delivered: at, ack_floor: at, ..ConsumerState::default() }.encode();
+    *snapshot = s2::wrapped(&archive::pack(&files)?);
+    let (bytes, sha256) = (snapshot.len(), archive::sha256(snapshot));
+    archive.edit_manifest("S", |entry| (entry["bytes"], entry["sha256"]) = (json!(bytes), json!(sha256)));
+    let archive = archive.with_sums();
+
+    for release in ["2.10.26", "2.14.5", LATEST] {
+        let destination = Server::start(release);
+        archive::load(&destination, &[], &archive).expect_code(0);
+        let client = destination.client().await?;
+        let info = api::call(&client, "CONSUMER.INFO.S.reader", json!(null)).await?;
+        for place in ["delivered", "ack_floor"] {
+            assert_eq!(info[place]["stream_seq"], 10, "{release}: {info}");
+        }
+        client.request("s", "next".into()).await?;
+        builder::consume(&client, "S", "reader", 1, |_| Some("+ACK")).await?;
     }
     Ok(())
 }

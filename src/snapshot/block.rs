@@ -130,16 +130,17 @@ fn split(bytes: &[u8], at: u64) -> (&[u8], &[u8]) {
     bytes.split_at(usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len()))
 }
 
-struct Header {
-    len: u64,
+/// What a record begins with.
+pub(super) struct Header {
+    pub len: u64,
     has_headers: bool,
-    sequence: u64,
+    pub sequence: u64,
     time: i64,
     subject: u64,
 }
 
 impl Header {
-    fn parse(bytes: &[u8; HEADER_LEN]) -> Header {
+    pub fn parse(bytes: &[u8; HEADER_LEN]) -> Header {
         let [l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, t0, t1, t2, t3, t4, t5, t6, t7, n0, n1] = *bytes;
         let len = u32::from_le_bytes([l0, l1, l2, l3]);
         Header {

@@ -9,7 +9,7 @@
 //! - the type byte of those frames, as long as it stays one of them;
 //! - the encoding of an S2 block, where another encoding of the same data is the same data.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -44,9 +44,21 @@ pub struct Content<R> {
     held: Held,
     at: usize,
     end: usize,
+    /// Where the decoded bytes begin, of which `at` is the next.
+    begin: usize,
     entry: Option<Printable>,
     sequence: Option<u64>,
     decoded: Arc<AtomicU64>,
+    kept: Option<Kept>,
+}
+
+/// Frames as they came, for somebody who passes them on; those without data but the identifier are left out.
+#[derive(Default)]
+struct Kept {
+    /// Those of which every byte of content has been consumed.
+    whole: Vec<u8>,
+    /// The one at hand.
+    current: Vec<u8>,
 }
 
 /// Which buffer holds the decoded bytes: stored data is not copied again.
@@ -70,10 +82,41 @@ impl<R: Read> Content<R> {
             held: Held::Frame,
             at: 0,
             end: 0,
+            begin: 0,
             entry: None,
             sequence: None,
             decoded: Arc::default(),
+            kept: None,
         }
+    }
+
+    /// Keeps the frames until they are [passed on](Content::pass_frames).
+    pub fn keeping_frames(self) -> Self {
+        Content { kept: Some(Kept::default()), ..self }
+    }
+
+    /// Keeps no more frames, and forgets those that are kept.
+    pub fn keep_none(&mut self) {
+        self.kept = None;
+    }
+
+    /// Writes the frames whose content has been consumed to `out`.
+    pub fn pass_frames(&mut self, out: &mut impl Write) -> io::Result<()> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        if self.at == self.end {
+            kept.whole.append(&mut kept.current);
+            self.begin = self.at;
+        }
+        if !kept.whole.is_empty() {
+            out.write_all(&kept.whole)?;
+            kept.whole.clear();
+        }
+        Ok(())
+    }
+
+    /// What of the frame at hand has been consumed.
+    pub fn consumed(&self) -> &[u8] {
+        self.held().get(self.begin..self.at).unwrap_or(&[])
     }
 
     /// Notes in `decoded` how many bytes of content have been decoded.
@@ -179,16 +222,22 @@ impl<R: Read> Content<R> {
         }
     }
 
-    fn at_hand(&self) -> &[u8] {
-        let from = match self.held {
+    fn held(&self) -> &[u8] {
+        match self.held {
             Held::Frame => &self.frame,
             Held::Block => &self.block,
-        };
-        from.get(self.at..self.end).unwrap_or(&[])
+        }
+    }
+
+    fn at_hand(&self) -> &[u8] {
+        self.held().get(self.at..self.end).unwrap_or(&[])
     }
 
     /// Reads one frame. Called only when everything before it has been consumed.
     fn next_frame(&mut self) -> Result<(), Fault> {
+        if let Some(kept) = &mut self.kept {
+            kept.whole.append(&mut kept.current);
+        }
         let mut header = [0; HEADER_LEN];
         match self.read_input(&mut header)? {
             HEADER_LEN => {}
@@ -257,7 +306,7 @@ impl<R: Read> Content<R> {
         if end - at > MAX_BLOCK {
             return Err(self.damaged("a block is larger than S2 allows"));
         }
-        (self.held, self.at, self.end) = (held, at, end);
+        (self.held, self.begin, self.at, self.end) = (held, at, at, end);
         if masked_crc(self.at_hand()) != crc {
             // Nothing of a frame that is wrong may be seen.
             self.at = self.end;
@@ -272,11 +321,14 @@ impl<R: Read> Content<R> {
         frame.resize(len, 0);
         let got = self.read_input(&mut frame);
         self.frame = frame;
-        (self.at, self.end) = (0, 0);
+        (self.begin, self.at, self.end) = (0, 0, 0);
         if got? < len { Err(self.cut()) } else { Ok(()) }
     }
 
     fn skip(&mut self, len: u64) -> Result<(), Fault> {
+        if let Some(kept) = &mut self.kept {
+            kept.current.clear();
+        }
         let skipped = io::copy(&mut self.input.by_ref().take(len), &mut io::sink())?;
         self.compressed += skipped;
         if skipped < len { Err(self.cut()) } else { Ok(()) }
@@ -294,6 +346,9 @@ impl<R: Read> Content<R> {
             }
         }
         self.compressed += have as u64;
+        if let Some(kept) = &mut self.kept {
+            kept.current.extend_from_slice(buffer.get(..have).unwrap_or(buffer));
+        }
         Ok(have)
     }
 }

@@ -1,15 +1,25 @@
 //! A snapshot in NATSARC1, which only servers from 2.15 on read and only they write, as one in the tar format,
 //! which is restored by every release from 2.10 on, and with more left of it: of a NATSARC1 restore a server
 //! keeps neither its duplicate window nor how far it had come in the stream's sources.
+//!
+//! And a snapshot in the tar format with its consumers where they may stand. A server reads a consumer's state
+//! while its stream goes on, and of what is stored behind the snapshot's end such a consumer would miss what it
+//! had seen already (nats-server #7693). Servers put the consumers last, so everything before them passes as it
+//! came, frame by frame.
 
 use std::io::{Read, Write};
 
 use serde_json::value::RawValue;
 
+use super::block::{self, Header};
+use super::consumer::{ConsumerState, MAX_STATE};
+use super::content::Content;
+use super::entries::{self, Entry};
 use super::fault::Fault;
-use super::items::Item;
+use super::framing::Framing;
+use super::items::{Consumer, Item};
 use super::promise::Promise;
-use super::writer::{WriteError, Writer};
+use super::writer::{self, WriteError, Writer};
 use super::{inspect_showing, meta};
 use crate::names::StreamName;
 
@@ -47,6 +57,7 @@ pub fn to_tar(
             }
             (Item::Consumer(mut consumer), Some((writer, state))) => {
                 consumer.put_back_to(state.last_seq);
+                consumer.put_before_begin();
                 writer.consumer(&consumer)?;
             }
             (Item::Message(record), Some((writer, _))) => writer.message(&record)?,
@@ -56,5 +67,96 @@ pub fn to_tar(
     })?;
     let Some((writer, state)) = writing else { return Err(WriteError::BadConfig.into()) };
     writer.finish(contents.last_seq, state.last_time)?;
+    Ok(())
+}
+
+/// Passes a snapshot in the tar format on to `out`, and puts consumers that stand beyond its end back to it. Its
+/// last sequence is `promised` or the last that its blocks show, whichever is later.
+///
+/// # Errors
+/// [`ConvertError`]. What is found on the way is much less than what [`inspect`](super::inspect) finds.
+pub fn put_consumers_back(promised: u64, bytes: impl Read, mut out: impl Write) -> Result<(), ConvertError> {
+    let mut content = Content::new(bytes).keeping_frames();
+    let mut last = promised;
+    let mut passed = false;
+    loop {
+        content.pass_frames(&mut out).map_err(WriteError::Io)?;
+        let before = content.consumed().to_vec();
+        let Some(entry) = entries::next(&mut content)? else {
+            content.finish(Some(0))?;
+            return Ok(content.pass_frames(&mut out).map_err(WriteError::Io)?);
+        };
+        if entry.path.starts_with("obs/") {
+            if !passed {
+                return Err(content.damaged("a file is out of order").into());
+            }
+            content.keep_none();
+            let mut tar = Framing::after(out);
+            tar.write(&before).map_err(WriteError::Io)?;
+            return consumers(&mut content, entry, last, tar);
+        }
+        passed = true;
+        if entry.path.ends_with(".blk") {
+            last = last.max(last_of_block(&mut content, entry.size, &mut out)?);
+        } else {
+            content.pass(entry.size, |_| {})?;
+        }
+        entries::padding(&mut content, entry.size)?;
+    }
+}
+
+/// Passes a block on; gives its last sequence.
+fn last_of_block<R: Read>(
+    content: &mut Content<R>,
+    mut left: u64,
+    out: &mut impl Write,
+) -> Result<u64, ConvertError> {
+    let mut last = 0;
+    while left > 0 {
+        let mut header = [0; block::HEADER_LEN];
+        content.exact(&mut header)?;
+        let Header { len, sequence, .. } = Header::parse(&header);
+        let rest = len.checked_sub(header.len() as u64).filter(|_| len <= left);
+        let Some(rest) = rest else { return Err(content.damaged("a record's length").into()) };
+        content.pass(rest, |_| {})?;
+        last = last.max(sequence & !(block::ERASED | block::TOMBSTONE));
+        left -= len;
+        content.pass_frames(out).map_err(WriteError::Io)?;
+    }
+    Ok(last)
+}
+
+/// Writes this entry and all that follow, each consumer where it may stand.
+fn consumers<R: Read, W: Write>(
+    content: &mut Content<R>,
+    first: Entry,
+    last: u64,
+    mut tar: Framing<W>,
+) -> Result<(), ConvertError> {
+    let mut next = Some(first);
+    let mut info = None;
+    while let Some(Entry { path, size }) = next {
+        if size > MAX_STATE {
+            return Err(content.unsupported("a consumer's state is too long").into());
+        }
+        let mut data = Vec::new();
+        content.pass(size, |piece| data.extend_from_slice(piece))?;
+        entries::padding(content, size)?;
+        if path.ends_with("/meta.inf") {
+            info = serde_json::from_slice::<Box<RawValue>>(&data).ok();
+        } else if path.ends_with("/o.dat")
+            && let (Some(info), Ok(state)) = (info.take(), ConsumerState::decode(&data))
+        {
+            let mut consumer = Consumer { name: String::new(), info, state: state.clone() };
+            consumer.put_back_to(last);
+            if consumer.state != state {
+                data = consumer.state.encode();
+            }
+        }
+        writer::file(&mut tar, &path, &data).map_err(WriteError::Io)?;
+        next = entries::next(content)?;
+    }
+    content.finish(Some(0))?;
+    writer::end(tar).map_err(WriteError::Io)?;
     Ok(())
 }

@@ -25,7 +25,12 @@ impl<W: Write> Framing<W> {
     pub fn begin(mut out: W) -> io::Result<Self> {
         out.write_all(&header(IDENTIFIER, MAGIC.len()))?;
         out.write_all(MAGIC)?;
-        Ok(Framing { out, encoder: Encoder::new(), rest: Vec::with_capacity(FRAME), frame: Vec::new() })
+        Ok(Framing::after(out))
+    }
+
+    /// Goes on with a stream of which `out` has frames.
+    pub fn after(out: W) -> Self {
+        Framing { out, encoder: Encoder::new(), rest: Vec::with_capacity(FRAME), frame: Vec::new() }
     }
 
     /// Takes more content.

@@ -83,14 +83,22 @@ impl Consumer {
     }
 
     /// Puts the consumer back to the stream's end where it stands beyond: what is stored next is delivered then.
-    /// One that is to begin later stands right before there. A snapshot of 2.15.1 puts that to the stream's end
-    /// too, and a server that restores it as a tar would deliver what lies between.
+    /// One that is to begin later stays right before there.
     pub fn put_back_to(&mut self, last: u64) {
-        let before_begin = self.begins().saturating_sub(1);
-        let state = &mut self.state;
-        state.put_back_to(before_begin.max(last));
-        state.delivered.stream = state.delivered.stream.max(before_begin);
-        state.ack_floor.stream = state.ack_floor.stream.max(before_begin);
+        self.state.put_back_to(self.begins().saturating_sub(1).max(last));
+    }
+
+    /// Puts a consumer that is to begin later right before there. A snapshot of 2.15.1 has put it to the stream's
+    /// end, and a server that restored it so would deliver what lies between.
+    pub(super) fn put_before_begin(&mut self) {
+        let before = self.begins().saturating_sub(1);
+        let ConsumerState { delivered, ack_floor, .. } = &mut self.state;
+        if delivered.stream < before {
+            if ack_floor.stream == delivered.stream {
+                ack_floor.stream = before;
+            }
+            delivered.stream = before;
+        }
     }
 
     /// The sequence at which it is configured to begin, if it is.

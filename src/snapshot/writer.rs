@@ -135,8 +135,7 @@ impl<W: Write> Writer<W> {
             self.record(len, &tombstone);
             self.end_block()?;
         }
-        self.out.write(&[0; 2 * TAR_BLOCK])?;
-        Ok(self.out.finish()?)
+        Ok(end(self.out)?)
     }
 
     fn record(&mut self, len: u32, record: &Record<'_>) {
@@ -182,21 +181,29 @@ impl<W: Write> Writer<W> {
     }
 
     fn file(&mut self, path: &str, data: &[u8]) -> Result<(), WriteError> {
-        if path.len() > TAR_NAME {
-            let extended = extended("path", path);
-            self.entry(path, b'x', extended.as_bytes())?;
-        }
-        self.entry(path, b'0', data)
+        Ok(file(&mut self.out, path, data)?)
     }
+}
 
-    fn entry(&mut self, path: &str, kind: u8, data: &[u8]) -> Result<(), WriteError> {
-        self.out.write(&tar_header(path, kind, data.len()))?;
-        self.out.write(data)?;
-        let padding = [0; TAR_BLOCK];
-        let missing = data.len().next_multiple_of(TAR_BLOCK) - data.len();
-        self.out.write(padding.get(..missing).unwrap_or(&[]))?;
-        Ok(())
+/// Writes a file of a tar.
+pub(super) fn file<W: Write>(out: &mut Framing<W>, path: &str, data: &[u8]) -> io::Result<()> {
+    if path.len() > TAR_NAME {
+        entry(out, path, b'x', extended("path", path).as_bytes())?;
     }
+    entry(out, path, b'0', data)
+}
+
+/// Ends a tar.
+pub(super) fn end<W: Write>(mut out: Framing<W>) -> io::Result<W> {
+    out.write(&[0; 2 * TAR_BLOCK])?;
+    out.finish()
+}
+
+fn entry<W: Write>(out: &mut Framing<W>, path: &str, kind: u8, data: &[u8]) -> io::Result<()> {
+    out.write(&tar_header(path, kind, data.len()))?;
+    out.write(data)?;
+    let missing = data.len().next_multiple_of(TAR_BLOCK) - data.len();
+    out.write([0; TAR_BLOCK].get(..missing).unwrap_or(&[]))
 }
 
 /// The length of a whole record, where a server takes it for a sound one.

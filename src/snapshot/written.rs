@@ -292,3 +292,87 @@ fn a_consumer_ahead_of_its_stream_is_put_back_on_the_way() {
     let at = at.map(|pair| ConsumerState { delivered: pair, ack_floor: pair, ..ConsumerState::default() });
     assert_eq!(stands, at);
 }
+
+/// Of a snapshot in the tar format all passes as it came up to the first consumer, wherever a frame ends.
+#[test]
+fn consumers_of_a_tar_are_put_back_and_all_else_stays() {
+    let state = |stream| {
+        let at = Pair { consumer: 3, stream };
+        ConsumerState { delivered: at, ack_floor: at, ..ConsumerState::default() }
+    };
+    let long = "long".repeat(40);
+    let consumers = [
+        ("ahead", 90, "{}"),
+        (long.as_str(), 40, "{}"),
+        ("behind", 7, "{}"),
+        ("late", 90, r#"{"opt_start_seq":91}"#),
+    ];
+    let mut files = vec![(
+        "msgs/1.blk".to_owned(),
+        (1..=40).flat_map(|n| made::record(1, n, "x", None, &[9; 90])).collect(),
+    )];
+    for (name, stream, config) in consumers {
+        files.extend(made::meta(&format!("obs/{name}/"), &format!("S/{name}"), config));
+        files.push((format!("obs/{name}/o.dat"), state(stream).encode()));
+    }
+    let mut content = made::tarball(&[]);
+    content.truncate(content.len() - 1024);
+    for (path, data) in &files {
+        if path.len() > 100 {
+            let record = format!("{} path={path}\n", path.len() + 10);
+            content.extend(made::tar_header("x", record.len(), b'x'));
+            content.extend(record.as_bytes());
+            content.resize(content.len().next_multiple_of(512), 0);
+        }
+        content.extend(made::tar_header(&path[..path.len().min(100)], data.len(), b'0'));
+        content.extend(data);
+        content.resize(content.len().next_multiple_of(512), 0);
+    }
+    content.resize(content.len() + 1024, 0);
+    let first = content.windows(4).position(|bytes| bytes == b"obs/").unwrap();
+    let promise = Promise { messages: 40, first_seq: 1, last_seq: 40, ..Promise::default() };
+
+    for size in [100, 512, 700, 1000, 5000, content.len()] {
+        let before = [s2(&content, size), PADDING.to_vec()].concat();
+        let mut after = Vec::new();
+        put_consumers_back(0, before.as_slice(), &mut after).unwrap();
+        let mut stands = Vec::new();
+        let contents = inspect_showing(&stream(), &promise, after.as_slice(), |item| {
+            if let Item::Consumer(consumer) = item {
+                stands.push((consumer.name, consumer.state));
+            }
+            Ok::<_, Fault>(())
+        })
+        .unwrap();
+        assert_eq!((contents.messages, contents.last_seq), (40, 40), "frames of {size}");
+        let expected = [("ahead", 40), (long.as_str(), 40), ("behind", 7), ("late", 90)];
+        assert_eq!(stands, expected.map(|(name, at)| (name.to_owned(), state(at))), "frames of {size}");
+        assert_eq!(decoded(&after).unwrap()[..first], content[..first]);
+        let same = after.iter().zip(&before).take_while(|(a, b)| a == b).count();
+        let whole = s2(&content[..first / size * size], size).len();
+        assert!(same >= whole, "frames of {size}: {same} bytes are as they came, not {whole}");
+        for cut in [0, 5, before.len() / 2, before.len() - 60] {
+            let mut out = Vec::new();
+            assert!(
+                put_consumers_back(0, &before[..cut], &mut out).is_err(),
+                "frames of {size} cut to {cut}"
+            );
+        }
+        // Nothing to do is nothing done.
+        let mut same = Vec::new();
+        put_consumers_back(90, before.as_slice(), &mut same).unwrap();
+        assert_eq!(decoded(&same).unwrap().len(), decoded(&before).unwrap().len());
+    }
+
+    // Those of servers, whose consumers are where they may be, stay what they are.
+    for (dir, stream, promise, bytes) in captures() {
+        if dir.to_str().unwrap().contains("2.15") {
+            continue;
+        }
+        let mut out = Vec::new();
+        put_consumers_back(promise.last_seq, bytes.as_slice(), &mut out).unwrap();
+        let [before, after] =
+            [&bytes, &out].map(|bytes| inspect(&stream, &promise, bytes.as_slice()).unwrap());
+        assert_eq!(Contents { bytes: before.bytes, ..after }, before, "{}", dir.display());
+    }
+}

@@ -1,5 +1,6 @@
-//! A NATSARC1 snapshot on its way to a server, written again as a tar on a thread of its own. Memory: what is
-//! fed is bounded by whoever counts it, and what has been written by [`AHEAD`].
+//! A snapshot that is written again on its way to a server, on a thread of its own: one in NATSARC1 as a tar, and
+//! a tar with its consumers where they may stand. Memory: what is fed is bounded by whoever counts it, and what
+//! has been written by [`AHEAD`].
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc;
@@ -10,9 +11,10 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::names::StreamName;
-use crate::snapshot::{ConvertError, to_tar};
+use crate::snapshot::{ConvertError, Format, Promise, put_consumers_back, to_tar};
 
-/// How many pieces of the tar wait for the server at most, a frame of 256 KiB each: together 4 MiB.
+/// How many pieces of the tar wait for the server at most. Each is a frame of 256 KiB, or those that lay in as
+/// many bytes as they came.
 const AHEAD: usize = 16;
 
 /// A conversion under way.
@@ -28,13 +30,17 @@ enum Piece {
 }
 
 impl Conversion {
-    /// Begins to write a snapshot of `stream`, which shall have this `config`.
-    pub fn begin(stream: &StreamName, config: &RawValue) -> Conversion {
+    /// Begins to write a snapshot of `stream` that is in this `format`. The stream shall have this `config`.
+    pub fn begin(stream: &StreamName, config: &RawValue, promise: &Promise, format: Format) -> Conversion {
         let (bytes, pieces) = mpsc::channel();
         let (to, tar) = channel(AHEAD);
         let (stream, config) = (stream.clone(), config.to_owned());
         let input = Input { pieces, current: Bytes::new(), ended: false };
-        let writing = tokio::task::spawn_blocking(move || to_tar(&stream, &config, input, Output(to)));
+        let last = promise.last_seq;
+        let writing = tokio::task::spawn_blocking(move || match format {
+            Format::NatsArc1 => to_tar(&stream, &config, input, Output(to)),
+            Format::Tar => put_consumers_back(last, input, Output(to)),
+        });
         Conversion { bytes, tar, writing: Some(writing) }
     }
 

@@ -5,8 +5,9 @@
 //! frame with data is held back until the check has read everything, so that an input which stalls can
 //! be bridged by padding at any moment, and a server never has a whole snapshot that is not proven.
 //!
-//! A NATSARC1 snapshot goes to the server as a tar, which every release restores and of which more is left. It
-//! is the bytes as they came that are checked; the same bytes are written again beside that.
+//! A NATSARC1 snapshot goes to the server as a tar, which every release restores and of which more is left, and
+//! no consumer stands beyond the snapshot's end. It is the bytes as they came that are checked; the same bytes
+//! are written again beside that.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -87,8 +88,8 @@ pub(super) enum RestoringError {
     /// The server's.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// The snapshot is whole, and cannot be written again as a tar.
-    #[error("the destination takes only a tar: {0}")]
+    /// The snapshot is whole, and cannot be written as the server needs it.
+    #[error("it cannot be written again: {0}")]
     Convert(String),
     /// Its configuration is none.
     #[error("its configuration makes no sense: {0}")]
@@ -249,8 +250,15 @@ impl Restoring {
         }
         let beginning: Vec<u8> = self.unsent.iter().flatten().copied().take(BEGINNING).collect();
         self.format = Format::of(&beginning);
-        if self.converts && self.format == Some(Format::NatsArc1) {
-            let conversion = Conversion::begin(&self.stream, &self.request.config);
+        let Request { config, promise, .. } = &self.request;
+        let converts = match self.format {
+            Some(Format::NatsArc1) => self.converts,
+            // Its consumers may stand beyond its end.
+            Some(Format::Tar) => promise.consumer_count > 0,
+            None => false,
+        };
+        if let Some(format) = self.format.filter(|_| converts) {
+            let conversion = Conversion::begin(&self.stream, config, promise, format);
             self.unsent.drain(..).for_each(|bytes| conversion.feed(bytes));
             (self.frames, self.ready) = (Frames::new(), 0);
             self.conversion = Some(conversion);
