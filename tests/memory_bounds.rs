@@ -18,7 +18,7 @@ use support::captures;
 use support::faults;
 use support::impostor::{self, Connection};
 use support::measure::{Used, measured};
-use support::programs::{Finished, finish, program, program_for, refused, spawn};
+use support::programs::{Finished, finish, program, program_for, refused, run, spawn};
 use support::server::{LATEST, Server};
 use tar::{EntryType, Header};
 
@@ -384,4 +384,26 @@ fn a_snapshot_that_comes_byte_by_byte_is_given_up() {
         3,
         &["stream S: the server sent only ", " bytes of the snapshot in 15 s"],
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_address_space() -> Result<()> {
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    faults::large_stream(&client, source.version(), "LARGE", 40, 1).await?;
+    for n in 0..12 {
+        faults::large_stream(&client, source.version(), &format!("S{n}"), 2, n).await?;
+    }
+    let limited = |limit: u64| {
+        let dump = program_for("chatto-dump", &source);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -v {limit}; exec \"$0\"")]).arg(dump.get_program());
+        shell.envs(dump.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        run(shell)
+    };
+    for _ in 0..3 {
+        limited(300_000).expect_code(0);
+    }
+    refused(limited(150_000), 1, &["the address space is limited to ", "hint: raise the limit"]);
+    Ok(())
 }

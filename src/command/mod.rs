@@ -6,6 +6,7 @@ pub mod keys;
 pub mod load;
 pub mod manifest;
 
+mod address_space;
 mod offline;
 mod proof;
 mod report;

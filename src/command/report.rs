@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
 
+use super::address_space;
 use crate::exit::Exit;
 use crate::names::Printable;
 use crate::terminal::progress::Style;
@@ -46,6 +47,7 @@ pub fn main<A: Parser>(
     arguments: impl IntoIterator<Item = OsString>,
     run: impl FnOnce(A) -> anyhow::Result<Exit>,
 ) -> Exit {
+    address_space::economise();
     terminal::progress::take_questions();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let style = if asks_for_json(&arguments) { Style::Json } else { Style::Terminal };

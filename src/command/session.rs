@@ -5,7 +5,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Failure;
+use super::{Failure, address_space};
 use crate::chatto::config::{Connection, Overrides, resolve};
 use crate::cli;
 use crate::envelope;
@@ -20,9 +20,11 @@ const DESCRIPTORS: usize = 24;
 /// Runs `work` to its end on a runtime of its own.
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     require_descriptors()?;
+    address_space::require()?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    // One may be busy with what a server sends: another has to see how much that is.
-    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1) {
+    // One may be busy with what a server sends: another has to see how much that is. More have a stack each.
+    let single = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
+    if single || address_space::is_limited() {
         runtime.worker_threads(2);
     }
     let runtime = runtime.enable_all().build().context("cannot start the program's threads")?;

@@ -1,0 +1,58 @@
+//! Where the address space is limited (`ulimit -v`). An allocation that fails ends a program at once, in the
+//! middle of a stream; so it needs little, or says before it begins that there is too little.
+//!
+//! Most of what is reserved and not used are arenas of the C library's allocator: 64 MiB, or 128 while one is being
+//! made, for each thread. How many there may be is read from the environment before `main`, so under a limit a
+//! program starts itself again with one. A dump of 40 streams needs less than 120 MB then, and 400 MB otherwise.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use rustix::process::{Resource, getrlimit};
+
+use super::Failure;
+use crate::exit::Exit;
+use crate::names::Size;
+
+/// What the C library reads.
+const ARENAS: &str = "MALLOC_ARENA_MAX";
+
+/// What a program needs, in bytes: 96 MiB of memory, its code and libraries, and the stacks of some 30 threads.
+const NEEDED: u64 = 192 << 20;
+
+/// The limit, in bytes, where there is one.
+fn limit() -> Option<u64> {
+    getrlimit(Resource::As).current
+}
+
+/// Under a limit, becomes the same program with one arena. Nothing may have been read or opened before.
+pub(super) fn economise() {
+    if limit().is_none() || std::env::var_os(ARENAS).is_some() {
+        return;
+    }
+    let (Ok(program), mut arguments) = (std::env::current_exe(), std::env::args_os()) else { return };
+    let Some(name) = arguments.next() else { return };
+    // It returns only where it has failed; then the program goes on as it is.
+    let _ = Command::new(program).arg0(name).args(arguments).env(ARENAS, "1").exec();
+}
+
+/// Whether there is a limit.
+pub(super) fn is_limited() -> bool {
+    limit().is_some()
+}
+
+/// Refuses a limit that is too low to come to an end with.
+///
+/// # Errors
+/// The limit is lower than [`NEEDED`].
+pub(super) fn require() -> Result<(), Failure> {
+    match limit() {
+        Some(limit) if limit < NEEDED => {
+            let text =
+                format!("the address space is limited to {}, and {} are needed", Size(limit), Size(NEEDED));
+            Err(Failure::new(Exit::Failed, text)
+                .hint("raise the limit: ulimit -v, or LimitAS= in a unit of systemd"))
+        }
+        _ => Ok(()),
+    }
+}
