@@ -12,8 +12,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value as Json, json};
 use support::api;
-use support::archive::{Archive, entries};
-use support::programs::{program, program_for, run, run_with};
+use support::archive::{Archive, Entry, entries, pack};
+use support::programs::{program, program_for, refused, run, run_with};
 use support::server::Server;
 
 /// What `chatto backup` does not leave out.
@@ -345,6 +345,34 @@ async fn a_key_export() -> Result<()> {
     let (here, there) = (values(&server).await?, values(&other).await?);
     ensure!(here.len() == 6 && here == there, "{here:?}, not {there:?}");
     Ok(())
+}
+
+/// It is no archive, and what says so names the programs that it is for.
+#[test]
+fn a_key_export_that_is_taken_for_an_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut open = program("chatto-keys");
+    open.arg("open").arg(peer("chatto-keys.age"));
+    let json = run(unlocking(open, dir.path())).expect_code(0).stdout;
+    let in_a_tar =
+        pack(&[Entry::new("backup/", ""), Entry::new("backup/keys.json", json.as_slice())]).unwrap();
+    for keys in [&json, &in_a_tar] {
+        for action in ["verify", "show", "list", "select"] {
+            let mut manifest = program("chatto-manifest");
+            manifest.arg(action);
+            let finished = run_with(manifest, keys);
+            assert!(finished.stdout.is_empty(), "{action}");
+            let said = [
+                "export of encryption keys",
+                "hint: chatto-keys verify checks it, and chatto-keys import reads it",
+            ];
+            refused(finished, 4, &said);
+        }
+    }
+    // And it does.
+    let mut verify = program("chatto-keys");
+    verify.arg("verify").arg(peer("chatto-keys.age"));
+    run(unlocking(verify, dir.path())).expect_code(0);
 }
 
 /// The keys of the bucket, with their values in base64.

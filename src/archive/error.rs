@@ -18,6 +18,9 @@ pub enum Error {
     /// [`Directories`](super::Directories) reads.
     #[error("not an archive: it is a tar of a directory of nats backup account or nats backup stream")]
     Directories,
+    /// The input is an export of encryption keys, as it is or in a tar.
+    #[error("the input is an export of encryption keys, and no archive of streams")]
+    Keys,
     /// The input is an archive of ours, where a tar of such a directory was asked for.
     #[error("the input is an archive already")]
     Archive,

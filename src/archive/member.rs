@@ -74,7 +74,7 @@ impl<R: Read> Members<R> {
                     Some(last) => {
                         Error::damaged(format!("after {last}"), "the next header's checksum is wrong")
                     }
-                    None => Error::not_an_archive(looks_like(&block)),
+                    None => no_tar(&block),
                 });
             };
             let name = String::from_utf8_lossy(&fields.path).into_owned();
@@ -191,7 +191,7 @@ impl<R: Read> Members<R> {
             let got = self.fill_some(&mut block)?;
             if got < BLOCK {
                 let seen = block.get(..got).unwrap_or_default();
-                return Err(Error::not_an_archive(looks_like(seen)));
+                return Err(no_tar(seen));
             }
         } else {
             self.fill(&mut block)?;
@@ -279,6 +279,14 @@ fn unwanted(kind: EntryType) -> String {
         EntryType::GNUSparse => "a sparse file".into(),
         other => format!("an entry of type {:?}", char::from(other.as_byte())),
     }
+}
+
+/// The error for a first block that is no tar header.
+fn no_tar(block: &[u8]) -> Error {
+    const IN_A_KEY_EXPORT: &[u8] = b"\"key_count\"";
+    let is_export =
+        block.starts_with(b"{") && block.windows(IN_A_KEY_EXPORT.len()).any(|w| w == IN_A_KEY_EXPORT);
+    if is_export { Error::Keys } else { Error::not_an_archive(looks_like(block)) }
 }
 
 /// What a first block that is no tar header may be.

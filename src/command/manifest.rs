@@ -76,9 +76,7 @@ fn of_streams(ended: &Ended) -> anyhow::Result<()> {
     if ended.layout != Layout::Keys {
         return Ok(());
     }
-    Err(Failure::new(Exit::Damaged, "the input is an export of encryption keys, and no archive of streams")
-        .hint("chatto-keys import reads it")
-        .into())
+    Err(archive::Error::Keys.into())
 }
 
 /// stdout for an archive, which must not be a terminal.

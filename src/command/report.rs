@@ -176,6 +176,10 @@ pub(super) fn hint_of(program: &str, error: &anyhow::Error) -> Option<String> {
             Some(archive::Error::Directories) => {
                 return Some("make an archive of it: chatto-manifest import FILE > backup.tar".into());
             }
+            Some(archive::Error::Keys) if program == "chatto-manifest" => {
+                return Some("chatto-keys verify checks it, and chatto-keys import reads it".into());
+            }
+            Some(archive::Error::Keys) => return Some("chatto-keys import reads it".into()),
             Some(archive::Error::Archive) => {
                 return Some("chatto-manifest join makes every stream one entry, select takes some".into());
             }

@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use anyhow::Context;
 
 use super::{PROGRAM, binary_output, closing, copy_failure, open};
-use crate::archive::{Entry, Index, IndexedStream, Kind, Manifest, ManifestStream, Reader, Writer};
+use crate::archive::{self, Entry, Index, IndexedStream, Kind, Manifest, ManifestStream, Reader, Writer};
 use crate::chatto::policy::{Skip, holds_keys};
 use crate::cli::{self, Select};
 use crate::command::Failure;
@@ -128,9 +128,7 @@ pub(super) fn copy<R: Read>(
         writer.finish_json(&json).map_err(copy_failure)?;
         return Ok(manifest);
     }
-    Err(Failure::new(Exit::Damaged, "the input is an export of encryption keys, and no archive of streams")
-        .hint("chatto-keys import reads it")
-        .into())
+    Err(archive::Error::Keys.into())
 }
 
 /// What came of the selected streams.

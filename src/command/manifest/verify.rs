@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::directories::agrees;
 use super::{PROGRAM, open};
-use crate::archive::{self, Digest, Entry, Index, MAX_FAULTS, Manifest, Reader, Tar};
+use crate::archive::{self, Digest, Entry, Index, Layout, MAX_FAULTS, Manifest, Reader, Tar};
 use crate::cli;
 use crate::command::report::print;
 use crate::command::report::text_of;
@@ -106,7 +106,8 @@ pub(super) fn run(options: cli::Verify, progress: Progress) -> anyhow::Result<Ex
 /// Reads an archive, or a tar of backup directories, to its end and says all that is wrong with it.
 ///
 /// # Errors
-/// Only when the input cannot be read ([`archive::Error::Io`]); damage is in the [`Report`].
+/// Only when the input cannot be read ([`archive::Error::Io`]) or holds keys and no streams
+/// ([`archive::Error::Keys`]); damage is in the [`Report`].
 pub fn verify(input: impl Read) -> Result<Report, archive::Error> {
     verify_tar(archive::recognise(input))
 }
@@ -128,6 +129,9 @@ fn verify_tar<R: Read>(input: Tar<R>) -> Result<Report, archive::Error> {
     let ended = archive.finish().ok();
     // What the lists say is held only against an archive that was read to its end.
     if let Some(ended) = &ended {
+        if ended.layout == Layout::Keys {
+            return Err(archive::Error::Keys);
+        }
         verifying.lists(ended);
     }
     Ok(verifying.report(ended.is_some_and(|ended| ended.sums)))
@@ -347,6 +351,7 @@ impl Verifying {
                 Some(damaged) => self.fault(place, damaged.to_string()),
                 None => return Err(archive::Error::Io { place, source }),
             },
+            Err(archive::Error::Keys) => return Err(archive::Error::Keys),
             Err(error) => self.damage(error),
         }
         Ok(())

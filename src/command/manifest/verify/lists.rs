@@ -10,9 +10,6 @@ const INDEX: &str = "index.json";
 
 impl Verifying {
     pub(super) fn lists(&mut self, ended: &Ended) {
-        if ended.layout == Layout::Keys {
-            return self.fault("the archive".into(), "holds encryption keys and no streams".into());
-        }
         let mut faults = Vec::new();
         if let Some(manifest) = &self.manifest {
             self.manifest_faults(manifest, ended.layout, &mut faults);
