@@ -115,6 +115,25 @@ async fn a_damaged_archive_leaves_the_old_one() -> Result<()> {
         scene.archive[at] ^= 1;
         let load = run_with(scene.load(&[]), &scene.archive).expect_code(4);
         scene.assert_old_is_back(&load).await?;
+        // The small one is new, and what is said of the old one is a command.
+        let said = load.stderr.split_once("stream KV_SMALL: the old one is kept; ").unwrap().1;
+        let command = said.split_once(" puts it back\n").unwrap().0;
+        let mut shell = program_for("chatto-load", &scene.destination);
+        let programs = Path::new(shell.get_program()).parent().unwrap().to_owned();
+        let environment: Vec<_> =
+            shell.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+        shell = Command::new("sh");
+        for (name, value) in environment {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let path = std::env::var("PATH")?;
+        shell.env("PATH", format!("{}:{path}", programs.display())).env("TMPDIR", scene.rescue.path());
+        shell.args(["-euc", command]);
+        run(shell).expect_code(0);
+        scene.assert_stream("KV_SMALL", &scene.old).await?;
     }
     Ok(())
 }

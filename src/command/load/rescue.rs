@@ -77,7 +77,7 @@ impl Rescue {
         };
         let failed = || {
             Failure::new(Exit::Failed, format!("stream {stream}: the old one could not be put back"))
-                .hint(format!("it is in {}: chatto-load {0}", path.display()))
+                .hint(format!("{} puts it back", that_restores(path)))
         };
         if !server.reconnected().await {
             return Err(failed().into());
@@ -114,12 +114,21 @@ impl Rescue {
     pub fn conclude(self, all_is_well: bool, messages: &Messages) {
         for (stream, path) in &self.kept {
             if !all_is_well {
-                messages.notice(&format!("stream {stream}: the old one is kept in {}", path.display()));
+                let command = that_restores(path);
+                messages.notice(&format!("stream {stream}: the old one is kept; {command} puts it back"));
             } else if let Err(e) = fs::remove_file(path) {
                 messages.warning(&format!("cannot remove {}: {e}", path.display()));
             }
         }
     }
+}
+
+/// The command that puts back what is kept at `path`, whatever there is now, as a shell reads it.
+fn that_restores(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
+    let path = if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) };
+    format!("chatto-load --conflict overwrite {path}")
 }
 
 /// Writes the archive at `path`. One that did not come to its end is none, and does not stay.
