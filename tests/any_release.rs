@@ -208,3 +208,33 @@ async fn a_consumer_ahead_of_its_stream_gets_what_is_stored_next() -> Result<()>
     }
     Ok(())
 }
+
+/// A tar has no place for what such a consumer has seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_in_memory_begins_anew_and_is_named() -> Result<()> {
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 6).await?;
+    b.stream("S", json!(["s"]), json!({})).await?;
+    for _ in 0..10 {
+        b.publisher.send("s", &[], "text").await?;
+    }
+    b.publisher.settle().await?;
+    for (name, in_memory) in [("fleeting", true), ("lasting", false)] {
+        b.consumer("S", name, json!({ "mem_storage": in_memory })).await?;
+        b.consume("S", name, 5, |_| Some("+ACK")).await?;
+    }
+    b.finish().await?;
+
+    let destination = Server::start(LATEST);
+    let load = archive::load(&destination, &[], &archive::dump(&source, &[])).expect_code(0);
+    let said =
+        "chatto-load: warning: stream S: consumers in memory lose their position and begin anew: fleeting\n";
+    assert_eq!(load.stderr, said);
+    let client = destination.client().await?;
+    for (name, position) in [("fleeting", 0), ("lasting", 5)] {
+        let info = api::call(&client, &format!("CONSUMER.INFO.S.{name}"), json!(null)).await?;
+        assert_eq!(info["ack_floor"]["stream_seq"], position, "{info}");
+    }
+    Ok(())
+}

@@ -23,6 +23,9 @@ use super::writer::{self, WriteError, Writer};
 use super::{inspect_showing, meta};
 use crate::names::StreamName;
 
+/// The most consumers that are named.
+pub const MAX_NAMED: usize = 100;
+
 /// Why a snapshot is not written again.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
@@ -35,7 +38,8 @@ pub enum ConvertError {
 }
 
 /// Writes the snapshot in `bytes`, which is one in NATSARC1, to `out` in the tar format. The stream shall have
-/// this `config`. A consumer that stands beyond the snapshot's end is put back to it.
+/// this `config`. A consumer that stands beyond the snapshot's end is put back to it. Gives the consumers that
+/// live in memory, [`MAX_NAMED`] of them at most: a server makes them anew, whatever a tar says of their state.
 ///
 /// # Errors
 /// [`ConvertError`]; what was written is no whole snapshot then.
@@ -44,7 +48,8 @@ pub fn to_tar(
     config: &RawValue,
     bytes: impl Read,
     out: impl Write,
-) -> Result<(), ConvertError> {
+) -> Result<Vec<String>, ConvertError> {
+    let mut in_memory = Vec::new();
     let mut out = Some(out);
     let mut writing = None;
     let contents = inspect_showing(stream, &Promise::default(), bytes, |item| {
@@ -59,6 +64,9 @@ pub fn to_tar(
                 consumer.put_back_to(state.last_seq);
                 consumer.put_before_begin();
                 writer.consumer(&consumer)?;
+                if consumer.is_in_memory() && in_memory.len() < MAX_NAMED {
+                    in_memory.push(consumer.name);
+                }
             }
             (Item::Message(record), Some((writer, _))) => writer.message(&record)?,
             _ => return Err(WriteError::BadConfig.into()),
@@ -67,7 +75,7 @@ pub fn to_tar(
     })?;
     let Some((writer, state)) = writing else { return Err(WriteError::BadConfig.into()) };
     writer.finish(contents.last_seq, state.last_time)?;
-    Ok(())
+    Ok(in_memory)
 }
 
 /// Passes a snapshot in the tar format on to `out`, and puts consumers that stand beyond its end back to it. Its

@@ -76,6 +76,16 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// Whether its state is kept in memory only, though its stream is not.
+    pub fn is_in_memory(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Kept {
+            #[serde(default)]
+            mem_storage: bool,
+        }
+        serde_json::from_str(self.info.get()).is_ok_and(|kept: Kept| kept.mem_storage)
+    }
+
     /// Whether the consumer stands beyond `last`, the last sequence of its stream, other than because it is to
     /// begin at a later one.
     pub fn is_ahead_of(&self, last: u64) -> bool {

@@ -59,7 +59,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use consumer::{BadState, ConsumerState, Pair, Pending};
 pub use content::MAX_BLOCK;
-pub use convert::{ConvertError, put_consumers_back, to_tar};
+pub use convert::{ConvertError, MAX_NAMED, put_consumers_back, to_tar};
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};

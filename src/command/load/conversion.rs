@@ -21,7 +21,9 @@ const AHEAD: usize = 16;
 pub(super) struct Conversion {
     bytes: mpsc::Sender<Piece>,
     tar: Receiver<Bytes>,
-    writing: Option<JoinHandle<Result<(), ConvertError>>>,
+    writing: Option<JoinHandle<Result<Vec<String>, ConvertError>>>,
+    /// Once all has come: the consumers whose state a tar does not keep.
+    pub in_memory: Vec<String>,
 }
 
 enum Piece {
@@ -39,9 +41,9 @@ impl Conversion {
         let last = promise.last_seq;
         let writing = tokio::task::spawn_blocking(move || match format {
             Format::NatsArc1 => to_tar(&stream, &config, input, Output(to)),
-            Format::Tar => put_consumers_back(last, input, Output(to)),
+            Format::Tar => put_consumers_back(last, input, Output(to)).map(|()| Vec::new()),
         });
-        Conversion { bytes, tar, writing: Some(writing) }
+        Conversion { bytes, tar, writing: Some(writing), in_memory: Vec::new() }
     }
 
     /// Feeds the next bytes of the snapshot as it came.
@@ -68,7 +70,8 @@ impl Conversion {
         let Some(writing) = &mut self.writing else { return Ok(None) };
         let ended = writing.await;
         self.writing = None;
-        ended.map_err(|e| ConvertError::Fault(io::Error::other(e).into()))?.map(|()| None)
+        self.in_memory = ended.map_err(|e| ConvertError::Fault(io::Error::other(e).into()))??;
+        Ok(None)
     }
 }
 

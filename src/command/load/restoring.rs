@@ -53,6 +53,8 @@ pub(super) struct Restoring {
     converts: bool,
     /// The same for this one, once its format is known.
     conversion: Option<Conversion>,
+    /// Consumers that live in memory, and begin anew.
+    pub begin_anew: Vec<String>,
     /// The format of what goes to the server, once that is known.
     format: Option<Format>,
     decided: bool,
@@ -140,6 +142,7 @@ impl Restoring {
             proof: Some(proof),
             converts: false,
             conversion: None,
+            begin_anew: Vec::new(),
             format: None,
             decided: false,
             hold: Arc::default(),
@@ -234,7 +237,7 @@ impl Restoring {
                 () = self.hold.falls() => {}
                 converted = converted(&mut self.conversion) => match converted? {
                     Some(bytes) => self.converted(bytes),
-                    None => self.conversion = None,
+                    None => self.end_conversion(),
                 },
                 () = until(due) => self.keep_alive().await?,
             }
@@ -277,6 +280,12 @@ impl Restoring {
     fn converted(&mut self, bytes: Bytes) {
         let bytes = self.hold.count(bytes);
         self.goes(bytes);
+    }
+
+    fn end_conversion(&mut self) {
+        if let Some(conversion) = self.conversion.take() {
+            self.begin_anew = conversion.in_memory;
+        }
     }
 
     /// Takes what is converted already, and sends on what may be sent. Before the restore has begun no more is
@@ -349,7 +358,7 @@ impl Restoring {
             tokio::select! {
                 converted = converted(&mut self.conversion) => match converted? {
                     Some(bytes) => self.converted(bytes),
-                    None => self.conversion = None,
+                    None => self.end_conversion(),
                 },
                 // The check has ended, and well.
                 () = until(due) => self.pad().await?,

@@ -15,7 +15,7 @@ use crate::command::proof::{NotProven, Proven};
 use crate::command::report::{say, text_of};
 use crate::exit::Exit;
 use crate::jetstream::{Removal, StreamReply};
-use crate::names::{Size, counted};
+use crate::names::{Printable, Size, counted, listed};
 use crate::snapshot::Format;
 
 /// How long a restored stream may take to show what was restored; a cluster's answer can be early.
@@ -244,6 +244,14 @@ impl Loading {
     fn stands(&mut self, proven: Proven) {
         let Some(Current { restoring, traits, flight, .. }) = self.current.take() else { return };
         flight.done();
+        if !restoring.begin_anew.is_empty() {
+            let names: Vec<_> = restoring.begin_anew.iter().map(|name| Printable::new(name)).collect();
+            self.messages.warning(&format!(
+                "stream {}: consumers in memory lose their position and begin anew: {}",
+                restoring.stream,
+                listed(&names)
+            ));
+        }
         let stream = restoring.stream;
         if traits.replicas != traits.replicas_before {
             *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
