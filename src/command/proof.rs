@@ -26,6 +26,9 @@ pub(super) struct Proof {
     check: Check,
 }
 
+/// Whether the content keeps the promise.
+type Agree = fn(&Contents, &Promise) -> Result<(), snapshot::Shortfall>;
+
 type Verdict = Result<Proven, NotProven>;
 
 enum Check {
@@ -67,12 +70,17 @@ enum Piece {
 impl Proof {
     /// Begins to check a snapshot of `stream` against what the server promised.
     pub fn begin(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Proof {
-        Proof::begin_with(stream, promise, wanted, None)
+        Proof::begin_with(stream, promise, wanted, None, Contents::agrees_with)
     }
 
     /// The same, and against the configuration that the archive has of it.
     pub fn begin_described(stream: &StreamName, promise: &Promise, config: &Config, wanted: Wanted) -> Proof {
-        Proof::begin_with(stream, promise, wanted, Some(config.clone()))
+        Proof::begin_with(stream, promise, wanted, Some(config.clone()), Contents::agrees_with)
+    }
+
+    /// Without holding it against the promise: for whoever knows better what must be in it.
+    pub fn begin_without_promise(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Proof {
+        Proof::begin_with(stream, promise, wanted, None, |_, _| Ok(()))
     }
 
     fn begin_with(
@@ -80,6 +88,7 @@ impl Proof {
         promise: &Promise,
         mut wanted: Wanted,
         config: Option<Config>,
+        agree: Agree,
     ) -> Proof {
         let own = Own::default();
         if config.is_some() {
@@ -92,7 +101,7 @@ impl Proof {
             let mut input =
                 Input { pieces, current: Bytes::new(), ended: false, sha256: Sha256::new(), read: 0 };
             let contents = snapshot::inspect_wanting(&stream, &promise, wanted, &mut input)?;
-            contents.agrees_with(&promise)?;
+            agree(&contents, &promise)?;
             if let (Some(config), Some(own)) = (&config, own.get()) {
                 snapshot::agrees(own, config)?;
             }

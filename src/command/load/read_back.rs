@@ -1,5 +1,9 @@
 //! A rehearsal reads back what it restored: the stream is captured again and its content checked as
 //! `chatto-dump` does it, and what that holds is compared with what the archive's snapshot held.
+//!
+//! It is not compared with what the server says of the stream. A dump of a stream in use can have an index that
+//! is later than its blocks; a server before 2.15 that restores it counts what is missing between them as deleted,
+//! and has no record of that to send (seen on 2.11.11).
 
 use std::sync::Arc;
 
@@ -18,7 +22,7 @@ pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Re
     let how = Snapshotting { no_consumers: false, check: false, hold, buffer: BUFFER };
     let mut capture = Capture::begin(server, stream, how).await?;
     let promise = Promise::from_backup_json(&capture.backup_json())?;
-    let mut proof = Proof::begin(stream, &promise, Wanted { sum: true, ..Wanted::default() });
+    let mut proof = Proof::begin_without_promise(stream, &promise, Wanted { sum: true, ..Wanted::default() });
     while let Some(bytes) = capture.next().await? {
         if !proof.feed(bytes) {
             return Err(proof.verdict_against().await.into());
@@ -43,19 +47,15 @@ pub(super) enum Equal {
 /// Some differences mean no harm: messages that a limit had removed come back with a server that cannot use
 /// the snapshot's index, old ones expire, and a stream with sources goes on receiving.
 pub(super) fn compare(archive: &Contents, back: &Contents, may_expire: bool) -> Result<Equal, String> {
-    let state = State { messages: back.messages, last_seq: back.last_seq, consumer_count: back.consumers };
+    // The last sequence is the server's to know: where the last messages are deleted, records may not tell.
+    let last_seq = back.last_seq.max(archive.last_seq);
+    let state = State { messages: back.messages, last_seq, consumer_count: back.consumers };
     let words = |verb: &str, what: String| format!("read back, it {verb} {what}");
     if let Some(text) = differs(&state, archive, may_expire, words) {
         return Err(text);
     }
     // A sum says that the archive holds no record but those of its messages.
     let (Some(there), Some(here)) = (archive.sum, back.sum) else { return Ok(Equal::Counts) };
-    if back.first_seq < archive.first_seq {
-        return Err(format!(
-            "read back, it begins at message {}, and the archive at {}",
-            back.first_seq, archive.first_seq
-        ));
-    }
     if back.last_seq > archive.last_seq || back.messages != archive.messages {
         return Ok(Equal::Counts);
     }
@@ -97,14 +97,18 @@ mod tests {
         for (back, said) in [
             (Contents { messages: 9, ..archived() }, "holds 9 messages, and the archive 10"),
             (Contents { messages: 11, ..archived() }, "holds 11 messages, and the archive 10"),
-            (Contents { last_seq: 19, ..archived() }, "ends at message 19, and the archive at 20"),
-            (Contents { first_seq: 2, ..archived() }, "begins at message 2, and the archive at 3"),
             (Contents { consumers: 1, ..archived() }, "holds 1 consumers, and the archive 2"),
             (Contents { sum: Some(8), ..archived() }, "are not those of the archive"),
         ] {
             let text = compare(&archived(), &back, false).unwrap_err();
             assert!(text.ends_with(said), "{text}");
         }
+    }
+
+    #[test]
+    fn gaps_at_both_ends_are_for_the_server_to_count() {
+        let within = Contents { first_seq: 2, last_seq: 19, ..archived() };
+        assert_eq!(compare(&archived(), &within, false), Ok(Equal::Messages));
     }
 
     #[test]
