@@ -171,7 +171,7 @@ fn what_is_no_archive_is_called_what_it_is() {
             let said = [finished.stderr, String::from_utf8(finished.stdout).unwrap()].concat();
             assert!(said.contains(&format!("not an archive: {word}")), "{action}: {said}");
         }
-        let refused = run(manifest(&[action, &dir.path().display().to_string()])).expect_code(1);
+        let refused = run(manifest(&[action, &dir.path().display().to_string()])).expect_code(2);
         assert!(refused.stderr.contains("is a directory\n"), "{}", refused.stderr);
         assert!(refused.stderr.contains("hint: feed its tar: tar cf - DIR |"), "{}", refused.stderr);
     }
