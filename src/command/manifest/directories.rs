@@ -27,20 +27,24 @@ pub(super) fn place(directory: &str, file: &str) -> String {
     }
 }
 
-/// The stream that a description names. A directory may be called otherwise.
-pub(super) fn stream(place: &str, json: &[u8]) -> Result<StreamName, Failure> {
+/// The configuration that a description has.
+pub(super) fn config(json: &[u8]) -> Result<Config, serde_json::Error> {
     #[derive(Deserialize)]
     struct Backup {
         config: Config,
     }
-    #[derive(Deserialize)]
-    struct Config {
-        name: StreamName,
-    }
-    match serde_json::from_slice(json) {
-        Ok(Backup { config: Config { name } }) => Ok(name),
-        Err(error) => Err(damaged(place, Printable::new(&error.to_string()))),
-    }
+    serde_json::from_slice(json).map(|Backup { config }| config)
+}
+
+/// The stream that a description names. A directory may be called otherwise.
+pub(super) fn stream(place: &str, json: &[u8]) -> Result<StreamName, Failure> {
+    let name = config(json).and_then(|config| named(&config));
+    name.map_err(|error| damaged(place, Printable::new(&error.to_string())))
+}
+
+/// The stream of a configuration.
+pub(super) fn named(config: &Config) -> Result<StreamName, serde_json::Error> {
+    serde_json::from_value(config.get("name").cloned().unwrap_or_default())
 }
 
 fn damaged(place: &str, what: impl std::fmt::Display) -> Failure {
@@ -76,11 +80,7 @@ pub(super) fn described_by(own: &Own, json: &[u8]) -> Result<(), Unlike> {
 
 /// The same with a description that may be none at all, which others notice.
 pub(super) fn agrees(own: &[u8], json: &[u8]) -> Result<(), Unlike> {
-    #[derive(Deserialize)]
-    struct Backup {
-        config: Config,
-    }
-    serde_json::from_slice::<Backup>(json).map_or(Ok(()), |Backup { config }| snapshot::agrees(own, &config))
+    config(json).map_or(Ok(()), |config| snapshot::agrees(own, &config))
 }
 
 /// The streams as they are described, with the size that came; an error in those whose snapshots did not come.

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde_json::Value;
 
-use super::directories::{Snapshots, described_by};
+use super::directories::{Snapshots, config, described_by, named};
 use super::twice::Twice;
 use super::verify::Summed;
 use super::{PROGRAM, binary_output, closing, copy_failure};
@@ -70,15 +70,6 @@ fn damaged(directory: &str, what: impl std::fmt::Display) -> Failure {
 }
 
 fn describe<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Streams> {
-    #[derive(Deserialize)]
-    struct Backup {
-        config: Config,
-    }
-    #[derive(Deserialize)]
-    struct Config {
-        name: StreamName,
-        num_replicas: Option<u32>,
-    }
     let mut streams = Streams::new();
     let mut names = std::collections::BTreeSet::new();
     let mut bytes = 0usize;
@@ -102,9 +93,10 @@ fn describe<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Streams> {
             (Promise::default(), StreamName::new(name).map_err(|e| damaged(&directory, e))?, None)
         } else {
             let promise = Promise::from_backup_json(&json).map_err(|e| damaged(&directory, e))?;
-            let Backup { config: Config { name, num_replicas } } = serde_json::from_slice(&json)
-                .map_err(|e| damaged(&directory, Printable::new(&e.to_string())))?;
-            (promise, name, num_replicas)
+            let bad = |e: serde_json::Error| damaged(&directory, Printable::new(&e.to_string()));
+            let config = config(&json).map_err(bad)?;
+            let replicas = config.get("num_replicas").and_then(Value::as_u64);
+            (promise, named(&config).map_err(bad)?, replicas.and_then(|n| u32::try_from(n).ok()))
         };
         if !names.insert(name.clone()) {
             return Err(damaged(&directory, format!("stream {name} comes twice")).into());

@@ -11,10 +11,11 @@ mod lists;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::directories::agrees;
+use super::directories::{agrees, config};
 use super::{PROGRAM, open};
 use crate::archive::{self, Digest, Entry, Index, Layout, MAX_FAULTS, Manifest, Reader, Tar};
 use crate::cli;
@@ -241,21 +242,14 @@ impl Verifying {
 
     /// Takes the description of `stream` that lies at `place`.
     fn describe(&mut self, stream: StreamName, place: String, json: &[u8]) {
-        #[derive(Deserialize)]
-        struct Described {
-            config: Named,
-        }
-        #[derive(Deserialize)]
-        struct Named {
-            name: Option<String>,
-        }
         let promise = match Promise::from_backup_json(json) {
             Ok(promise) => promise,
             Err(error) => return self.fault(place, Printable::new(&text_of(&error.into())).to_string()),
         };
-        let name = serde_json::from_slice(json).ok().and_then(|described: Described| described.config.name);
-        if let Some(name) = name.filter(|name| name != stream.as_str()) {
-            self.fault(place.clone(), format!("it describes the stream {}", Printable::new(&name)));
+        let config = config(json).unwrap_or_default();
+        let name = config.get("name").and_then(Value::as_str);
+        if let Some(name) = name.filter(|name| *name != stream.as_str()) {
+            self.fault(place.clone(), format!("it describes the stream {}", Printable::new(name)));
         }
         // In an archive that is not ours the snapshot may have come first.
         let held = self.came.get(&stream).and_then(|came| came.contents.as_ref());
