@@ -4,7 +4,10 @@
 use std::error::Error as StdError;
 use std::io;
 
-use super::{Foreign, Format, LAYERS_MAX, PASSPHRASE_MAX, SCRYPT_WORK_FACTOR_MAX, ZSTD_WINDOW_LOG_MAX};
+use super::{
+    Foreign, Format, LAYERS_MAX, PASSPHRASE_MAX, SCRYPT_WORK_FACTOR_MAX, ZSTD_WINDOW_LOG_MAX,
+    ZSTD_WINDOW_LOG_NESTED,
+};
 use crate::exit::Exit;
 use crate::names::{Printable, Size};
 
@@ -101,7 +104,11 @@ pub enum Error {
     #[error("the input is not encrypted with age")]
     NotSealed,
     /// zstd that needs more memory than a restore should take on the word of its input.
-    #[error("the zstd layer needs a window of more than {}", Size(1 << ZSTD_WINDOW_LOG_MAX))]
+    #[error(
+        "the zstd layer needs a window of more than {}, or of more than {} inside another zstd layer",
+        Size(1 << ZSTD_WINDOW_LOG_MAX),
+        Size(1 << ZSTD_WINDOW_LOG_NESTED)
+    )]
     Window,
     /// age of a version that does not exist yet.
     #[error("the age layer is of a version that is not known here")]

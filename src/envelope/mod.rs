@@ -20,8 +20,8 @@
 //!   when [`Opened`] has been read to its end: read on after the last byte that you need.
 //! - A layer that is cut or altered is an [`io::Error`] that holds a [`Damaged`], however far the
 //!   reading had come; [`Damaged::find`] recognises it inside any chain of errors.
-//! - Memory is bounded by [`LAYERS_MAX`] times the largest layer ([`ZSTD_WINDOW_LOG_MAX`]), whatever
-//!   the input says of itself, and by [`SCRYPT_WORK_FACTOR_MAX`] while a passphrase is tried.
+//! - Memory is bounded by one large zstd window ([`ZSTD_WINDOW_LOG_MAX`]) and [`LAYERS_MAX`] small ones
+//!   ([`ZSTD_WINDOW_LOG_NESTED`]), whatever the input says of itself, and by [`SCRYPT_WORK_FACTOR_MAX`] while a passphrase is tried.
 
 mod error;
 mod gzip;
@@ -47,6 +47,9 @@ pub const LAYERS_MAX: usize = 4;
 
 /// The largest zstd window, as a power of two: 128 MiB, what zstd(1) accepts without `--long` too.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// The same for a zstd layer inside another, which nobody makes on purpose: 8 MiB, what levels up to 19 use.
+pub const ZSTD_WINDOW_LOG_NESTED: u32 = 23;
 
 /// Bytes read ahead of a layer.
 const BUFFER: usize = 64 << 10;
@@ -169,13 +172,15 @@ pub fn open(input: Box<dyn Read + Send>, secrets: &mut dyn Secrets) -> Result<Op
         if layers.len() == LAYERS_MAX {
             return Err(Error::TooDeep);
         }
+        let nested = layers.contains(&Format::Zstd);
         layers.push(format);
         let whole = BufReader::with_capacity(BUFFER, whole);
         input = match format {
             Format::Gzip => Box::new(Layer::new(format, gzip::Members::new(whole))),
             Format::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(whole).map_err(Error::Read)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(Error::Read)?;
+                let window = if nested { ZSTD_WINDOW_LOG_NESTED } else { ZSTD_WINDOW_LOG_MAX };
+                decoder.window_log_max(window).map_err(Error::Read)?;
                 Box::new(Layer::new(format, decoder))
             }
             Format::Age | Format::Armored => sealed(format, whole, secrets)?,

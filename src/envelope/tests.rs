@@ -172,6 +172,20 @@ fn a_zstd_window_beyond_the_bound_is_refused() {
 }
 
 #[test]
+fn only_the_outermost_zstd_layer_may_have_a_large_window() {
+    let large = |content: &[u8]| {
+        let mut encoder = ::zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(ZSTD_WINDOW_LOG_NESTED + 1).unwrap();
+        encoder.include_contentsize(false).unwrap();
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    assert_eq!(read(&large(&zstd(b"content")), &mut Canned::default()).unwrap(), b"content");
+    let error = open(dribble(&zstd(&large(b"content")), 100), &mut Canned::default()).unwrap_err();
+    assert!(matches!(error, Error::Window), "{error:?}");
+}
+
+#[test]
 fn a_cut_anywhere_is_damage_and_no_unproven_byte_of_age_is_handed_out() {
     // An identity, because a passphrase costs a fraction of a second for every cut.
     let mut secrets = Canned { identities: vec![age::x25519::Identity::generate()], ..Canned::default() };

@@ -46,8 +46,8 @@ const CONSUMERS: &[u8] = b"consumers/";
 /// The longest name that servers read.
 const MAX_NAME: u64 = 1 << 20;
 /// The longest `state.json` or consumer that is read. A consumer lists every message that awaits its
-/// acknowledgement, in some 40 bytes each.
-const MAX_JSON: u64 = 64 << 20;
+/// acknowledgement, in some 40 bytes each: 400,000 of them.
+const MAX_JSON: u64 = 16 << 20;
 
 /// Reads a snapshot in the NATSARC1 format to its end, with its messages added to `sum`, and shows it to
 /// `look`.

@@ -30,7 +30,7 @@ const DIFFERENT: Exit = Exit::Failed;
 const TROUBLE: Exit = Exit::Usage;
 
 /// The most bytes that the descriptions of one archive may have together: 8,000 streams have some 16 MiB.
-const MAX_DESCRIPTIONS: usize = 256 << 20;
+const MAX_DESCRIPTIONS: usize = 32 << 20;
 
 pub(super) fn run(options: cli::Diff, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());

@@ -28,7 +28,7 @@ use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
 /// The most bytes that the descriptions of all streams may have together: 8,000 streams have some 16 MiB.
-const MAX_DESCRIPTIONS: usize = 256 << 20;
+const MAX_DESCRIPTIONS: usize = 32 << 20;
 
 /// Why a stream is not there whose description is empty.
 const FAILED: &str = "its backup.json is empty: it failed when the backup was made";
