@@ -27,10 +27,12 @@ use anyhow::Context;
 use self::existing::Existing;
 use self::rescue::Rescue;
 use self::streams::{Loading, Wishes};
+use super::Failure;
 use super::offline::{self, Access, Intent, Signals};
 use super::secrets;
 use crate::cli::{self, Conflict};
 use crate::exit::Exit;
+use crate::jetstream::{Account, Claim, NoClaim, Server};
 use crate::terminal::Messages;
 use crate::terminal::progress::{Doing, Progress};
 
@@ -49,9 +51,15 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         false => Access::find(&options.offline, &options.connect, Intent::Create)?,
     };
     let replicas = options.replicas.or(access.replicas());
-    let shared = !access.is_private() && !options.force;
+    let alone = access.is_private();
+    let shared = !alone && !options.force;
     let ended = access.run(&options.connect, messages, Signals::AreWatched, async |mut reached| {
         let mut endings = reached.endings()?;
+        let account = reached.server.account().await.context("cannot ask for the account's limits")?;
+        let _claim = match alone || options.dry_run {
+            true => None,
+            false => claim(&reached.server, &account, &messages).await?,
+        };
         let listing = reached.streams().await?;
         if shared {
             running::refuse(&reached.server, &listing).await?;
@@ -62,7 +70,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             conflict: options.conflict,
             select: options.select,
             dry_run: options.dry_run,
-            account: Some(reached.server.account().await.context("cannot ask for the account's limits")?),
+            account: Some(account),
             replicas: replicas.or(single.then_some(1)),
             read_back: options.rehearse,
             placement: !options.no_placement,
@@ -92,4 +100,18 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
     });
     drop(shown);
     offline::ended(ended?.and_then(|ended| ended))
+}
+
+/// Sees to it that no other load restores into the account meanwhile.
+async fn claim(server: &Server, account: &Account, messages: &Messages) -> anyhow::Result<Option<Claim>> {
+    match server.claim(account.domain.as_deref()).await {
+        Ok(claim) => Ok(Some(claim)),
+        Err(taken @ NoClaim::Taken) => Err(Failure::new(Exit::Failed, taken.to_string())
+            .hint("wait until the other chatto-load has ended, or end it")
+            .into()),
+        Err(NoClaim::Unknown(e)) => {
+            messages.detail(&format!("whether another chatto-load is restoring here cannot be seen: {e}"));
+            Ok(None)
+        }
+    }
 }

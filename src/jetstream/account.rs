@@ -25,6 +25,9 @@ pub struct Account {
     whole: Usage,
     #[serde(default)]
     tiers: BTreeMap<String, Usage>,
+    /// The domain of the servers that keep the streams, where it has a name.
+    #[serde(default)]
+    pub domain: Option<String>,
 }
 
 /// What streams use, and may use.

@@ -210,9 +210,15 @@ impl Server {
         }
     }
 
+    /// A text without dots that nobody else has.
+    pub(super) fn unique(&self) -> String {
+        let inbox = self.client.new_inbox();
+        inbox.rsplit('.').next().unwrap_or(&inbox).to_owned()
+    }
+
     /// A mark that no other run has.
     pub fn new_mark(&self) -> Mark {
-        Mark::new(self.client.new_inbox().trim_start_matches(|c| c != '.').trim_start_matches('.'))
+        Mark::new(&self.unique())
     }
 
     /// Takes the mark of a restore from the stream, whose configuration is `config` otherwise.

@@ -73,6 +73,8 @@ pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Resul
     let (options, authorities) = options(to)?;
     let options = options
         .name(program)
+        // Nothing that we publish is for us: see `claim`.
+        .no_echo()
         .connection_timeout(timeout)
         .request_timeout(Some(timeout))
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
