@@ -6,9 +6,11 @@
 
 mod support;
 
+use std::io::Write as _;
+
 use anyhow::{Context, Result};
 use async_nats::Client;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use support::archive::Archive;
 use support::faults::{self, Fed, News, UNDER_WAY};
@@ -83,12 +85,20 @@ async fn a_server_that_falls_for_good() -> Result<()> {
     let mut scene = Scene::set(LATEST).await?;
     let mut begun = News::of(&scene.client, "RESTORE_CREATE.LARGE").await?;
     let mut load = program_for("chatto-load", &scene.destination);
-    load.args(["--timeout", "10"]);
+    load.args(["--timeout", "5"]);
     let mut load = Fed::spawn(load);
     load.feed(&scene.archive[..scene.middle]);
     begun.happened().await?;
     scene.destination.kill();
-    let load = load.finish(&scene.archive[scene.middle..]).expect_code(3);
+    // The archive's end is not waited for.
+    load.feed(&scene.archive[scene.middle..scene.archive.len() - 4096]);
+    let load = load.ended().expect_code(7);
+    assert!(
+        load.stderr.contains("the server is gone and does not come back: nothing more is tried"),
+        "{}",
+        load.stderr
+    );
+    assert!(load.stderr.contains("restored before that, and kept: KV_SMALL"), "{}", load.stderr);
     assert!(load.stderr.contains("stream LARGE: the connection to the server was lost"), "{}", load.stderr);
     assert!(load.stderr.contains("stream LARGE: cannot remove what is there of it"), "{}", load.stderr);
     Ok(())
@@ -204,5 +214,64 @@ async fn a_stream_that_somebody_else_makes_during_a_restore_that_is_given_up_is_
             }
         }
     }
+    Ok(())
+}
+
+/// And when the server does not say at once whose it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_somebody_else_makes_while_the_server_is_silent_is_not_removed() -> Result<()> {
+    let theirs = json!({ "name": "LARGE", "subjects": ["theirs"] });
+    for release in FORMATS {
+        let scene = Scene::set(release).await?;
+        let mut begun = News::of(&scene.client, "RESTORE_CREATE.LARGE").await?;
+        let mut load = program_for("chatto-load", &scene.destination);
+        load.args(["--timeout", "5"]);
+        let mut load = Fed::spawn(load);
+        load.feed(&scene.archive[..scene.middle]);
+        begun.happened().await?;
+        let server = Pid::from_raw(i32::try_from(scene.destination.process_id())?).unwrap();
+        kill_process(server, Signal::STOP)?;
+        let mut stdin = load.0.stdin.take().unwrap();
+        let rest = scene.archive[scene.middle..].to_vec();
+        let feeding = std::thread::spawn(move || drop(stdin.write_all(&rest)));
+        faults::hear(&mut load.0, "error: stream LARGE: no answer");
+        let made = api::answer(&scene.client, "STREAM.CREATE.LARGE", theirs.clone());
+        let (made, ()) = tokio::join!(made, async {
+            // It is on its way before the server goes on.
+            scene.client.flush().await.unwrap();
+            kill_process(server, Signal::CONT).unwrap();
+        });
+        let made = made?;
+        assert!(made["error"].is_null(), "{made}");
+        let load = load.ended();
+        feeding.join().unwrap();
+        let info = api::stream_info(&scene.client, "LARGE").await;
+        let info = info.with_context(|| format!("{release}: {load:?}"))?;
+        assert_eq!(info["config"]["subjects"], json!(["theirs"]), "{release}: {}", load.stderr);
+    }
+    Ok(())
+}
+
+/// And in the place of what we were restoring: the load stands still meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_somebody_else_puts_in_the_place_of_ours_is_not_removed() -> Result<()> {
+    let mut scene = Scene::set(LATEST).await?;
+    let mut archive = Archive::read(&scene.archive);
+    archive
+        .edit("streams/LARGE/attempt-1/backup.json", |backup| backup["config"]["storage"] = json!("memory"));
+    scene.archive = archive.with_sums();
+    let load = scene.load_half().await?;
+    while faults::state_of(&scene.client, "LARGE").await?.is_none() {
+        tokio::task::yield_now().await;
+    }
+    faults::signal(&load.0, Signal::STOP);
+    api::call(&scene.client, "STREAM.DELETE.LARGE", json!({})).await?;
+    let theirs = json!({ "name": "LARGE", "subjects": ["theirs"] });
+    api::call(&scene.client, "STREAM.CREATE.LARGE", theirs).await?;
+    faults::signal(&load.0, Signal::CONT);
+    let load = load.finish(&scene.archive[scene.middle..]).expect_code(3);
+    assert!(load.stderr.contains("was not made by this restore, and is left alone"), "{}", load.stderr);
+    let info = api::stream_info(&scene.client, "LARGE").await?;
+    assert_eq!(info["config"]["subjects"], json!(["theirs"]), "{}", load.stderr);
     Ok(())
 }

@@ -51,7 +51,10 @@ impl Scene {
 
     fn load(&self, arguments: &[&str]) -> Command {
         let mut command = program_for("chatto-load", &self.destination);
-        command.args(["--conflict", "overwrite", "--timeout", "20"]).args(arguments);
+        command.args(["--conflict", "overwrite"]).args(arguments);
+        if !arguments.contains(&"--timeout") {
+            command.args(["--timeout", "20"]);
+        }
         command.env("TMPDIR", self.rescue.path());
         command
     }
@@ -177,6 +180,22 @@ async fn a_server_that_comes_back_has_the_old_one() -> Result<()> {
         let load = load.finish(&scene.archive[scene.in_the_middle()..]).expect_code(3);
         scene.assert_old_is_back(&load).await?;
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_come_back_leaves_the_old_one_on_disk() -> Result<()> {
+    let mut scene = Scene::set(LATEST).await?;
+    let mut load = scene.load_half(&["--timeout", "5"]).await?;
+    scene.destination.kill();
+    load.feed(&scene.archive[scene.in_the_middle()..scene.archive.len() - 4096]);
+    let load = load.ended().expect_code(7);
+    assert!(
+        load.stderr.contains("stream LARGE: the old one is kept; chatto-load --conflict overwrite "),
+        "{}",
+        load.stderr
+    );
+    assert_eq!(kept_in(scene.rescue.path()).len(), 2);
     Ok(())
 }
 

@@ -176,6 +176,14 @@ impl Server {
         self.timeout
     }
 
+    /// How long a request is sent again that fails in a way that may pass.
+    fn patience_of_failures(&self) -> Duration {
+        match self.cluster() {
+            Some(_) => ELECTIONS.max(self.timeout),
+            None => self.timeout,
+        }
+    }
+
     /// Deletes the stream if it is one of `ours`, and never without having asked. A cluster that has just lost
     /// a server answers nobody until it has elected new leaders, so this asks again for a while.
     ///
@@ -189,7 +197,7 @@ impl Server {
         name: &StreamName,
         ours: impl Fn(&StreamReply) -> bool,
     ) -> Result<Removal, Error> {
-        let deadline = Instant::now() + ELECTIONS;
+        let deadline = Instant::now() + self.patience_of_failures();
         let request = format!("STREAM.DELETE.{}", name.as_str());
         loop {
             if !self.reconnected().await {
@@ -229,7 +237,7 @@ impl Server {
         let request = format!("STREAM.UPDATE.{}", name.as_str());
         let wrong = |e: serde_json::Error| Error::Answer { request: request.clone(), what: e.to_string() };
         let body = Mark::removed(config).map_err(wrong)?.get().to_owned();
-        let deadline = Instant::now() + ELECTIONS;
+        let deadline = Instant::now() + self.patience_of_failures();
         loop {
             if !self.reconnected().await {
                 return Err(Error::Disconnected);

@@ -71,6 +71,8 @@ pub(super) struct Loading {
     progress: Progress,
     /// The streams that were there before.
     existing: Existing,
+    /// Whether the server is gone: it did not come back, or answers nothing.
+    gone: bool,
     /// A stream whose old one has been deleted, and whose new one does not stand yet.
     emptied: Option<StreamName>,
     announced: Announced,
@@ -140,6 +142,7 @@ impl Loading {
             messages,
             progress,
             existing,
+            gone: false,
             emptied: None,
             announced: Announced::default(),
             described: BTreeMap::new(),
@@ -194,6 +197,7 @@ impl Loading {
                 event = events.recv() => event,
                 () = until(due) => {
                     self.keep_alive().await;
+                    self.is_gone()?;
                     continue;
                 }
             };
@@ -205,10 +209,26 @@ impl Loading {
                     return Ok(ended);
                 }
                 Some(Event::Failed(error)) => return Err(error),
-                Some(event) => self.event(event).await?,
+                Some(event) => {
+                    self.event(event).await?;
+                    self.is_gone()?;
+                }
                 None => return Err(anyhow::anyhow!("reading the archive broke off")),
             }
         }
+    }
+
+    /// Nothing more is tried with a server that is gone: every stream would wait for it again.
+    fn is_gone(&self) -> Result<(), Failure> {
+        if !self.gone {
+            return Ok(());
+        }
+        let what = "the server is gone and does not come back: nothing more is tried";
+        let go_on = match self.wishes.conflict {
+            Conflict::Overwrite => "when it is back, run the same command again",
+            Conflict::Error | Conflict::Skip => "when it is back, go on with --conflict skip",
+        };
+        Err(Failure::new(Exit::Unreachable, what).hint(go_on))
     }
 
     async fn event(&mut self, event: Event) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use crate::command::Failure;
 use crate::command::proof::{NotProven, Proven};
 use crate::command::report::{say, text_of};
 use crate::exit::Exit;
-use crate::jetstream::{Removal, StreamReply};
+use crate::jetstream::{Error, Removal, StreamReply};
 use crate::names::{Printable, Size, counted, listed};
 use crate::snapshot::Format;
 
@@ -163,6 +163,10 @@ impl Loading {
     pub(super) async fn put_back(&mut self) {
         let _step = self.steps.begin();
         let Some(stream) = self.emptied.take() else { return };
+        if self.gone {
+            self.messages.error(&format!("stream {stream}: the old one cannot be put back"));
+            return;
+        }
         let Some(rescue) = &mut self.wishes.rescue else {
             self.messages.error(&format!("stream {stream}: the old one is gone (--no-rescue)"));
             return;
@@ -304,6 +308,9 @@ impl Loading {
         current.over = true;
         let stream = current.restoring.stream.clone();
         self.fail(&stream, exit, text);
+        if !self.server.reconnected().await {
+            self.gone = true;
+        }
         self.remove_what_was_begun().await;
         self.put_back().await;
     }
@@ -323,7 +330,14 @@ impl Loading {
             return;
         }
         let stream = current.restoring.stream.clone();
-        match current.restoring.remove().await {
+        let removed = match self.gone {
+            true => {
+                current.restoring.begun = false;
+                Err(Error::Disconnected)
+            }
+            false => current.restoring.remove().await,
+        };
+        match removed {
             Ok(Removal::Gone) => {}
             Ok(Removal::NotOurs) => {
                 let what = "what is there of this name was not made by this restore, and is left alone";
@@ -331,6 +345,7 @@ impl Loading {
                 self.hint_once(Some(LOOK.into()));
             }
             Err(e) => {
+                self.gone |= e.is_passing();
                 let what = format!("cannot remove what is there of it: {e}");
                 self.messages.error(&format!("stream {stream}: {what}"));
                 self.hint_once(e.hint());
