@@ -91,7 +91,16 @@ pub fn read<R: Read, L: Look>(
                 return Err(content.damaged("the length of a message's headers").into());
             }
         }
-        content.pass(rest, take)?;
+        let number = sequence & !(ERASED | TOMBSTONE);
+        match sequence & (ERASED | TOMBSTONE) {
+            0 if number > 0 => tally.ending.message(number),
+            _ => tally.ending.none_at(number),
+        }
+        content.pass(headers, |piece| {
+            take(piece);
+            tally.ending.headers(piece);
+        })?;
+        content.pass(rest - headers, take)?;
         let mut sum = [0; SUM_LEN];
         content.exact(&mut sum)?;
         last = u64::from_le_bytes(sum);
@@ -99,7 +108,6 @@ pub fn read<R: Read, L: Look>(
             return Err(content.damaged("a record's checksum does not match").into());
         }
 
-        let number = sequence & !(ERASED | TOMBSTONE);
         let noted = if sequence & TOMBSTONE != 0 {
             tally.tombstone(number)
         } else if sequence & ERASED != 0 || number == 0 {

@@ -31,6 +31,9 @@ const MAX_PENDING: usize = 1 << 20;
 /// The longest `o.dat` that is read, in bytes: that many messages at their longest.
 pub(super) const MAX_STATE: u64 = 48 << 20;
 
+/// How much of an `o.dat` tells how far the consumer has come, in bytes.
+pub(super) const BEGIN: usize = 2 + 4 * 10;
+
 const MAGIC: u8 = 22;
 const VERSION: u8 = 2;
 const NS: i64 = 1_000_000_000;
@@ -133,6 +136,18 @@ impl ConsumerState {
             leb128::put(&mut out, *times);
         }
         out
+    }
+
+    /// How far it has come in its stream.
+    pub(super) fn reached(&self) -> u64 {
+        self.delivered.stream.max(self.ack_floor.stream)
+    }
+
+    /// The same by the [begin](BEGIN) of an `o.dat`. None where it is no known one.
+    pub(super) fn reached_by(begin: &[u8]) -> Option<u64> {
+        let mut rest = begin.strip_prefix(&[MAGIC, VERSION])?;
+        let [_, floor, _, delivered] = leb128::take(&mut rest)?;
+        Some(floor.max(delivered))
     }
 
     /// Whether the consumer stands beyond `last`, the last sequence of its stream.

@@ -7,6 +7,9 @@ use serde::Deserialize;
 /// A threshold from here on is longer than a restore takes, in ns: a day.
 const LONG: i64 = 24 * 3600 * 1_000_000_000;
 
+/// The most memory that the names of one snapshot's consumers may take, in bytes.
+pub const MAX_NAMES: usize = 8 << 20;
+
 /// Names the settings of a consumer's configuration (JSON) that not every server knows.
 pub type Newer = fn(&[u8]) -> Vec<&'static str>;
 
@@ -19,23 +22,49 @@ pub struct Consumers {
     pub lasting: u64,
     /// What was named of them, each with the first consumer that it was named of.
     pub newer: BTreeMap<&'static str, String>,
+    /// The names of all. None where nobody wants them, or where they take more than [`MAX_NAMES`].
+    pub names: Option<Vec<String>>,
+    names_bytes: usize,
     look: Option<Newer>,
 }
 
 impl Consumers {
-    /// None so far. `look` looks at each configuration.
-    pub fn new(look: Option<Newer>) -> Self {
-        Consumers { look, ..Consumers::default() }
+    /// None so far. `look` looks at each configuration; `names` says whether names are wanted.
+    pub fn new(look: Option<Newer>, names: bool) -> Self {
+        Consumers { look, names: names.then(Vec::new), ..Consumers::default() }
     }
 
-    /// Adds one.
-    pub fn add(&mut self, name: &str, config: &[u8]) {
+    /// Adds one. Gives the sequence at which it is configured to begin, zero where it is not.
+    pub fn add(&mut self, name: &str, config: &[u8]) -> u64 {
+        if let Some(names) = &mut self.names {
+            self.names_bytes += name.len() + size_of::<String>();
+            names.push(name.to_owned());
+        }
+        if self.names_bytes > MAX_NAMES {
+            self.names = None;
+        }
         self.count = self.count.saturating_add(1);
         self.lasting = self.lasting.saturating_add(stays(config).into());
         for setting in self.look.map(|look| look(config)).unwrap_or_default() {
             self.newer.entry(setting).or_insert_with(|| name.to_owned());
         }
+        begins(config)
     }
+}
+
+/// How far a consumer has come that stands at `reached`: nowhere, while it waits for the sequence at which it
+/// is configured to begin.
+pub fn reached(reached: u64, begins: u64) -> u64 {
+    if reached < begins { 0 } else { reached }
+}
+
+fn begins(config: &[u8]) -> u64 {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Begins {
+        opt_start_seq: u64,
+    }
+    serde_json::from_slice::<Begins>(config).unwrap_or_default().opt_start_seq
 }
 
 /// Whether a consumer stays for a day when nobody uses it. A server removes one after its `inactive_threshold`;
@@ -61,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_consumer_stays_unless_its_threshold_is_short() {
-        let mut consumers = Consumers::new(Some(|_| vec!["pause_until"]));
+        let mut consumers = Consumers::new(Some(|_| vec!["pause_until"]), true);
         for (config, lasting) in [
             (r#"{"name":"a","inactive_threshold":5000000000}"#, 0),
             (r#"{"durable_name":"b","ack_policy":"explicit"}"#, 1),
@@ -74,5 +103,14 @@ mod tests {
         }
         assert_eq!(consumers.count, 5);
         assert_eq!(consumers.newer.len(), 1);
+        assert_eq!(consumers.names.map(|names| names.len()), Some(5));
+    }
+
+    #[test]
+    fn a_consumer_that_waits_for_a_sequence_has_come_nowhere() {
+        let mut consumers = Consumers::default();
+        let begins = consumers.add("late", br#"{"name":"late","opt_start_seq":1000}"#);
+        assert_eq!([999, 1000].map(|stands| reached(stands, begins)), [0, 1000]);
+        assert_eq!(reached(7, consumers.add("a", b"{}")), 7);
     }
 }

@@ -29,6 +29,7 @@ mod consumer;
 mod consumers;
 mod content;
 mod convert;
+mod ending;
 mod entries;
 mod fault;
 mod frames;
@@ -58,8 +59,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 pub use consumer::{BadState, ConsumerState, Pair, Pending};
+pub use consumers::MAX_NAMES;
 pub use content::MAX_BLOCK;
 pub use convert::{ConvertError, MAX_NAMED, put_consumers_back, to_tar};
+pub use ending::MAX_AHEAD;
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};
@@ -98,6 +101,14 @@ pub struct Contents {
     pub lasting_consumers: u64,
     /// What [`Wanted::newer`] said of the consumers, each with the first consumer that it was said of.
     pub newer: BTreeMap<&'static str, String>,
+    /// Whether it ends with a message of an atomic batch and without the batch's end.
+    pub within_batch: bool,
+    /// The names of consumers that stand beyond the last sequence, [`MAX_AHEAD`] at most. Such a consumer
+    /// never gets what a restored stream stores next.
+    pub ahead: Vec<String>,
+    /// The names of all consumers. None where they are not [wanted](Wanted::names), or are too long together
+    /// ([`MAX_NAMES`]).
+    pub names: Option<Vec<String>>,
     /// A sum over sequence, time, subject, headers and payload of every message, which depends neither on the
     /// format nor on the order in which they lie in it: equal sums, equal messages, as far as accidents go.
     /// None where it was not [wanted](Wanted::sum), or where the snapshot also holds messages that are not
@@ -107,11 +118,16 @@ pub struct Contents {
     pub bytes: u64,
 }
 
+/// What is said of a snapshot that ends [within a batch](Contents::within_batch).
+pub const HALF_A_BATCH: &str = "it ends within an atomic batch, and the rest of the batch is not in it";
+
 /// What somebody may want of a snapshot beside the proof that it is whole. By default, nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// [`Contents::sum`], which takes its time where messages are small.
     pub sum: bool,
+    /// [`Contents::names`].
+    pub names: bool,
     /// Where to note meanwhile how many bytes of content have been decoded.
     pub decoded: Arc<AtomicU64>,
     /// Names the settings of a consumer's configuration (JSON) that not every server knows.
@@ -178,7 +194,8 @@ pub fn inspect_wanting(
     bytes: impl Read,
 ) -> Result<Contents, Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
-    let (sum, consumers) = (Sum::new(wanted.sum), Consumers::new(wanted.newer));
+    let sum = Sum::new(wanted.sum);
+    let consumers = Consumers::new(wanted.newer, wanted.names);
     let read = read(Some(stream), promise, content, sum, consumers, wanted.own, &mut Nobody);
     read.map(|(_, contents)| contents)
 }
@@ -211,7 +228,7 @@ pub fn inspect_unnamed(
     bytes: impl Read,
 ) -> Result<(Option<StreamName>, Contents), Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
-    let (sum, consumers) = (Sum::new(wanted.sum), Consumers::new(wanted.newer));
+    let (sum, consumers) = (Sum::new(wanted.sum), Consumers::new(wanted.newer, wanted.names));
     read(None, promise, content, sum, consumers, wanted.own, &mut Nobody)
 }
 

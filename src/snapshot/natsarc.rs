@@ -26,9 +26,10 @@ use std::io::Read;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::consumer::ConsumerState;
-use super::consumers::Consumers;
+use super::consumer::{ConsumerState, Pair};
+use super::consumers::{self, Consumers};
 use super::content::Content;
+use super::ending::Ending;
 use super::fault::Fault;
 use super::items::{self, Consumer, Item, Look, MAX_RECORD, Record};
 use super::leb128::{self, Number, TooLong};
@@ -79,8 +80,12 @@ pub fn read<R: Read, L: Look>(
         (state, begun)
     };
     look.item(Item::State(begun))?;
+    let mut ending = Ending::default();
     for _ in 0..state.consumer_count {
-        consumer(content, &begun, &mut consumers, look)?;
+        let (name, reached) = consumer(content, &begun, &mut consumers, look)?;
+        if reached > state.last_seq {
+            ending.consumer(&name, reached);
+        }
     }
 
     let (mut messages, mut first, mut last) = (0, 0, 0);
@@ -99,7 +104,8 @@ pub fn read<R: Read, L: Look>(
         if entry.sequence <= last {
             return Err(content.damaged("messages are out of order").into());
         }
-        entry.message(content, &mut sum, &mut body, look)?;
+        ending.message(entry.sequence);
+        entry.message(content, &mut sum, &mut ending, &mut body, look)?;
         if messages == 0 {
             first = entry.sequence;
         }
@@ -123,6 +129,9 @@ pub fn read<R: Read, L: Look>(
         consumers: consumers.count,
         lasting_consumers: consumers.lasting,
         newer: consumers.newer,
+        within_batch: ending.is_within_batch(count.last),
+        ahead: ending.ahead(count.last),
+        names: consumers.names,
         sum: sum.of(messages),
         bytes: content.offset(),
     })
@@ -138,12 +147,20 @@ fn last_time(state: &[u8]) -> i64 {
     last.and_then(|last| last.last_ts.as_nanosecond().try_into().ok()).unwrap_or(0)
 }
 
+/// Reads a consumer; gives its name, and how far it has come in its stream.
 fn consumer<R: Read, L: Look>(
     content: &mut Content<R>,
     begun: &items::State,
     consumers: &mut Consumers,
     look: &mut L,
-) -> Result<(), L::Error> {
+) -> Result<(String, u64), L::Error> {
+    /// The part of a consumer's state that says how far it has come.
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Reached {
+        delivered: Pair,
+        ack_floor: Pair,
+    }
     #[derive(Deserialize)]
     struct Parts<'a> {
         #[serde(borrow)]
@@ -161,14 +178,18 @@ fn consumer<R: Read, L: Look>(
     let Ok(Parts { config, state }) = serde_json::from_slice(&json) else {
         return Err(content.damaged(STRANGE).into());
     };
-    consumers.add(&String::from_utf8_lossy(name), config.get().as_bytes());
+    let begins = consumers.add(&String::from_utf8_lossy(name), config.get().as_bytes());
+    // What cannot be understood of it is for the server to judge.
+    let Reached { delivered, ack_floor } = serde_json::from_str(state.get()).unwrap_or_default();
+    let reached = consumers::reached(delivered.stream.max(ack_floor.stream), begins);
+    let reached = (String::from_utf8_lossy(name).into_owned(), reached);
     if L::LOOKS {
         let name = str::from_utf8(name).map_err(|_| content.damaged(STRANGE))?;
         let info = meta::of_consumer(name, config, begun.time).ok_or_else(|| content.damaged(STRANGE))?;
         let state: ConsumerState = serde_json::from_str(state.get()).map_err(|_| content.damaged(STRANGE))?;
         look.item(Item::Consumer(Consumer { name: name.to_owned(), info, state }))?;
     }
-    Ok(())
+    Ok(reached)
 }
 
 struct Entry {
@@ -209,6 +230,7 @@ impl Entry {
         &self,
         content: &mut Content<R>,
         sum: &mut Sum,
+        ending: &mut Ending,
         body: &mut Vec<u8>,
         look: &mut L,
     ) -> Result<(), L::Error> {
@@ -224,7 +246,10 @@ impl Entry {
                 body.extend_from_slice(piece);
             }
         };
-        content.pass(self.headers, &mut take)?;
+        content.pass(self.headers, |piece| {
+            take(piece);
+            ending.headers(piece);
+        })?;
         content.pass(self.payload, take)?;
         let (sequence, time) = (self.sequence, self.time());
         sum.add(sequence, time, [self.name.len() as u64, self.headers, self.payload], bytes);

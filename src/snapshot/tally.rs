@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 
 use roaring::{RoaringBitmap, RoaringTreemap};
 
+use super::ending::Ending;
 use super::messages::Sum;
 use super::promise::Promise;
 
@@ -35,6 +36,8 @@ pub struct Tally {
     last: u64,
     /// Over all messages that have a record.
     pub sum: Sum,
+    /// What the blocks end with.
+    pub ending: Ending,
 }
 
 /// What a server's index says, held against the records.

@@ -33,7 +33,7 @@ use super::messages::Sum;
 use super::meta::checksum;
 use super::promise::Promise;
 use super::tally::{Index, Tally};
-use super::{Contents, Format, Own, block};
+use super::{Contents, Format, Own, block, consumers};
 use crate::names::{Printable, StreamName};
 
 /// The longest `meta.inf` that is read: servers bound a config's metadata to 128 KiB, and a stream has
@@ -68,6 +68,7 @@ pub fn read<R: Read, L: Look>(
     content.finish(Some(0))?;
     let stream = seen.stream(content)?.clone();
     let sum = seen.tally.sum;
+    let ending = std::mem::take(&mut seen.tally.ending);
     let count = seen.tally.count(seen.index.as_ref(), promise);
     let contents = Contents {
         format: Format::Tar,
@@ -79,6 +80,9 @@ pub fn read<R: Read, L: Look>(
         consumers: seen.consumers.count,
         lasting_consumers: seen.consumers.lasting,
         newer: seen.consumers.newer,
+        within_batch: ending.is_within_batch(count.last),
+        ahead: ending.ahead(count.last),
+        names: seen.consumers.names,
         // All records are live then, and none comes twice.
         sum: sum.of(count.messages).filter(|_| count.records == count.messages),
         bytes: content.offset(),
@@ -111,6 +115,8 @@ struct Seen {
     consumer: String,
     /// Its configuration, where somebody looks.
     info: Option<Box<RawValue>>,
+    /// The sequence at which it is configured to begin, if it is.
+    begins: u64,
     consumers: Consumers,
     block: Option<u32>,
     block_index: Option<(u32, BlockIndex)>,
@@ -128,6 +134,7 @@ impl Seen {
             meta: Vec::new(),
             consumer: String::new(),
             info: None,
+            begins: 0,
             consumers,
             block: None,
             block_index: None,
@@ -182,7 +189,7 @@ impl Seen {
                 let meta = meta(content, size)?;
                 self.consumer = (*consumer).to_owned();
                 self.sum = checksum(&format!("{}/{consumer}", self.stream(content)?.as_str()), &meta);
-                self.consumers.add(consumer, &meta);
+                self.begins = self.consumers.add(consumer, &meta);
                 if L::LOOKS {
                     self.info = Some(raw(content, &meta)?);
                 }
@@ -199,9 +206,14 @@ impl Seen {
                     Some(info) => {
                         let name = self.consumer.clone();
                         let state = state(content, size)?;
+                        let reached = consumers::reached(state.reached(), self.begins);
+                        self.tally.ending.consumer(&name, reached);
                         look.item(Item::Consumer(Consumer { name, info, state }))?;
                     }
-                    None => content.pass(size, |_| {})?,
+                    None => {
+                        let reached = consumers::reached(reached(content, size)?, self.begins);
+                        self.tally.ending.consumer(&self.consumer, reached);
+                    }
                 }
                 self.stage = Stage::Consumers;
                 Ok(())
@@ -300,6 +312,17 @@ fn state<R: Read>(content: &mut Content<R>, size: u64) -> Result<ConsumerState, 
     let state = text(content, size)?;
     ConsumerState::decode(&state)
         .map_err(|_| content.unsupported("a consumer's state is not what known servers write"))
+}
+
+/// How far a consumer has come in its stream, by its `o.dat`. One that cannot be understood has come nowhere:
+/// what is in it is for the server to judge.
+fn reached<R: Read>(content: &mut Content<R>, size: u64) -> Result<u64, Fault> {
+    let mut begin = Vec::new();
+    content.pass(size, |bytes| {
+        let missing = consumer::BEGIN.saturating_sub(begin.len());
+        begin.extend_from_slice(bytes.get(..missing).unwrap_or(bytes));
+    })?;
+    Ok(ConsumerState::reached_by(&begin).unwrap_or(0))
 }
 
 fn text<R: Read>(content: &mut Content<R>, size: u64) -> Result<Vec<u8>, Fault> {

@@ -188,6 +188,9 @@ fn a_tar_snapshot_made_by_hand_is_counted() {
         last_seq: 8,
         deleted: 3,
         consumers: 0,
+        within_batch: false,
+        ahead: Vec::new(),
+        names: None,
         // The record of a deleted message is among those that were read.
         sum: None,
         bytes: snapshot.len() as u64,
@@ -354,6 +357,9 @@ fn natsarc_must_be_complete_and_in_order() {
         last_seq: 9,
         deleted: 5,
         consumers: 1,
+        within_batch: false,
+        ahead: Vec::new(),
+        names: None,
         sum: held.sum,
         bytes: held.bytes,
         ..Contents::default()
@@ -467,4 +473,41 @@ fn many_blocks_of_far_sequences_are_held_as_fast_as_near_ones() {
     let content = tarball(&[("msgs/1.blk", records), ("msgs/index.db", index)]);
     let contents = inspect(&s(), &Promise::default(), s2(&content, 1 << 16).as_slice()).unwrap();
     assert_eq!((contents.messages, contents.last_seq), (BLOCKS, BLOCKS << 20));
+}
+
+/// `o.dat` and its like in JSON of a consumer that has come to sequence 9.
+#[test]
+fn half_a_batch_and_a_consumer_that_is_ahead_are_seen_in_both_formats() {
+    const MEMBER: &str = "NATS/1.0\r\nNats-Batch-Id: b\r\nNats-Batch-Sequence: 1\r\n\r\n";
+    const COMMIT: &str =
+        "NATS/1.0\r\nNats-Batch-Id: b\r\nNats-Batch-Sequence: 2\r\nNats-Batch-Commit: 1\r\n\r\n";
+    let wanted = || Wanted { names: true, ..Wanted::default() };
+    let tar = |messages: &[(u64, &str)]| {
+        let block: Vec<u8> =
+            messages.iter().flat_map(|(seq, headers)| record(1, *seq, "x", Some(headers), b"text")).collect();
+        let [inf, sum] = meta("obs/C/", "S/C", r#"{"name":"C"}"#);
+        let state = vec![22, 2, 4, 8, 5, 9, 0, 0];
+        let files = [("msgs/1.blk", block), (&inf.0, inf.1), (&sum.0, sum.1), ("obs/C/o.dat", state)];
+        let promise = Promise { messages: 1, first_seq: 1, last_seq: 1, ..Promise::default() };
+        inspect_wanting(&s(), &promise, wanted(), s2(&tarball(&files), 64).as_slice()).unwrap()
+    };
+    let archive = |messages: &[(u64, &str)]| {
+        let state = r#"{"messages":1,"first_seq":1,"last_seq":1,"consumer_count":1}"#;
+        let consumer = br#"{"config":{},"state":{"delivered":{"consumer_seq":5,"stream_seq":9},"ack_floor":{"stream_seq":8},"pending":null}}"#;
+        let messages: Vec<u8> = messages
+            .iter()
+            .flat_map(|(seq, headers)| entry("x", 2, *seq, headers.as_bytes(), b"text"))
+            .collect();
+        let entries = [entry("consumers/C", 5, 0, b"", consumer), messages, entry("", 0, 0, b"", b"")];
+        let content = natsarc(state, &entries);
+        inspect_wanting(&s(), &Promise::default(), wanted(), s2(&content, 64).as_slice()).unwrap()
+    };
+    for inspect in [&tar as &dyn Fn(&[(u64, &str)]) -> Contents, &archive] {
+        let half = inspect(&[(1, ""), (7, MEMBER)]);
+        assert!(half.within_batch);
+        assert_eq!((half.ahead, half.names), (vec!["C".to_owned()], Some(vec!["C".to_owned()])));
+        let whole = inspect(&[(7, MEMBER), (9, COMMIT)]);
+        assert!(!whole.within_batch);
+        assert_eq!(whole.ahead, [""; 0]);
+    }
 }

@@ -163,7 +163,11 @@ proptest! {
         to_tar(&stream(), &raw(r#"{"name":"S"}"#), natsarc.as_slice(), &mut tar).unwrap();
         let after = inspect(&stream(), &promise, tar.as_slice()).unwrap();
         prop_assert!(before.sum.is_some());
-        prop_assert_eq!(Contents { format: Format::Tar, bytes: after.bytes, ..before }, after);
+        // A consumer that is ahead is put back.
+        prop_assert_eq!(
+            Contents { format: Format::Tar, bytes: after.bytes, ahead: Vec::new(), ..before },
+            after
+        );
     }
 }
 

@@ -436,7 +436,7 @@ impl Loading {
             sum: self.wishes.read_back,
             decoded: flight.read(),
             newer: Some(settings::newer_of_consumer),
-            own: None,
+            ..Wanted::default()
         };
         // A tar with a stream that lives in memory is restored without its messages.
         let restoring =
