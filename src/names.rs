@@ -139,6 +139,13 @@ pub fn counted(n: u64, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
+/// The first few of some consumers, as a message names them.
+pub fn consumers(names: &[String]) -> String {
+    let consumers = if names.len() == 1 { "consumer" } else { "consumers" };
+    let quoted: Vec<_> = names.iter().map(|name| format!("\"{}\"", Printable::new(name))).collect();
+    format!("{consumers} {}", listed(&quoted))
+}
+
 /// The first few of some things, and how many more there are.
 pub fn listed(things: &[impl fmt::Display]) -> String {
     const SHOWN: usize = 5;

@@ -8,10 +8,12 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
-use async_nats::Client;
+use anyhow::{Result, ensure};
+use async_nats::{Client, HeaderMap};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use chatto_pipes::jetstream::Version;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use support::archive::Archive;
 use support::builder::Builder;
 use support::faults::{self, UNDER_WAY};
@@ -134,6 +136,57 @@ async fn a_rehearsal_judges_as_a_load_does() -> Result<()> {
         assert_eq!(rehearsal.code, load.code, "{}\n{}", rehearsal.stderr, load.stderr);
     }
     writing.abort();
+    Ok(())
+}
+
+/// Publishes batches of `size` messages, one after another and for ever; each appears at once.
+async fn publish_batches(client: Client, size: usize) -> Result<()> {
+    for batch in 0.. {
+        for n in 1..=size {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Batch-Id", format!("batch-{batch}"));
+            headers.insert("Nats-Batch-Sequence", n.to_string());
+            if n < size {
+                client.publish_with_headers("evt.x", headers, "some text".into()).await?;
+                continue;
+            }
+            headers.insert("Nats-Batch-Commit", "1");
+            let answer = client.request_with_headers("evt.x", headers, "some text".into()).await?;
+            let answer: Json = serde_json::from_slice(&answer.payload)?;
+            ensure!(answer["error"].is_null(), "{answer}");
+        }
+    }
+    Ok(())
+}
+
+/// What was published as one is restored as one, or the stream is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_are_published_meanwhile() -> Result<()> {
+    for release in ["2.12.8", LATEST] {
+        let server = Server::start(release);
+        let client = server.client().await?;
+        let config = json!({ "name": "EVT", "subjects": ["evt.>"], "allow_atomic": true, "max_msgs": 5_000 });
+        api::call(&client, "STREAM.CREATE.EVT", config).await?;
+        let publishing = tokio::spawn(publish_batches(client.clone(), 500));
+        while api::stream_info(&client, "EVT").await?["state"]["messages"] == 0 {}
+        for _ in 0..6 {
+            let dump = run(program_for("chatto-dump", &server));
+            let entry = Archive::read(&dump.stdout).in_manifest("EVT");
+            let destination = Server::start(release);
+            let load = run_with(program_for("chatto-load", &destination), &dump.stdout);
+            let client = destination.client().await?;
+            // Where it ends by its state may lie beyond its last message.
+            let body = json!({ "last_by_subj": "evt.x" });
+            let last = api::call(&client, "STREAM.MSG.GET.EVT", body).await?;
+            let headers = BASE64_STANDARD.decode(last["message"]["hdrs"].as_str().unwrap())?;
+            let is_whole = String::from_utf8(headers)?.contains("Nats-Batch-Commit: 1");
+            assert_eq!(dump.code, Some(if is_whole { 0 } else { 3 }), "{release}: {}", dump.stderr);
+            assert_eq!(entry["within_batch"], if is_whole { json!(null) } else { json!(true) }, "{entry}");
+            assert_eq!(dump.stderr.contains("stream EVT: in the archive, but it ends within"), !is_whole);
+            assert_eq!(load.stderr.contains("stream EVT: it ends within"), !is_whole);
+        }
+        publishing.abort();
+    }
     Ok(())
 }
 

@@ -100,6 +100,15 @@ pub struct ManifestStream {
     /// How many consumers the snapshot holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumers: Option<u64>,
+    /// Consumers that the server has and the snapshot has not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_consumers: Vec<String>,
+    /// Consumers that stand beyond the snapshot's last sequence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consumers_ahead: Vec<String>,
+    /// Whether the snapshot ends within an atomic batch.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub within_batch: bool,
     /// When the snapshot began, in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captured_at: Option<Timestamp>,
@@ -134,6 +143,9 @@ impl ManifestStream {
             last_seq: None,
             deleted: None,
             consumers: None,
+            missing_consumers: Vec::new(),
+            consumers_ahead: Vec::new(),
+            within_batch: false,
             captured_at: None,
             duration_ms: None,
             attempts: None,
@@ -142,6 +154,11 @@ impl ManifestStream {
             reason: None,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The totals of a [`Manifest`].

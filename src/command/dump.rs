@@ -6,6 +6,7 @@
 //! again; what fails for good is named, in the manifest and on stderr, and the rest is whole.
 
 mod attempt;
+mod consumers;
 mod output;
 mod plan;
 mod streams;
@@ -112,9 +113,10 @@ async fn dump(
     let nameless =
         plan.unavailable.iter().filter(|(name, _)| StreamName::new(name.as_str()).is_err()).count();
     let without_keys = plan.skipped.iter().any(|(_, why)| *why == Skip::Keys);
-    let stats = archive(server, plan, options.include_keys, &settings, stdout, messages, progress)
-        .await
-        .map_err(to_nobody)?;
+    let Written { stats, incomplete } =
+        archive(server, plan, options.include_keys, &settings, stdout, messages, progress)
+            .await
+            .map_err(to_nobody)?;
 
     let failed = stats.failed + nameless as u64;
     messages.closing(&format!(
@@ -130,14 +132,18 @@ async fn dump(
             ""
         },
     ));
-    if failed > 0 {
-        say(
-            &messages,
-            &Failure::new(Exit::Partial, format!("{} not in the archive", counted(failed, "stream"))).into(),
-        );
-        return Ok(Exit::Partial);
+    let ails = [(failed, "not in the archive"), (incomplete, "not complete in the archive")];
+    for (count, what) in ails.into_iter().filter(|(count, _)| *count > 0) {
+        say(&messages, &Failure::new(Exit::Partial, format!("{} {what}", counted(count, "stream"))).into());
     }
-    Ok(Exit::Done)
+    Ok(if failed > 0 || incomplete > 0 { Exit::Partial } else { Exit::Done })
+}
+
+/// An archive that was written, whole.
+struct Written {
+    stats: Stats,
+    /// How many streams are in it with something missing.
+    incomplete: u64,
 }
 
 /// Writes the archive that `plan` leads to, whole, and gives its totals. Ends in any case.
@@ -149,7 +155,7 @@ async fn archive(
     to: File,
     messages: Messages,
     progress: Progress,
-) -> Result<Stats, OutputError> {
+) -> Result<Written, OutputError> {
     // The longest that anything waits which is not this program itself; twice that is none of it.
     let check = if settings.check { CHECK_LIMIT } else { Duration::ZERO };
     let limit = server.patience().max(check).max(BACK_OFF_MAX).saturating_mul(2);
@@ -172,7 +178,7 @@ async fn archive_watched(
     messages: Messages,
     progress: Progress,
     pulse: &Arc<Pulse>,
-) -> Result<Stats, OutputError> {
+) -> Result<Written, OutputError> {
     let begun = std::time::Instant::now();
     let created_at = whole_seconds(Timestamp::now());
     let generator = concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_string();
@@ -227,7 +233,7 @@ async fn archive_watched(
     manifest.stats = manifest.count(duration_ms);
     let stats = manifest.stats;
     written(output.finish(manifest)).await?;
-    Ok(stats)
+    Ok(Written { stats, incomplete: dumping.incomplete() })
 }
 
 /// Writes an archive of one stream to `to`: what `chatto-load` takes before it overwrites. Fails unless
@@ -249,7 +255,7 @@ pub(super) async fn rescue(
     let name = stream.name.clone();
     let plan = Plan { captures: vec![stream], skipped: Vec::new(), unavailable: Vec::new() };
     let progress = Progress::new(DOING);
-    let stats = archive(server, plan, true, &settings, to, messages, progress).await?;
+    let Written { stats, .. } = archive(server, plan, true, &settings, to, messages, progress).await?;
     if stats.failed > 0 {
         anyhow::bail!("a snapshot of stream {name} is not to be had");
     }

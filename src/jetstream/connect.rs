@@ -220,6 +220,11 @@ impl Server {
         self.client.server_info().cluster.filter(|name| !name.is_empty())
     }
 
+    /// Whether what is asked may be answered by one of several servers, none of which has everything.
+    pub fn may_be_in_cluster(&self) -> bool {
+        self.cluster().is_some() || self.domain().is_some()
+    }
+
     /// The largest message that the server takes, in bytes.
     pub fn max_payload(&self) -> usize {
         self.client.server_info().max_payload

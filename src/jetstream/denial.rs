@@ -91,6 +91,9 @@ pub(super) fn to_allow(subject: &str) -> String {
         [.., "API", "STREAM", "SNAPSHOT" | "RESTORE" | "UPDATE" | "DELETE", stream] => {
             format!("{}*", subject.strip_suffix(stream).unwrap_or(subject))
         }
+        [.., "API", "CONSUMER", "LIST", stream] => {
+            format!("{}*", subject.strip_suffix(stream).unwrap_or(subject))
+        }
         ["$JS", "SNAPSHOT", deed, ..] => format!("$JS.SNAPSHOT.{deed}.>"),
         ["$KV", bucket, ..] => format!("$KV.{bucket}.>"),
         [first, _, _, ..] if first.starts_with('_') => format!("{first}.>"),

@@ -35,6 +35,7 @@ pub use bucket::{Bucket, Entry};
 pub use capture::{CHECK_LIMIT, Capture, CaptureError, Snapshotting};
 pub use claim::{Claim, NoClaim};
 pub use connect::{Server, connect};
+pub use consumers::ListedConsumer;
 pub use error::Error;
 pub use hold::Hold;
 pub use list::{Listed, Listing, Unavailable};

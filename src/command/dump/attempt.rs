@@ -2,6 +2,7 @@
 //! ends well. What becomes of the bytes differs: a small snapshot stays in memory until it is proven,
 //! a large one flows into the archive in parts, or into a spool.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,22 +15,63 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::consumers::{LeftOut, left_out};
 use super::output::{Output, Snapshot, Writing};
 use super::plan::HALF;
 use super::watchdog::Pulse;
 use crate::command::proof::{NotProven, Proof, Proven};
-use crate::jetstream::{Capture, CaptureError, Hold, Server, Snapshotting};
+use crate::jetstream::{self, Capture, CaptureError, Hold, Server, Snapshotting};
 use crate::names::StreamName;
-use crate::snapshot::{BadPromise, Promise, Wanted};
+use crate::snapshot::{BadPromise, Contents, HALF_A_BATCH, Promise, Wanted};
 
 /// A snapshot that came whole and was proven.
 pub(super) struct Taken {
     pub backup_json: Bytes,
     pub proven: Proven,
+    /// How many consumers the server spoke of when the snapshot began.
+    pub consumers: u64,
     pub captured_at: Timestamp,
+    pub begun: Instant,
     pub duration_ms: u64,
     /// The bytes, unless they have flowed into the archive already.
     pub snapshot: Option<Snapshot>,
+    /// The consumers that are not in it, once that was looked into.
+    pub left_out: Result<LeftOut, jetstream::Error>,
+}
+
+impl Taken {
+    /// Looks which consumers are not in the snapshot, unless none were wanted.
+    pub async fn compare_consumers(&mut self, server: &Server, stream: &StreamName, unwanted: bool) {
+        if !unwanted {
+            let contents = &self.proven.contents;
+            self.left_out = left_out(server, stream, contents, self.consumers, self.begun).await;
+        }
+    }
+}
+
+/// What is wrong with a snapshot that is whole: it was taken at a moment that is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    last_seq: u64,
+    within_batch: bool,
+    ahead: Vec<String>,
+}
+
+impl Flaw {
+    pub fn of(contents: &Contents) -> Option<Flaw> {
+        let Contents { last_seq, within_batch, ahead, .. } = contents;
+        let flaw = Flaw { last_seq: *last_seq, within_batch: *within_batch, ahead: ahead.clone() };
+        (flaw.within_batch || !flaw.ahead.is_empty()).then_some(flaw)
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.within_batch {
+            true => write!(f, "the snapshot does not count: {HALF_A_BATCH}"),
+            false => f.write_str("the snapshot does not count: consumers are ahead of its last message"),
+        }
+    }
 }
 
 /// Why an attempt came to nothing.
@@ -44,6 +86,9 @@ pub(super) enum AttemptError {
     /// A restore has begun since the streams were listed.
     #[error("{HALF}")]
     HalfRestored,
+    /// It is whole, and another one may be better.
+    #[error("{0}")]
+    Flawed(Flaw),
     /// Larger than was to be expected, and not allowed to flow.
     #[error("it is larger than the server said")]
     Outgrown,
@@ -115,8 +160,8 @@ impl Attempt<'_> {
         }
         let backup_json = capture.backup_json();
         let promise = Promise::from_backup_json(&backup_json)?;
-        let mut proof =
-            Proof::begin(self.stream, &promise, Wanted { decoded: self.read, ..Wanted::default() });
+        let wanted = Wanted { decoded: self.read, names: !self.no_consumers, ..Wanted::default() };
+        let mut proof = Proof::begin(self.stream, &promise, wanted);
 
         let mut gathered = Vec::new();
         let mut size = 0;
@@ -151,7 +196,17 @@ impl Attempt<'_> {
             }
         };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Taken { backup_json, proven, captured_at, duration_ms, snapshot })
+        let consumers = promise.consumer_count;
+        Ok(Taken {
+            backup_json,
+            proven,
+            consumers,
+            captured_at,
+            begun,
+            duration_ms,
+            snapshot,
+            left_out: Ok(LeftOut::default()),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The streams of one step of the order: small ones several at a time, then large ones one by one,
 //! each tried again as often as allowed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,7 +15,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::attempt::{Attempt, AttemptError, OutputError, Overflow, Taken, written};
+use super::attempt::{Attempt, AttemptError, Flaw, OutputError, Overflow, Taken, written};
+use super::consumers::LeftOut;
 use super::output::Output;
 use super::plan::failed_entry;
 use super::watchdog::Pulse;
@@ -23,7 +24,8 @@ use crate::archive::{Kind, ManifestStream, PART_SIZE};
 use crate::command::proof::Proven;
 use crate::command::report::text_of;
 use crate::jetstream::{CaptureError, Error, Listed, Server};
-use crate::names::{Size, StreamName, counted};
+use crate::names::{Size, StreamName, consumers, counted};
+use crate::snapshot::HALF_A_BATCH;
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -64,6 +66,8 @@ pub(super) struct Dumping<'a> {
     gone: Arc<AtomicBool>,
     /// Told of all that happens.
     pulse: Arc<Pulse>,
+    /// How many streams are in the archive with something missing.
+    incomplete: Cell<u64>,
 }
 
 /// A small stream's result, with the memory that it keeps reserved until it is written.
@@ -102,8 +106,8 @@ impl<'a> Dumping<'a> {
         pulse: Arc<Pulse>,
     ) -> Self {
         let room = (settings.buffer / 4).min(PART_SIZE);
-        let (hints, gone) = (RefCell::default(), Arc::default());
-        Dumping { server, output, settings, messages, progress, room, hints, gone, pulse }
+        let (hints, gone, incomplete) = Default::default();
+        Dumping { server, output, settings, messages, progress, room, hints, gone, pulse, incomplete }
     }
 
     /// Captures and writes `streams`, which are sorted by size. The archive's order does not depend on
@@ -153,7 +157,7 @@ impl<'a> Dumping<'a> {
         reserved: Option<OwnedSemaphorePermit>,
     ) -> tokio::task::JoinHandle<Small> {
         let server = self.server.clone();
-        let retry = self.retry();
+        let mut retry = self.retry();
         let progress = self.progress.clone();
         let reserve = expected_size(&stream);
         let pulse = Arc::clone(&self.pulse);
@@ -178,9 +182,10 @@ impl<'a> Dumping<'a> {
                     read: flight.read(),
                     pulse: Arc::clone(&pulse),
                 };
-                match attempt.run().await {
-                    Ok(taken) => {
+                match attempt.run().await.and_then(|taken| retry.settle(taken, attempts)) {
+                    Ok(mut taken) => {
                         flight.done();
+                        taken.compare_consumers(&server, &stream.name, no_consumers).await;
                         break Ok((taken, attempts));
                     }
                     Err(AttemptError::Outgrown) => break Err(Failed::Outgrown),
@@ -197,7 +202,7 @@ impl<'a> Dumping<'a> {
 
     async fn large(&self, listed: &Listed) -> Result<ManifestStream, OutputError> {
         let stream = &listed.name;
-        let retry = self.retry();
+        let mut retry = self.retry();
         let mut attempts = 0;
         let mut in_archive = 0;
         loop {
@@ -222,13 +227,13 @@ impl<'a> Dumping<'a> {
                 read: flight.read(),
                 pulse: Arc::clone(&self.pulse),
             };
-            let error = match attempt.run().await {
-                Ok(taken) if taken.snapshot.is_some() => {
+            let error = match attempt.run().await.and_then(|taken| retry.settle(taken, attempts)) {
+                Ok(mut taken) => {
                     flight.done();
-                    return self.write_whole(stream, taken, attempts).await;
-                }
-                Ok(taken) => {
-                    flight.done();
+                    taken.compare_consumers(self.server, stream, self.settings.no_consumers).await;
+                    if taken.snapshot.is_some() {
+                        return self.write_whole(stream, taken, attempts).await;
+                    }
                     let entry = self.entry(stream, &taken, attempts);
                     return Ok(ManifestStream { attempt: Some(in_archive + 1), ..entry });
                 }
@@ -272,7 +277,21 @@ impl<'a> Dumping<'a> {
             counted(contents.consumers, "consumer"),
             Size(proven.bytes)
         ));
+        let (missing_consumers, complete) = self.say_left_out(stream, taken.left_out.as_ref());
+        if contents.within_batch || !complete {
+            self.incomplete.set(self.incomplete.get() + 1);
+        }
+        if contents.within_batch {
+            self.messages.error(&format!("stream {stream}: in the archive, but {HALF_A_BATCH}"));
+        }
+        if !contents.ahead.is_empty() {
+            let names = consumers(&contents.ahead);
+            self.messages.notice(&format!("stream {stream}: ahead of the snapshot's last message: {names}"));
+        }
         ManifestStream {
+            missing_consumers,
+            consumers_ahead: contents.ahead.clone(),
+            within_batch: contents.within_batch,
             messages: contents.messages,
             bytes: proven.bytes,
             format: Some(contents.format.to_string()),
@@ -288,16 +307,48 @@ impl<'a> Dumping<'a> {
         }
     }
 
-    fn failed(&self, stream: &StreamName, given_up: GivenUp, attempts: u32) -> ManifestStream {
-        let GivenUp { text, hint } = given_up;
-        self.messages.error(&format!("stream {stream}: {text}"));
-        self.progress.failed(stream);
-        // What ails one stream may ail all of them.
+    /// Says which consumers are missing, and gives their names, and whether none is missing.
+    fn say_left_out(&self, stream: &StreamName, left_out: Result<&LeftOut, &Error>) -> (Vec<String>, bool) {
+        let LeftOut { lasting, ephemeral } = match left_out {
+            Ok(left_out) => left_out,
+            Err(error) => {
+                self.messages.warning(&format!(
+                    "stream {stream}: cannot tell whether all its consumers are in the snapshot: {error}"
+                ));
+                self.hint(error.hint());
+                // Somebody who may only dump may not be let to see the list, and knows it.
+                return (Vec::new(), matches!(error, Error::Denied { .. }));
+            }
+        };
+        if !ephemeral.is_empty() {
+            let names = consumers(ephemeral);
+            self.messages.detail(&format!("stream {stream}: ephemeral and not in its snapshot: {names}"));
+        }
+        if !lasting.is_empty() {
+            let names = consumers(lasting);
+            self.messages.error(&format!("stream {stream}: the server left out of its snapshot: {names}"));
+            let hint = "a snapshot holds no consumer in memory, and of a stream with replicas none that \
+                        another server keeps: give them as many replicas as the stream, or make them again \
+                        after a restore";
+            self.hint(Some(hint.into()));
+        }
+        (lasting.clone(), lasting.is_empty())
+    }
+
+    /// Says what to do, once: what ails one stream may ail all of them.
+    fn hint(&self, hint: Option<String>) {
         if let Some(hint) = hint
             && self.hints.borrow_mut().insert(hint.clone())
         {
             self.messages.hint(&hint);
         }
+    }
+
+    fn failed(&self, stream: &StreamName, given_up: GivenUp, attempts: u32) -> ManifestStream {
+        let GivenUp { text, hint } = given_up;
+        self.messages.error(&format!("stream {stream}: {text}"));
+        self.progress.failed(stream);
+        self.hint(hint);
         failed_entry(stream.clone(), text, Some(attempts))
     }
 
@@ -307,7 +358,13 @@ impl<'a> Dumping<'a> {
             messages: self.messages,
             gone: Arc::clone(&self.gone),
             pulse: Arc::clone(&self.pulse),
+            flaw: None,
         }
+    }
+
+    /// How many streams are in the archive with something missing.
+    pub fn incomplete(&self) -> u64 {
+        self.incomplete.get()
     }
 }
 
@@ -328,9 +385,24 @@ struct Retry {
     messages: Messages,
     gone: Arc<AtomicBool>,
     pulse: Arc<Pulse>,
+    /// What was wrong with the last snapshot that was whole.
+    flaw: Option<Flaw>,
 }
 
 impl Retry {
+    /// Lets a snapshot pass that is as good as it gets: without a flaw, with one that the stream itself has,
+    /// or the last that may be tried.
+    fn settle(&mut self, taken: Taken, attempts: u32) -> Result<Taken, AttemptError> {
+        let flaw = Flaw::of(&taken.proven.contents);
+        let before = std::mem::replace(&mut self.flaw, flaw.clone());
+        match flaw {
+            Some(flaw) if Some(&flaw) != before.as_ref() && attempts <= self.retries => {
+                Err(AttemptError::Flawed(flaw))
+            }
+            _ => Ok(taken),
+        }
+    }
+
     /// Why no attempt is made, if none is.
     async fn before(&self, server: &Server) -> Option<GivenUp> {
         let gone = self.gone.load(Memory::Acquire) || !self.comes_back(server).await;

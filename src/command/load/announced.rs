@@ -110,6 +110,17 @@ impl Announced {
         belied.map(|entry| &entry.name).collect()
     }
 
+    /// The streams whose snapshots lack consumers by the manifest, and those consumers' names.
+    pub fn lacking<'a>(
+        &'a self,
+        proven: &'a BTreeMap<StreamName, Proven>,
+    ) -> impl Iterator<Item = (&'a StreamName, &'a [String])> {
+        let entries = self.manifest.iter().flat_map(|manifest| &manifest.streams);
+        entries
+            .filter(|entry| !entry.missing_consumers.is_empty() && proven.contains_key(&entry.name))
+            .map(|entry| (&entry.name, entry.missing_consumers.as_slice()))
+    }
+
     /// The proven streams that the manifest, where there was one, does not list.
     pub fn unlisted(&self, proven: &BTreeMap<StreamName, Proven>) -> Vec<StreamName> {
         let Some(manifest) = &self.manifest else { return Vec::new() };

@@ -23,8 +23,8 @@ use crate::command::report::print;
 use crate::command::report::text_of;
 use crate::envelope::Damaged;
 use crate::exit::Exit;
-use crate::names::{Printable, Size, StreamName, counted};
-use crate::snapshot::{self, Contents, Own, Promise, Wanted};
+use crate::names::{Printable, Size, StreamName, consumers, counted};
+use crate::snapshot::{self, Contents, HALF_A_BATCH, Own, Promise, Wanted};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -45,6 +45,9 @@ pub struct Report {
     pub failed: Vec<FailedStream>,
     /// What is wrong with it, at most [`MAX_FAULTS`] and one.
     pub faults: Vec<Fault>,
+    /// What a restore would not bring back as it was, although nothing is wrong with the archive; at most
+    /// [`MAX_FAULTS`].
+    pub warnings: Vec<Fault>,
 }
 
 /// The verdict in one word.
@@ -374,6 +377,23 @@ impl Verifying {
         }
     }
 
+    fn warnings(&self) -> Vec<Fault> {
+        let came = self.came.iter().filter_map(|(stream, came)| Some((stream, came.contents.as_ref()?)));
+        let of_snapshots = came.flat_map(|(stream, contents)| {
+            let half = contents.within_batch.then(|| HALF_A_BATCH.to_owned());
+            let ahead = || format!("ahead of its last message: {}", consumers(&contents.ahead));
+            let ahead = (!contents.ahead.is_empty()).then(ahead);
+            let place = format!("streams/{stream}");
+            half.into_iter().chain(ahead).map(move |what| Fault { place: place.clone(), what })
+        });
+        let listed = self.manifest.iter().flat_map(|manifest| &manifest.streams);
+        let lacking = listed.filter(|entry| !entry.missing_consumers.is_empty()).map(|entry| Fault {
+            place: format!("streams/{}", entry.name),
+            what: format!("lacks {}, as the manifest says", consumers(&entry.missing_consumers)),
+        });
+        of_snapshots.chain(lacking).take(MAX_FAULTS).collect()
+    }
+
     fn report(self, end_record: bool) -> Report {
         let whole = || self.came.values().filter_map(|came| Some((came, came.contents.as_ref()?)));
         let messages = whole().map(|(_, contents)| contents.messages).fold(0, u64::saturating_add);
@@ -386,12 +406,13 @@ impl Verifying {
                 Some(FailedStream { stream: stream.name.clone(), error })
             })
             .collect();
+        let warnings = self.warnings();
         let verdict = match (self.faults.is_empty(), failed.is_empty()) {
             (false, _) => Verdict::Damaged,
             (true, false) => Verdict::Incomplete,
             (true, true) => Verdict::Sound,
         };
-        Report { verdict, end_record, streams, messages, bytes, failed, faults: self.faults }
+        Report { verdict, end_record, streams, messages, bytes, failed, faults: self.faults, warnings }
     }
 }
 
@@ -400,6 +421,9 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for fault in &self.faults {
             writeln!(f, "fault: {}: {}", fault.place, fault.what)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {}: {}", warning.place, warning.what)?;
         }
         for failed in &self.failed {
             writeln!(f, "failed: {}: {}", failed.stream, failed.error)?;

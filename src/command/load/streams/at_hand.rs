@@ -16,7 +16,7 @@ use crate::command::report::{say, text_of};
 use crate::exit::Exit;
 use crate::jetstream::{Error, Removal, StreamReply};
 use crate::names::{Printable, Size, counted, listed};
-use crate::snapshot::Format;
+use crate::snapshot::{Format, HALF_A_BATCH};
 
 /// How long a restored stream may take to show what was restored; a cluster's answer can be early.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -262,6 +262,9 @@ impl Loading {
         }
         if !traits.dropped.is_empty() {
             self.messages.notice(&format!("stream {stream}: {} left out", traits.dropped.join(", ")));
+        }
+        if proven.contents.within_batch {
+            self.messages.warning(&format!("stream {stream}: {HALF_A_BATCH}"));
         }
         self.unplaced = self.unplaced.saturating_add(traits.unplaced.into());
         self.messages.detail(&format!(

@@ -5,7 +5,7 @@ use crate::archive::{Ended, Layout};
 use crate::chatto::policy;
 use crate::command::Failure;
 use crate::exit::Exit;
-use crate::names::{Size, StreamName, counted};
+use crate::names::{Size, StreamName, consumers, counted};
 
 impl Loading {
     /// The archive has been read to its end.
@@ -61,6 +61,11 @@ impl Loading {
         }
         if self.unplaced > 0 {
             self.messages.notice(&format!("{}: placement left out", counted(self.unplaced, "stream")));
+        }
+        for (stream, missing) in self.announced.lacking(&self.done) {
+            let names = consumers(missing);
+            self.messages
+                .warning(&format!("stream {stream}: the archive lacks {names}, as its manifest says"));
         }
         let restored = match &self.wishes {
             wishes if wishes.dry_run => "would be restored",
