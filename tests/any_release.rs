@@ -238,3 +238,38 @@ async fn a_consumer_in_memory_begins_anew_and_is_named() -> Result<()> {
     }
     Ok(())
 }
+
+/// NATSARC1, the only format that brings a stream into memory, has no place for either.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stream_in_memory_forgets_is_said_before() -> Result<()> {
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    for (name, more) in
+        [("ORIGIN", json!({ "subjects": ["s"] })), ("SUM", json!({ "sources": [{ "name": "ORIGIN" }] }))]
+    {
+        let mut config = more;
+        config["name"] = name.into();
+        api::call(&client, &format!("STREAM.CREATE.{name}"), config).await?;
+    }
+    let mut archive = Archive::read(&archive::dump(&source, &[]));
+    for name in ["ORIGIN", "SUM"] {
+        archive.edit(&format!("streams/{name}/backup.json"), |backup| {
+            backup["config"]["storage"] = "memory".into()
+        });
+    }
+    let archive = archive.with_sums();
+    let destination = Server::start(LATEST);
+    let load = archive::load(&destination, &[], &archive).expect_code(0);
+    for said in [
+        "warning: stream ORIGIN: the server forgets the message ids of a stream in memory\n",
+        "warning: stream SUM: the server forgets the message ids of a stream in memory, and takes all messages of \
+         its sources again\n",
+        "--drop-setting sources\n",
+    ] {
+        assert!(load.stderr.contains(said), "{said}{}", load.stderr);
+    }
+    // Nobody publishes to a server that is thrown away.
+    let mut dry = archive::load(&Server::start(LATEST), &["-n"], &archive).expect_code(0);
+    assert_eq!(std::mem::take(&mut dry.stderr), "");
+    Ok(())
+}

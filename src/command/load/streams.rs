@@ -429,6 +429,9 @@ impl Loading {
             self.fail(&stream, Exit::Partial, HALF);
             request.config = Mark::removed(&request.config)?;
         }
+        if traits.in_memory && !self.wishes.dry_run && !self.wishes.read_back {
+            self.say_what_is_forgotten(&stream, traits.has_sources);
+        }
         let server = (!self.wishes.dry_run).then(|| self.server.clone());
         let flight = self.progress.begin(&stream, self.announced.bytes(&stream));
         // What was restored is compared message by message only where it is read back.
@@ -443,6 +446,20 @@ impl Loading {
             Restoring::new(stream, request, server, self.mark.clone(), wanted).converting(!traits.in_memory);
         self.current = Some(Current { restoring, flight, traits, in_parts, over: false });
         Ok(())
+    }
+
+    /// A stream in memory is restored from NATSARC1, and of that a server keeps neither (seen on 2.15.1).
+    fn say_what_is_forgotten(&mut self, stream: &StreamName, has_sources: bool) {
+        const IDS: &str = "the server forgets the message ids of a stream in memory";
+        self.messages.warning(&match has_sources {
+            true => format!("stream {stream}: {IDS}, and takes all messages of its sources again"),
+            false => format!("stream {stream}: {IDS}"),
+        });
+        let publishers = "let nobody publish again what may be in the backup";
+        self.hint_once(Some(match has_sources {
+            true => format!("{publishers}, and leave the sources out with --drop-setting sources"),
+            false => publishers.into(),
+        }));
     }
 
     async fn bytes(&mut self, bytes: Bytes) -> anyhow::Result<()> {

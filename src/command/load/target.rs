@@ -54,6 +54,8 @@ pub(super) struct Traits {
     pub may_expire: bool,
     /// The stream lives in memory.
     pub in_memory: bool,
+    /// It takes messages from other streams.
+    pub has_sources: bool,
     /// Where it was to be placed is left out.
     pub unplaced: bool,
     /// The settings that were left out.
@@ -85,6 +87,7 @@ pub(super) fn request(
         replicas: replicas.unwrap_or(before),
         may_expire: number("max_age").is_some_and(|ns| ns > 0) || flag("allow_msg_ttl"),
         in_memory: text("storage").as_deref() == Some("memory"),
+        has_sources: config.get("sources").is_some_and(|v| !matches!(v.get(), "null" | "[]")),
         unplaced: !placement && config.get("placement").is_some_and(|v| v.get() != "null"),
         dropped,
         newer: settings::asked_for(&parsed(&config)?, &STREAM_SETTINGS),
