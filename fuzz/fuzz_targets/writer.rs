@@ -93,6 +93,13 @@ fn model(name: &StreamName, config: &RawValue, input: &Input) {
     })
     .unwrap();
     assert!(written.is_empty());
-    let expected = Contents { format: Format::Tar, messages, records: messages, first_seq, last_seq, ..contents.clone() };
+    let expected = Contents {
+        format: Format::Tar,
+        messages,
+        records: messages,
+        first_seq,
+        last_seq,
+        ..contents.clone()
+    };
     assert_eq!(contents, expected);
 }
