@@ -9,6 +9,7 @@
 //! - Progress is shown on a terminal, under the rules of [`progress`].
 //! - Names from a server or an archive are escaped (`names::Printable`) before they come here.
 
+mod descriptors;
 pub mod progress;
 mod screen;
 
@@ -200,4 +201,14 @@ pub fn stdin_is_terminal() -> bool {
 
 fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
+}
+
+/// Whether the program was started without a stdout, as by `>&-`: what is written then goes nowhere.
+pub fn stdout_is_closed() -> bool {
+    descriptors::stdout_was_closed()
+}
+
+/// Whether the program was started without a stdin.
+pub fn stdin_is_closed() -> bool {
+    descriptors::stdin_was_closed()
 }

@@ -26,7 +26,7 @@ use self::streams::{BACK_OFF_MAX, Dumping, Settings};
 use self::watchdog::Pulse;
 use super::Failure;
 use super::offline::{self, Access, Intent, Signals};
-use super::report::{hint_of_output, print, say};
+use super::report::{hint_of_output, print, require_stdout, say};
 use crate::archive::{Index, Kind, MAX_STREAMS, Manifest, ManifestStream, Server as ArchivedServer, Stats};
 use crate::chatto::policy::{Skip, Step};
 use crate::cli;
@@ -45,6 +45,7 @@ const RESCUE_BUFFER: usize = 32 << 20;
 
 /// Runs the program.
 pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
+    require_stdout()?;
     if terminal::stdout_is_terminal() && !options.dry_run {
         return Err(Failure::new(Exit::Usage, "stdout is a terminal, and an archive is binary")
             .hint("write it to a file or a pipe: chatto-dump > backup.tar")

@@ -20,7 +20,7 @@ use tokio::signal::unix::SignalKind;
 use self::bucket::Found;
 use super::Failure;
 use super::offline::{self, Access, Intent, Signals};
-use super::report::{hint_of_output, print};
+use super::report::{hint_of_output, print, require_stdout};
 use crate::chatto::keys::BUCKET;
 use crate::cli;
 use crate::exit::Exit;
@@ -33,6 +33,9 @@ const DOING: Doing = Doing { streams: "read", archive: "read" };
 
 /// Runs the program.
 pub fn run(options: cli::Keys) -> anyhow::Result<Exit> {
+    if !matches!(options.action, cli::KeysAction::Import(_)) {
+        require_stdout()?;
+    }
     // Keys are few and files that are sealed may be large: there is an answer for whoever asks, and no more.
     let messages = Messages::new(PROGRAM, Verbosity::Normal).showing(Style::Never);
     let (progress, _shown) = Progress::shown(DOING, messages);

@@ -22,7 +22,7 @@ use std::io::{self, BufWriter};
 
 use anyhow::Context;
 
-use super::report::hint_of_output;
+use super::report::{hint_of_output, require_stdout};
 use super::{Failure, secrets};
 use crate::archive::{self, Ended, Layout, Manifest, Tar};
 use crate::cli;
@@ -42,6 +42,7 @@ const GATHER: usize = 64 << 10;
 
 /// Runs the program.
 pub fn run(options: cli::Manifest) -> anyhow::Result<Exit> {
+    require_stdout()?;
     let action = options.action.unwrap_or(cli::ManifestAction::Show(options.show));
     let messages = Messages::new(PROGRAM, action.say().verbosity());
     let (progress, _shown) = Progress::shown(DOING, messages);

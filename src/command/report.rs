@@ -49,6 +49,7 @@ pub fn main<A: Parser>(
 ) -> Exit {
     address_space::economise();
     terminal::progress::take_questions();
+    keep_out_of_core_files();
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let style = if asks_for_json(&arguments) { Style::Json } else { Style::Terminal };
     let messages = Messages::new(program, Verbosity::Normal).showing(style);
@@ -81,6 +82,10 @@ fn parse_and_run<A: Parser>(
             return Exit::Usage;
         }
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            if let Err(closed) = require_stdout() {
+                say(&messages, &closed.into());
+                return Exit::Usage;
+            }
             // A reader that has seen enough of a help text is no failure.
             let _ = std::io::stdout().write_all(e.render().to_string().as_bytes());
             return Exit::Done;
@@ -125,6 +130,16 @@ fn mistyped<A: Parser>(arguments: &[OsString]) -> Option<String> {
 fn names_an_output(error: &clap::Error) -> bool {
     let unknown = error.get(ContextKind::InvalidArg).map(ToString::to_string);
     error.kind() == ErrorKind::UnknownArgument && matches!(unknown.as_deref(), Some("-o" | "--output"))
+}
+
+/// No core file is made of this process or of those that it starts: passphrases and keys would be in it. A limit
+/// does not count where cores go into a pipe, and not everywhere can a process say that it is not to be dumped.
+fn keep_out_of_core_files() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // A system that refuses leaves things as they were.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// Says `error` with its chain of causes and its hint.
@@ -235,6 +250,15 @@ pub(super) fn shown(text: impl AsRef<std::ffi::OsStr>) -> Printable {
 pub(super) fn hint_of_output(error: &std::io::Error) -> Option<String> {
     (error.kind() == std::io::ErrorKind::BrokenPipe)
         .then(|| "the program that reads it ended early: look for its own message".into())
+}
+
+/// Refuses to begin where what the program writes would go nowhere.
+pub(super) fn require_stdout() -> Result<(), Failure> {
+    match terminal::stdout_is_closed() {
+        true => Err(Failure::new(Exit::Usage, "stdout is closed, and the output would be lost")
+            .hint("write it to a file or a pipe, or to /dev/null if nobody wants it")),
+        false => Ok(()),
+    }
 }
 
 /// Writes text. `false` when nobody reads on, which is no failure: it was read as far as somebody cared to.

@@ -30,6 +30,9 @@ pub(super) fn input(file: Option<&Path>) -> anyhow::Result<File> {
                 _ => cannot(&shown(file), error),
             })?)
         }
+        None if terminal::stdin_is_closed() => {
+            Err(Failure::new(Exit::Usage, "stdin is closed").hint("name a FILE, or feed a pipe").into())
+        }
         None if terminal::stdin_is_terminal() => {
             Err(Failure::new(Exit::Usage, "stdin is a terminal").hint("name a FILE, or feed a pipe").into())
         }

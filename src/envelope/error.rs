@@ -110,6 +110,9 @@ pub enum Error {
         Size(1 << ZSTD_WINDOW_LOG_NESTED)
     )]
     Window,
+    /// A passphrase is stretched in memory, which the system does not give.
+    #[error("a passphrase takes {} of memory, which the system does not give", Size(*.0))]
+    Memory(u64),
     /// age of a version that does not exist yet.
     #[error("the age layer is of a version that is not known here")]
     Version,
@@ -222,7 +225,7 @@ impl Error {
     /// How a program that could not open its input for this reason ends.
     pub fn exit(&self) -> Exit {
         match self {
-            Error::Read(_) | Error::Write(_) => Exit::Failed,
+            Error::Read(_) | Error::Write(_) | Error::Memory(_) => Exit::Failed,
             Error::Damaged(_) | Error::Foreign(_) | Error::TooDeep | Error::NotSealed | Error::Window => {
                 Exit::Damaged
             }
@@ -244,6 +247,7 @@ impl Error {
             Error::Foreign(foreign) => unwrap(foreign.command),
             Error::TooDeep => "unwrap some of it first, with gzip -dc, zstd -dc or age -d".to_string(),
             Error::Window => unwrap("zstd -dc --long=31"),
+            Error::Memory(_) => "free some, raise the limit (ulimit -v), or use recipients: -r".to_string(),
             Error::Version => unwrap("age -d"),
             Error::Locked(Locked::NoIdentity) => "name the identity file: -i FILE".to_string(),
             Error::Locked(Locked::Work(_)) => {

@@ -156,7 +156,7 @@ impl Hidden {
         let mut signals = Signals::new(SIGNALS)?;
         let handle = signals.handle();
         defaults(false)?;
-        let watcher = std::thread::spawn({
+        let watcher = std::thread::Builder::new().name("prompt".into()).spawn({
             let (terminal, before, hidden) = (Arc::clone(terminal), before.clone(), hidden.clone());
             let prompt = prompt.to_string();
             move || {
@@ -174,6 +174,7 @@ impl Hidden {
                 }
             }
         });
+        let watcher = watcher.inspect_err(|_| drop(defaults(true)))?;
         *HIDDEN.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(terminal), before));
         let this = Hidden { signals: handle, watcher };
         let shown = tcsetattr(terminal, OptionalActions::Now, &hidden)

@@ -9,7 +9,7 @@ use age::{EncryptError, Encryptor, Recipient};
 
 use super::error::{Error, SecretError};
 use super::secrets::{Passphrase, printable, read_secret};
-use super::unlock::SCRYPT_WORK_FACTOR;
+use super::unlock::{SCRYPT_WORK_FACTOR, room_to_stretch};
 use crate::names::Printable;
 
 /// The longest recipients file, in bytes.
@@ -38,11 +38,12 @@ pub struct Sealed<W: Write>(StreamWriter<W>);
 /// Writes the head of an age file into `output`; what is then written to [`Sealed`] is its content.
 ///
 /// # Errors
-/// [`Error::Write`] when `output` fails, [`SecretError::Incompatible`] when age does not allow the
+/// [`Error::Memory`] when a passphrase cannot be stretched, [`Error::Write`] when `output` fails, [`SecretError::Incompatible`] when age does not allow the
 /// recipients together.
 pub fn seal<W: Write>(output: W, lock: &Lock) -> Result<Sealed<W>, Error> {
     let encryptor = match lock {
         Lock::Passphrase(passphrase, work_factor) => {
+            room_to_stretch(*work_factor)?;
             let mut recipient = age::scrypt::Recipient::new(passphrase.clone());
             // The crate panics outside of what scrypt can do at all.
             recipient.set_work_factor((*work_factor).clamp(1, 63));

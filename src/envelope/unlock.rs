@@ -125,6 +125,7 @@ impl Ask<'_> {
         if work > SCRYPT_WORK_FACTOR_MAX {
             return Err(Locked::Work(work).into());
         }
+        room_to_stretch(work)?;
         let mut secrets = self.secrets.borrow_mut();
         for attempt in 1.. {
             let Some(passphrase) = secrets.passphrase(attempt)? else { break };
@@ -148,6 +149,16 @@ impl Ask<'_> {
             .iter()
             .find_map(|identity| identity.unwrap_stanzas(stanzas))
             .ok_or_else(|| Locked::Identity.into())
+    }
+}
+
+/// Makes sure that there is the memory to stretch a passphrase: the crate ends the process where there is not.
+pub(super) fn room_to_stretch(work_factor: u8) -> Result<(), Error> {
+    // 128 bytes times the block size of 8 that age has.
+    let bytes = 1usize.checked_shl(u32::from(work_factor).saturating_add(10)).unwrap_or(usize::MAX);
+    match Vec::<u8>::new().try_reserve_exact(bytes) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(Error::Memory(bytes as u64)),
     }
 }
 
