@@ -18,7 +18,7 @@ use chatto_pipes::jetstream::private_server::{Access, Error, Options, PrivateSer
 use serde_json::json;
 use support::api;
 use support::cluster::Cluster;
-use support::processes::End;
+use support::processes::{End, children_of};
 use support::programs::install;
 use support::server::{LATEST, RELEASES, Server, binary};
 
@@ -127,8 +127,7 @@ fn a_server_that_is_never_ready_is_given_up() {
 }
 
 /// The test program itself plays the parent that is killed: it runs this test again, as a child
-/// that starts a server, tells its number and waits for its end. What it leaves behind by that goes with a
-/// directory of ours.
+/// that starts a server, tells its number and waits for its end. What the server stored goes with it.
 #[test]
 fn it_dies_with_its_parent() {
     const CHILD: &str = "CHATTO_TEST_IS_THE_PARENT_TO_KILL";
@@ -151,9 +150,15 @@ fn it_dies_with_its_parent() {
     let line = lines.find(|line| line.contains("process ")).unwrap();
     let process = line.split_once("process ").and_then(|(_, rest)| rest.strip_suffix('.')).unwrap();
     let end = End::of(process.parse().unwrap());
+    let directory = fs::read_dir(&temporary).unwrap().next().unwrap().unwrap().path();
+    assert!(directory.join("store/jetstream").is_dir(), "{}", directory.display());
+    // The shell that removes the directory is the server's only child.
+    let watcher = End::of(children_of(process.parse().unwrap()).next().unwrap());
     parent.kill().unwrap();
     parent.wait().unwrap();
     end.wait();
+    watcher.wait();
+    assert!(!directory.exists(), "decrypted streams are left behind");
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@
 //! What becomes of it when we die: it is in a process group of its own, so that Ctrl-C is ours alone
 //! and a load can clean up on a server that still runs. A shell beside it reads a pipe whose other end
 //! only we hold; when that ends without a word, even by `SIGKILL`, the shell stops the server and
-//! removes the configuration. (`PR_SET_PDEATHSIG` would do the former, but only on Linux, and without
+//! removes the private directory with all that is in it: a throwaway server's store holds what may have been
+//! encrypted in the archive. (`PR_SET_PDEATHSIG` would do the former, but only on Linux, and without
 //! `unsafe` only through a program that not every system has.)
 //!
 //! The configuration, with the token in it, is gone as soon as the server has read it. Where the store
@@ -41,15 +42,28 @@ use self::log::{Event, LogTail, watch};
 use crate::names::Printable;
 use crate::release::Version;
 
-/// Becomes the server, beside a shell that stops it when our end of its stdin is closed without a line.
+/// Becomes the server, beside a shell that stops it when our end of its stdin is closed without a line, and
+/// then removes the private directory, once nobody writes into it any more.
 ///
-/// `$0` is the configuration, the arguments are the server's command line. The shell must not hold
-/// stderr, by whose end the server's is known, hence `exec`: a shell keeps what it redirects otherwise.
+/// `$0` is the private directory, the first argument the signal that ends the server, the others are its command
+/// line. The shell must not hold stderr, by whose end the server's is known, hence `exec`: a shell keeps what it
+/// redirects otherwise. Signals from a terminal are not for it.
 const TIED_TO_US: &str = r#"
 exec 3<&0 < /dev/null
+end=$1
+shift
 (
+    trap '' HUP INT QUIT TERM
     exec > /dev/null 2>&1
-    read -r _ <&3 || { kill -TERM $$; rm -f -- "$0"; rmdir -- "${0%/*}"; }
+    read -r _ <&3 || {
+        kill -s "$end" $$
+        tries=0
+        while kill -0 $$ && [ $tries -lt 600 ]; do
+            tries=$((tries + 1))
+            sleep 1
+        done
+        rm -rf -- "$0"
+    }
 ) &
 exec 3<&- "$@"
 "#;
@@ -254,7 +268,9 @@ impl Starter {
         let store = options.store_dir.clone().unwrap_or_else(|| private.path().join("store"));
 
         let mut command = Command::new("sh");
-        command.arg("-c").arg(TIED_TO_US).arg(&configuration).arg(binary);
+        // A store that is thrown away need not be brought to rest.
+        let end = if options.store_dir.is_some() { "TERM" } else { "KILL" };
+        command.arg("-c").arg(TIED_TO_US).arg(private.path()).arg(end).arg(binary);
         command.arg("--config").arg(&configuration).arg("--store_dir").arg(&store);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let log = LogTail::default();

@@ -11,7 +11,12 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 /// The running children of a program. Each tells its parent: what a parent tells of its children is in the
 /// hands of threads of its own, which come and go.
 pub fn children(parent: &Child) -> impl Iterator<Item = u32> {
-    let parent = parent.id().to_string();
+    children_of(parent.id())
+}
+
+/// The same by the parent's number.
+pub fn children_of(parent: u32) -> impl Iterator<Item = u32> {
+    let parent = parent.to_string();
     let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
     let numbers = processes.filter_map(|name| name.to_str()?.parse().ok());
     numbers.filter(move |number: &u32| {
