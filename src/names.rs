@@ -74,8 +74,8 @@ impl fmt::Display for StreamName {
     }
 }
 
-/// A text from outside, made safe for a terminal: control characters (and the bidirectional
-/// overrides that can reorder a line) are escaped, and it is cut at [`STREAM_NAME_MAX`] characters.
+/// A text from outside, made safe for a terminal: control characters are escaped, and so is what cannot be seen,
+/// breaks a line or changes the order of its characters. It is cut at [`STREAM_NAME_MAX`] characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Printable(String);
 
@@ -89,15 +89,52 @@ impl Printable {
                 break;
             }
             match c {
-                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                    out.extend(c.escape_unicode())
-                }
                 c if c.is_control() => out.extend(c.escape_default()),
+                c if c != ' ' && (c.is_whitespace() || is_invisible(c)) => out.extend(c.escape_unicode()),
                 c => out.push(c),
             }
         }
         Printable(out)
     }
+}
+
+/// Characters that leave nothing on the screen, or move others: those of Unicode's category Cf (format), and the
+/// fillers and selectors beside them.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+        | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// `text` without what looks like a secret, for messages: an age identity, the seed of an nkey, a JWT, and what
+/// stands between `://` and `@`. People put them where something else belongs, and a message repeats it.
+pub fn without_secrets(text: &str) -> String {
+    const INSTEAD: &str = "[secret]";
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_inclusive(char::is_whitespace) {
+        let upper = word.to_ascii_uppercase();
+        let is_secret = |part: &str| {
+            let base32 = |c: char| matches!(c, 'A'..='Z' | '2'..='7');
+            let seed = part.split(|c| !base32(c)).any(|run| run.len() == 58 && run.starts_with('S'));
+            seed || (part.contains("eyJ") && part.contains('.') && part.len() > 40)
+        };
+        let userinfo =
+            word.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)));
+        if upper.contains("AGE-SECRET-KEY-") || upper.contains("AGE-PLUGIN-") || is_secret(word) {
+            out += INSTEAD;
+            out.extend(word.chars().next_back().filter(|c| c.is_whitespace()));
+        } else if let Some((scheme, address)) = userinfo {
+            out += &format!("{scheme}://{INSTEAD}@{address}");
+        } else {
+            out += word;
+        }
+    }
+    out
 }
 
 impl fmt::Display for Printable {
@@ -212,6 +249,36 @@ mod tests {
     #[test]
     fn a_printable_text_cannot_drive_a_terminal() {
         assert_eq!(Printable::new("a\x1b[2Jb\u{202e}").to_string(), "a\\u{1b}[2Jb\\u{202e}");
+        for c in [
+            '\u{2028}',
+            '\u{2029}',
+            '\u{200b}',
+            '\u{a0}',
+            '\u{ad}',
+            '\u{feff}',
+            '\u{61c}',
+            '\u{e0041}',
+            '\u{3164}',
+        ] {
+            assert_eq!(Printable::new(&format!("a{c}b")).to_string(), format!("a{}b", c.escape_unicode()));
+        }
+        assert_eq!(Printable::new("Grüße, 日本 语").to_string(), "Grüße, 日本 语");
+    }
+
+    #[test]
+    fn a_message_does_not_repeat_a_secret() {
+        let seed = format!("SU{}", "A2".repeat(28));
+        for secret in [
+            "AGE-SECRET-KEY-1QQPQYSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSQRQ",
+            "age-secret-key-1qqpqy",
+            seed.as_str(),
+            "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.eyJqdGkiOiJ.x-y",
+        ] {
+            assert_eq!(without_secrets(&format!("got '-r{secret}'\nhere")), "got [secret]\nhere");
+        }
+        assert_eq!(without_secrets("at nats://u:p@s@host:4222, b"), "at nats://[secret]@host:4222, b");
+        let harmless = "cannot reach nats://[::1]:4222: an eyJ is no JWT; SUM of KV_ENCRYPTION_KEYS";
+        assert_eq!(without_secrets(harmless), harmless);
     }
 
     #[test]

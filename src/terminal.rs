@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use self::progress::Style;
 use crate::exit::Exit;
+use crate::names::without_secrets;
 
 /// How much a program says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,6 +144,7 @@ impl Messages {
     }
 
     fn line(&self, kind: &str, text: &str) {
+        let text = &without_secrets(text);
         match self.style {
             Style::Json => self.message(kind, text),
             _ => screen::words(&format!("{}: {kind}: {text}", self.program)),
@@ -154,6 +156,7 @@ impl Messages {
     }
 
     fn said(&self, kind: &str, text: &str, aloud: fn(&str)) {
+        let text = &without_secrets(text);
         match self.style {
             Style::Json => self.message(kind, text),
             _ => aloud(&format!("{}: {text}", self.program)),

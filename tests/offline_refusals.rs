@@ -154,6 +154,8 @@ async fn a_server_that_answers_where_chatto_s_would() -> Result<()> {
         dump.args(arguments).env("NATS_SERVER", binary(LATEST)).current_dir(home.path());
         let dump = run(dump).expect_code(1);
         assert!(dump.stderr.contains("Chatto's server runs: nats://127.0.0.1:"), "{}", dump.stderr);
+        let hint = "hint: do without --offline and --data-dir while Chatto runs, or stop it";
+        assert!(dump.stderr.contains(hint), "{}", dump.stderr);
     }
     // Of another directory it is another server.
     let third = stopped(LATEST, Options::default()).await?;
@@ -163,6 +165,13 @@ async fn a_server_that_answers_where_chatto_s_would() -> Result<()> {
         dump
     })
     .expect_code(0);
+    // And where it does not answer, the other way is named.
+    other.stop()?;
+    let mut dump = program("chatto-dump");
+    dump.current_dir(home.path());
+    let dump = run(dump).expect_code(7);
+    let hint = "hint: the server is part of Chatto: start Chatto, or, while it is stopped, give --offline";
+    assert!(dump.stderr.contains(hint), "{}", dump.stderr);
     Ok(())
 }
 

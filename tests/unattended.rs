@@ -45,6 +45,7 @@ impl Machine {
         machine.program("date", "exec /bin/date -d \"$(cat \"$HOME/today\")\" \"$@\"");
         machine.today("2026-01-01");
         fs::write(machine.at("token"), machine.server.token())?;
+        fs::set_permissions(machine.at("token"), std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         Ok(machine)
     }
 

@@ -32,6 +32,10 @@ pub struct Connection {
     pub inbox_prefix: Option<String>,
     /// `nats.replicas`, where it is set.
     pub replicas: Option<u32>,
+    /// Whether this leads to the server inside Chatto, which runs only while Chatto does.
+    pub embedded: bool,
+    /// Files with a secret in them that others can read.
+    pub exposed: Vec<PathBuf>,
 }
 
 /// The authentication methods that Chatto knows.
@@ -232,6 +236,7 @@ pub fn resolve(
 ) -> Result<Connection, ConfigError> {
     let chosen = option_auth(overrides)?;
     let mut nats = read(overrides.file.as_deref())?.nats;
+    let mut exposed = exposed(overrides, &nats);
     apply_environment(&mut nats, &env)?;
     let replicas = nats.replicas.filter(|n| *n != 0);
     if let Some(n) = replicas.filter(|n| !matches!(n, 1 | 3 | 5)) {
@@ -239,14 +244,17 @@ pub fn resolve(
     }
     let context = overrides.context.as_deref().map(|name| context::read(name, &env)).transpose()?;
 
-    let list = match (&overrides.url, &context) {
-        (Some(list), _) => list.clone(),
-        (None, Some(context)) => context.url.clone(),
+    let (list, embedded) = match (&overrides.url, &context) {
+        (Some(list), _) => (list.clone(), false),
+        (None, Some(context)) => (context.url.clone(), false),
         (None, None) => match non_empty(&nats.client.url) {
-            Some(list) => list.to_string(),
-            None => embedded_url(&nats.embedded)?,
+            Some(list) => (list.to_string(), nats.embedded.enabled),
+            None => (embedded_url(&nats.embedded)?, true),
         },
     };
+    if context.is_some() {
+        exposed.retain(|file| Some(file) != overrides.file.as_ref() && file != Path::new(DEFAULT_FILE));
+    }
     let (urls, in_url) = servers::of(&list)?;
     let (auth, tls, js_domain, inbox_prefix) = match context {
         Some(context) => {
@@ -266,7 +274,20 @@ pub fn resolve(
         let what = format!("\"{}\" is no name of a domain", Printable::new(domain));
         return Err(ConfigError::Value { key: "--js-domain", what });
     }
-    Ok(Connection { urls, auth, tls, js_domain, inbox_prefix, replicas })
+    Ok(Connection { urls, auth, tls, js_domain, inbox_prefix, replicas, embedded, exposed })
+}
+
+/// The files of these options that hold a secret and that others can read.
+fn exposed(overrides: &Overrides, nats: &Nats) -> Vec<PathBuf> {
+    let Overrides { file, password_file, token_file, creds, nkey, tls_key, .. } = overrides;
+    let (client, embedded) = (&nats.client, &nats.embedded);
+    let secrets = [&client.token, &client.password, &client.nkey_seed, &embedded.auth_token];
+    let configured = secrets.into_iter().flatten().any(is_set);
+    let default = || PathBuf::from(DEFAULT_FILE);
+    let configuration = configured.then(|| file.clone().unwrap_or_else(default));
+    let credentials = client.credentials_file.clone();
+    let given = [password_file, token_file, creds, nkey, tls_key].into_iter().flatten().cloned();
+    given.chain(configuration).chain(credentials).filter(|file| secret::is_exposed(file)).collect()
 }
 
 /// Whether this is one part of a subject, with nothing in it that NATS gives a meaning to.
@@ -438,7 +459,8 @@ fn is_set(secret: &SecretString) -> bool {
 impl fmt::Display for Connection {
     /// The servers, for messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Printable::new(&self.urls.join(", ")).fmt(f)
+        let addresses: Vec<String> = self.urls.iter().map(|url| servers::address(url).to_string()).collect();
+        f.pad(&addresses.join(", "))
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) enum Signals {
 
 /// A way to a server, known to be good as far as that can be known before it is taken.
 pub(super) enum Access {
-    Network(Connection),
+    Network(Box<Connection>),
     Private { binary: PathBuf, directory: Option<Directory> },
 }
 
@@ -85,7 +85,7 @@ impl Access {
     /// What the options, the environment and `chatto.toml` lead to. Starts and connects nothing.
     pub fn find(options: &cli::Offline, connect: &cli::Connect, intent: Intent) -> anyhow::Result<Self> {
         if !options.offline && options.data_dir.is_none() {
-            return Ok(Access::Network(session::configuration(connect)?));
+            return Ok(Access::Network(Box::new(session::configuration(connect)?)));
         }
         let stopped = config::stopped(connect.config.as_deref(), |name| std::env::var(name).ok())?;
         let configured = stopped.data_dir.clone();
@@ -96,7 +96,7 @@ impl Access {
         let is_configured = configured.is_some_and(|dir| is_same(&dir, &path));
         if let Some(url) = stopped.urls.iter().find(|url| is_configured && answers(url)) {
             return Err(Failure::new(Exit::Failed, format!("Chatto's server runs: {} answers", shown(url)))
-                .hint("stop Chatto, or do without --offline and --data-dir")
+                .hint("do without --offline and --data-dir while Chatto runs, or stop it")
                 .into());
         }
         let binary = private_server::find_binary(options.nats_server.as_deref())?;
@@ -135,6 +135,10 @@ impl Access {
         let program = messages.program();
         match self {
             Access::Network(connection) => session::block_on(async {
+                for file in &connection.exposed {
+                    messages
+                        .warning(&format!("others can read the secret in {0}: chmod 600 {0}", shown(file)));
+                }
                 let server = session::connect(&connection, connect, program).await?;
                 work(Reached { server, on_disk: BTreeSet::new(), endings: None }).await.map(Ok)
             }),

@@ -110,7 +110,9 @@ impl Sealing {
 }
 
 fn usage(error: SecretError) -> Failure {
-    Failure::new(Exit::Usage, text_of(&error.into()))
+    let error = envelope::Error::from(error);
+    let hint = error.hint("chatto-keys");
+    Failure { exit: Exit::Usage, what: text_of(&error.into()), hint }
 }
 
 /// stdin can be one thing only: `uses` times a secret, or the data.

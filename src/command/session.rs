@@ -70,7 +70,14 @@ pub(super) async fn connect(
     options: &cli::Connect,
     program: &str,
 ) -> anyhow::Result<Server> {
-    Ok(jetstream::connect(connection, options.timeout, program).await?)
+    jetstream::connect(connection, options.timeout, program).await.map_err(|error| match error {
+        jetstream::Error::Unreachable { .. } if connection.embedded => {
+            Failure::new(Exit::Unreachable, error.to_string())
+                .hint("the server is part of Chatto: start Chatto, or, while it is stopped, give --offline")
+                .into()
+        }
+        error => error.into(),
+    })
 }
 
 /// The signals that ask a program to end, for one that has to leave a server clean first.

@@ -196,6 +196,9 @@ pub enum SecretError {
     /// A recipient that is none.
     #[error("\"{0}\" is not an age recipient")]
     NotARecipient(Printable),
+    /// Given as a recipient, and now in the list of processes.
+    #[error("this is a secret key, and no recipient")]
+    IsIdentity,
     /// A line of a recipients file.
     #[error("{file} is not a recipients file: line {line} is no age recipient")]
     NotARecipientLine {
@@ -255,6 +258,9 @@ impl Error {
             }
             Error::Secret(SecretError::NoTerminal(_)) => {
                 "give the passphrase in a file: --passphrase-file FILE".to_string()
+            }
+            Error::Secret(SecretError::IsIdentity) => {
+                "give its public key, which age-keygen -y FILE writes".to_string()
             }
             Error::Damaged(_) => "get another copy; this one is not what was written".to_string(),
             _ => return None,

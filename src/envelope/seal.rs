@@ -78,6 +78,9 @@ impl<W: Write> Write for Sealed<W> {
 
 /// The recipient that `text` names: `age1…`, or an SSH public key.
 pub fn recipient(text: &str) -> Result<Box<dyn Recipient>, SecretError> {
+    if text.trim().to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
+        return Err(SecretError::IsIdentity);
+    }
     parse(text.trim()).ok_or_else(|| SecretError::NotARecipient(Printable::new(text)))
 }
 

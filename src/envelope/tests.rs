@@ -201,7 +201,9 @@ fn a_cut_anywhere_is_damage_and_no_unproven_byte_of_age_is_handed_out() {
     ];
     for (format, whole) in wholes {
         let len = whole.len();
-        let cuts = (40..400).step_by(9).chain((400..len).step_by(9973)).chain(len - 40..len);
+        // Shorter than this, an age file does not say that it is one.
+        let version = if whole.starts_with(b"age") { 20..40 } else { 0..0 };
+        let cuts = version.chain((40..400).step_by(9)).chain((400..len).step_by(9973)).chain(len - 40..len);
         for cut in cuts {
             let (damaged, given) = damage(&whole[..cut], &mut secrets);
             assert_eq!(damaged.format, format, "cut at {cut} of {len}: {damaged}");
@@ -418,9 +420,11 @@ fn recipients_of_all_kinds_are_understood_and_others_named() {
 
     let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN alice@rust";
     assert!(recipient(ssh).is_ok());
-    for bad in ["", "age1", "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33"] {
+    for bad in ["", "age1"] {
         assert!(matches!(recipient(bad), Err(SecretError::NotARecipient(_))), "{bad}");
     }
+    let secret = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33";
+    assert!(matches!(recipient(secret), Err(SecretError::IsIdentity)));
 }
 
 #[test]

@@ -127,6 +127,7 @@ impl<'a> World<'a> {
         }
         fs::write(at("old.token"), &source.token).unwrap();
         fs::write(at("new.token"), new.token()).unwrap();
+        ["old.token", "new.token"].iter().for_each(|name| private(&at(name)));
         let (old, new_one) = ((source.url.clone(), source.token.as_str()), (new.url(), new.token()));
         let here = if setting.into_new { &new_one } else { &old };
         toml(&at("chatto.toml"), &here.0, here.1);
@@ -252,4 +253,10 @@ fn search_path(first: &[PathBuf]) -> String {
 fn toml(file: &Path, url: &str, token: &str) {
     let text = format!("[nats.client]\nurl = \"{url}\"\nauth_method = \"token\"\ntoken = \"{token}\"\n");
     fs::write(file, text).unwrap();
+    private(file);
+}
+
+/// Programs warn about secrets that others can read.
+fn private(file: &Path) {
+    fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use secrecy::SecretString;
@@ -52,6 +53,11 @@ pub(super) fn read(path: &Path, max: usize) -> Result<Zeroizing<String>, ConfigE
         true => Err(failed(io::Error::other("it is too long for a secret"))),
         false => Ok(text),
     }
+}
+
+/// Whether others than its owner can read the file; a pipe is nobody else's.
+pub(super) fn is_exposed(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|about| about.is_file() && about.mode() & 0o044 != 0)
 }
 
 fn unreadable(path: &Path, cause: io::Error) -> ConfigError {

@@ -1,6 +1,7 @@
 //! A list of servers as people write it: separated by commas, with or without a scheme, with
 //! credentials in it or without.
 
+use async_nats::ServerAddr;
 use secrecy::SecretString;
 
 use super::{Auth, ConfigError};
@@ -16,11 +17,20 @@ pub(super) fn of(list: &str) -> Result<(Vec<String>, Option<Auth>), ConfigError>
     let mut auth = None;
     let mut websockets = 0;
     for url in list.split(',').map(str::trim).filter(|url| !url.is_empty()) {
-        let (bare, userinfo) = split_userinfo(url);
+        // Of what cannot be taken apart for certain, nothing is shown: any part may be the password's.
+        let Some((bare, userinfo)) = split_userinfo(url) else {
+            return Err(bad(
+                "it has an @ behind a /, ? or #; in a user name, password or token write them as \
+                            %2F, %3F and %23"
+                    .into(),
+            ));
+        };
         let scheme = bare.split_once("://").map_or("nats", |(scheme, _)| scheme);
         if !SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) {
-            let what = format!("{} begins with none of {}", Printable::new(&bare), SCHEMES.join(", "));
-            return Err(bad(what));
+            return Err(bad(format!("{} begins with none of {}", address(&bare), SCHEMES.join(", "))));
+        }
+        if bare.parse::<ServerAddr>().is_err() {
+            return Err(bad(format!("{} is not the address of a server", address(&bare))));
         }
         websockets += usize::from(scheme.to_ascii_lowercase().starts_with("ws"));
         auth = auth.or(userinfo);
@@ -33,22 +43,44 @@ pub(super) fn of(list: &str) -> Result<(Vec<String>, Option<Auth>), ConfigError>
     }
 }
 
+/// Scheme, host and port of a URL, for messages: behind them there may be a secret.
+pub(super) fn address(bare: &str) -> Printable {
+    let (scheme, rest) = match bare.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), bare),
+    };
+    let host = &rest[..end_of_authority(rest)];
+    let host = match host.rsplit_once(':') {
+        // What is no port may be anything.
+        Some((host, port)) if !port.ends_with(']') && !port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => host,
+    };
+    Printable::new(&format!("{scheme}{host}"))
+}
+
+fn end_of_authority(rest: &str) -> usize {
+    rest.find(['/', '?', '#']).unwrap_or(rest.len())
+}
+
 /// Takes `user:password@` or `token@` off a URL: the client library ignores them there, and a URL
-/// without them can be shown in messages.
-fn split_userinfo(url: &str) -> (String, Option<Auth>) {
+/// without them can be shown in messages. `None` where it is not certain what they are.
+fn split_userinfo(url: &str) -> Option<(String, Option<Auth>)> {
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), url),
     };
-    let authority_end = rest.find('/').unwrap_or(rest.len());
+    let authority_end = end_of_authority(rest);
+    if rest[authority_end..].contains('@') {
+        return None;
+    }
     let Some(at) = rest[..authority_end].rfind('@') else {
-        return (url.to_string(), None);
+        return Some((url.to_string(), None));
     };
     let auth = match rest[..at].split_once(':') {
         Some((user, password)) => Auth::UserPass(percent_decoded(user), percent_decoded(password).into()),
         None => Auth::Token(SecretString::from(percent_decoded(&rest[..at]))),
     };
-    (format!("{scheme}{}", &rest[at + 1..]), Some(auth))
+    Some((format!("{scheme}{}", &rest[at + 1..]), Some(auth)))
 }
 
 fn percent_decoded(text: &str) -> String {
