@@ -364,6 +364,49 @@ async fn age_can_ask_at_the_end_of_the_pipe_and_at_its_beginning() -> Result<()>
     Ok(())
 }
 
+/// Each asks when it is its turn, whichever comes first, and gets its own answer.
+#[test]
+fn two_programs_of_a_pipeline_ask_one_after_the_other() -> Result<()> {
+    let dir = sealed()?;
+    let shown = all_well(expect(
+        &dir,
+        r#"
+        shell "stty -a > before; cat sealed | $keys open | $keys seal > again; echo status \$?; stty -a > after"
+        foreach turn {1 2} {
+            expect {
+                -re {new passphrase: $} { send "another\r"; want "the same again: "; send "another\r" }
+                -re {(^|\n)passphrase: $} { send "sesame\r" }
+                timeout { exit 99 }
+                eof { exit 98 }
+            }
+        }
+        want "status 0"
+        end"#,
+    ));
+    assert!(!shown.contains("another"), "{shown}");
+    assert_eq!(fs::read(dir.path().join("before"))?, fs::read(dir.path().join("after"))?, "{shown}");
+    let mut open = program("chatto-keys");
+    open.args(["open", "--passphrase-file", "-"]).arg(dir.path().join("again"));
+    assert_eq!(run_with(open, "another\n").expect_code(0).stdout, b"content");
+    Ok(())
+}
+
+/// Ctrl-C reaches the one that asks and the one that waits for its turn.
+#[test]
+fn a_signal_while_two_want_to_ask_brings_the_echo_back() -> Result<()> {
+    let dir = sealed()?;
+    all_well(expect(
+        &dir,
+        r#"
+        shell "trap : INT; stty -a > before; cat sealed | $keys open | $keys seal > again; echo status \$?; stty -a > after"
+        want "passphrase: "; send "\003"
+        want "status 130"
+        end"#,
+    ));
+    assert_eq!(fs::read(dir.path().join("before"))?, fs::read(dir.path().join("after"))?);
+    Ok(())
+}
+
 /// `chatto-load` handles signals itself; its prompt must neither swallow one nor leave the echo off.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_at_the_prompt_of_load_ends_it_too() -> Result<()> {

@@ -4,14 +4,23 @@
 //! pipeline at once; a prompt that read it as a character would end itself alone. In return a signal can
 //! come while the echo is off, so a thread waits for those that end or stop a program and restores the
 //! terminal first.
+//!
+//! The programs of one pipeline share a terminal. Two that asked at once would each get parts of both answers, and
+//! the first to end would bring back the echo that the other had turned off. So each waits for its turn: it locks
+//! the terminal's device while it asks.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, makedev, minor};
+use rustix::io::Errno;
+use rustix::stdio;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr, ttyname};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::flag::register_conditional_default;
 use signal_hook::iterator::{Handle, Signals};
@@ -85,14 +94,14 @@ pub fn can_ask() -> bool {
 
 /// Asks for a passphrase, once.
 pub(super) fn ask(prompt: &str) -> Result<Passphrase, SecretError> {
-    let terminal = Terminal::open()?;
+    let terminal = Terminal::in_turn()?;
     let line = terminal.hidden(prompt)?;
     checked(&line, TYPED)
 }
 
 /// Asks for a passphrase that does not exist yet, and once more against slips.
 pub(super) fn ask_twice(prompt: &str) -> Result<Passphrase, SecretError> {
-    let terminal = Terminal::open()?;
+    let terminal = Terminal::in_turn()?;
     let line = terminal.hidden(prompt)?;
     let passphrase = checked(&line, TYPED)?;
     if *terminal.hidden("the same again: ")? != *line {
@@ -104,20 +113,86 @@ pub(super) fn ask_twice(prompt: &str) -> Result<Passphrase, SecretError> {
 /// Says something where the prompt was: that a passphrase was wrong, before asking again.
 pub(super) fn tell(text: &str) -> Result<(), SecretError> {
     let terminal = Terminal::open()?;
-    writeln!(&*terminal.0, "{text}").map_err(SecretError::Terminal)
+    writeln!(&*terminal, "{text}").map_err(SecretError::Terminal)
 }
 
-struct Terminal(Arc<File>);
+struct Terminal {
+    file: Arc<File>,
+    turn: Turn,
+}
+
+/// A lock on the terminal's device, for as long as one prompt stands. None where it is not known which device that
+/// is, or it cannot be locked: then every program asks at once.
+#[derive(Clone)]
+struct Turn(Option<Arc<OwnedFd>>);
+
+impl Turn {
+    /// Waits until no other program asks.
+    fn take() -> Turn {
+        let turn = Turn(device().map(Arc::new));
+        turn.again();
+        turn
+    }
+
+    /// Waits once more, after [`Turn::give_up`].
+    fn again(&self) {
+        if let Some(device) = &self.0 {
+            // What cannot be locked is not waited for.
+            while flock(device, FlockOperation::LockExclusive) == Err(Errno::INTR) {}
+        }
+    }
+
+    /// Lets another program ask.
+    fn give_up(&self) {
+        if let Some(device) = &self.0 {
+            let _ = flock(device, FlockOperation::Unlock);
+        }
+    }
+}
+
+/// The device behind `/dev/tty`, which itself is one file for all terminals. Opened anew, because a lock belongs to
+/// an open file, and the programs of a pipeline have theirs from one shell.
+fn device() -> Option<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let number = controlling_terminal()?;
+    let open = |name: &Path| {
+        let opened = rustix::fs::open(name, flags, Mode::empty()).ok()?;
+        fstat(&opened).is_ok_and(|about| about.st_rdev == number).then_some(opened)
+    };
+    let named = |stream: BorrowedFd<'_>| {
+        let name = ttyname(stream, Vec::new()).ok()?;
+        open(Path::new(name.to_str().ok()?))
+    };
+    let streams = [stdio::stderr(), stdio::stdin(), stdio::stdout()];
+    let numbered = || open(Path::new(&format!("/dev/pts/{}", minor(number))));
+    streams.into_iter().find_map(named).or_else(numbered)
+}
+
+/// The number of the controlling terminal's device: `tty_nr` in `/proc/self/stat` (proc_pid_stat(5)).
+fn controlling_terminal() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The program's name, in parentheses, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let number = fields.split_whitespace().nth(4)?.parse::<i32>().ok()?.cast_unsigned();
+    let (major, minor) = (number >> 8 & 0xfff, number & 0xff | number >> 12 & 0xf_ff00);
+    (number != 0).then(|| makedev(major, minor))
+}
 
 impl Terminal {
-    fn open() -> Result<Self, SecretError> {
+    /// The terminal, once it is this program's turn.
+    fn in_turn() -> Result<Self, SecretError> {
+        let file = Terminal::open()?;
+        Ok(Terminal { file, turn: Turn::take() })
+    }
+
+    fn open() -> Result<Arc<File>, SecretError> {
         let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty");
-        terminal.map(|file| Terminal(Arc::new(file))).map_err(SecretError::NoTerminal)
+        terminal.map(Arc::new).map_err(SecretError::NoTerminal)
     }
 
     /// One line without its line feed.
     fn hidden(&self, prompt: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        let hidden = Hidden::new(&self.0, prompt).map_err(SecretError::Terminal)?;
+        let hidden = Hidden::new(self, prompt).map_err(SecretError::Terminal)?;
         let line = self.line().map_err(SecretError::Terminal);
         hidden.restore();
         line
@@ -128,7 +203,7 @@ impl Terminal {
         let mut line = Zeroizing::new(Vec::with_capacity(PASSPHRASE_MAX + 1));
         let mut byte = Zeroizing::new([0u8]);
         while line.len() <= PASSPHRASE_MAX {
-            match (&*self.0).read(&mut *byte) {
+            match (&*self.file).read(&mut *byte) {
                 Ok(0) => break,
                 Ok(_) if byte[0] == b'\n' => break,
                 Ok(_) => line.push(byte[0]),
@@ -147,7 +222,7 @@ struct Hidden {
 }
 
 impl Hidden {
-    fn new(terminal: &Arc<File>, prompt: &str) -> std::io::Result<Self> {
+    fn new(Terminal { file: terminal, turn }: &Terminal, prompt: &str) -> std::io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut hidden = before.clone();
         hidden.local_modes.remove(LocalModes::ECHO);
@@ -158,7 +233,7 @@ impl Hidden {
         defaults(false)?;
         let watcher = std::thread::Builder::new().name("prompt".into()).spawn({
             let (terminal, before, hidden) = (Arc::clone(terminal), before.clone(), hidden.clone());
-            let prompt = prompt.to_string();
+            let (turn, prompt) = (turn.clone(), prompt.to_string());
             move || {
                 for signal in signals.forever() {
                     // Nothing can be done here about a terminal that is gone.
@@ -167,7 +242,10 @@ impl Hidden {
                     if is_handled(signal) {
                         continue;
                     }
+                    // Who is stopped in the background keeps nobody waiting.
+                    turn.give_up();
                     let _ = emulate_default_handler(signal);
+                    turn.again();
                     // Only a stopped program comes here, once it goes on.
                     let _ = tcsetattr(&terminal, OptionalActions::Now, &hidden);
                     let _ = write!(&*terminal, "{prompt}");
