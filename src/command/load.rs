@@ -81,21 +81,24 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         let mut loading = Loading::new(reached.server, existing, wishes, messages, progress.clone());
         let events = input::events(archive, secrets, progress);
         let steps = loading.steps();
-        let signal = {
+        let (signal, concluded) = {
             let mut run = pin!(loading.run(events));
             let signal = tokio::select! {
                 exit = &mut run => return exit.map(Ok),
                 signal = endings.next() => signal,
             };
             // A second signal is for whoever cannot wait.
-            tokio::select! {
-                _ = &mut run => {}
-                () = steps.done() => {}
-                _ = endings.next() => {}
-            }
-            signal
+            let concluded = tokio::select! {
+                // Ctrl-C ends the program that writes the archive too: what came of that has been said.
+                _ = &mut run => true,
+                () = steps.done() => false,
+                _ = endings.next() => false,
+            };
+            (signal, concluded)
         };
-        loading.interrupted().await;
+        if !concluded {
+            loading.interrupted().await;
+        }
         Ok(Err(signal))
     });
     drop(shown);
