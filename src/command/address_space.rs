@@ -13,6 +13,7 @@ use rustix::process::{Resource, getrlimit};
 use super::Failure;
 use crate::exit::Exit;
 use crate::names::Size;
+use crate::terminal;
 
 /// What the C library reads.
 const ARENAS: &str = "MALLOC_ARENA_MAX";
@@ -28,6 +29,10 @@ fn limit() -> Option<u64> {
 /// Under a limit, becomes the same program with one arena. Nothing may have been read or opened before.
 pub(super) fn economise() {
     if limit().is_none() || std::env::var_os(ARENAS).is_some() {
+        return;
+    }
+    // What starts anew finds something in their place, and does not know that they were closed.
+    if terminal::stdin_is_closed() || terminal::stdout_is_closed() {
         return;
     }
     let (Ok(program), mut arguments) = (std::env::current_exe(), std::env::args_os()) else { return };
