@@ -6,7 +6,7 @@ mod support;
 use anyhow::Result;
 use serde_json::json;
 use support::api;
-use support::archive::load;
+use support::archive::{Archive, load};
 use support::cluster::{self, Cluster};
 use support::faults::{self, Fed, News, UNDER_WAY};
 use support::programs::{program_for, spawn};
@@ -42,10 +42,16 @@ async fn of_the_cluster_in_the_middle_of_a_load() -> Result<()> {
     Ok(())
 }
 
-/// Only since 2.15 has a stream that is being restored a leader who can be asked to step down.
+/// Only a stream in memory has a leader, who can be asked to step down, while it is being restored.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_stream_in_the_middle_of_a_load() -> Result<()> {
-    let (source, archive) = faults::source(LATEST, 24).await?;
+    let (_, archive) = faults::source(LATEST, 24).await?;
+    let mut archive = Archive::read(&archive);
+    archive
+        .edit("streams/LARGE/attempt-1/backup.json", |backup| backup["config"]["storage"] = "memory".into());
+    let archive = archive.with_sums();
+    let source = Server::start(LATEST);
+    load(&source, &[], &archive).expect_code(0);
     let cluster = Cluster::start(LATEST).await?;
     let client = cluster.nodes[1].client().await?;
     let fed = load_half(&cluster, &archive);
