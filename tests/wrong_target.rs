@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
+use chatto_pipes::jetstream::private_server::Options;
 use serde_json::json;
 use support::archive::{self, Archive};
 use support::builder::Builder;
@@ -68,6 +69,32 @@ async fn a_stream_in_memory_of_2_15_is_refused_by_what_is_older_and_by_nothing_e
         differences.iter().filter(|difference| !difference.contains("state.bytes")).collect::<Vec<_>>(),
         expected.iter().collect::<Vec<_>>()
     );
+    Ok(())
+}
+
+/// A server stores a stream in memory message by message, and takes no larger one than its clients may send. A tar
+/// it takes as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_larger_than_the_destination_takes_from_clients() -> Result<()> {
+    let source = Server::start_with(LATEST, Options { max_payload: Some(4 << 20), ..Options::default() });
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 2).await?;
+    b.stream("LARGE", json!(["s"]), json!({})).await?;
+    let payload = b.random.bytes(3 << 20);
+    b.publisher.send("s", &[], payload).await?;
+    b.publisher.settle().await?;
+    let archive = archive::dump(&source, &[]);
+    let destination = Server::start(LATEST);
+    archive::load(&destination, &[], &archive).expect_code(0);
+    let differences = equality::differences(&client, &destination.client().await?, |_| true).await?;
+    assert_eq!(differences, [""; 0]);
+
+    let mut archive = Archive::read(&archive);
+    archive.edit("streams/LARGE/backup.json", |backup| backup["config"]["storage"] = json!("memory"));
+    let destination = Server::start(LATEST);
+    let refused = archive::load(&destination, &[], &archive.with_sums()).expect_code(1);
+    assert!(refused.stderr.contains("hint: set max_payload of this server to that of"), "{}", refused.stderr);
+    assert_eq!(api::stream_names(&destination.client().await?).await?, [""; 0]);
     Ok(())
 }
 

@@ -208,6 +208,10 @@ impl ApiError {
             _ if self.is_snapshot_in_progress() => Some(
                 "another backup of this stream is under way, or was until a moment ago: try again".into(),
             ),
+            // Only of a stream in memory, which is restored message by message.
+            _ if self.description.contains("exceeds maximum payload size") => Some(
+                "set max_payload of this server to that of the server which the backup was made on".into(),
+            ),
             (10126 | 10074, Some(consumer)) => Some(format!(
                 "consumer \"{}\" asks for more replicas than its stream would have here: restore into a \
                  cluster with --replicas as large, or set the consumer's num_replicas to 0 where it comes \
