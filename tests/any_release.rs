@@ -224,6 +224,9 @@ async fn a_consumer_in_memory_begins_anew_and_is_named() -> Result<()> {
         b.consumer("S", name, json!({ "mem_storage": in_memory })).await?;
         b.consume("S", name, 5, |_| Some("+ACK")).await?;
     }
+    // Nobody misses the position of one that goes when it is not used.
+    let ephemeral = json!({ "stream_name": "S", "config": { "mem_storage": true, "inactive_threshold": 60_000_000_000u64 } });
+    api::call(&client, "CONSUMER.CREATE.S", ephemeral).await?;
     b.finish().await?;
 
     let destination = Server::start(LATEST);

@@ -70,7 +70,7 @@ fn begins(config: &[u8]) -> u64 {
 /// Whether a consumer stays for a day when nobody uses it. A server removes one after its `inactive_threshold`;
 /// without a threshold a durable one stays for ever, and another one for some 5 s (nats-server,
 /// `server/consumer.go`, `updateInactiveThreshold`).
-fn stays(config: &[u8]) -> bool {
+pub(super) fn stays(config: &[u8]) -> bool {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Config {

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::block::{self, Header};
 use super::consumer::{ConsumerState, MAX_STATE};
+use super::consumers;
 use super::content::Content;
 use super::entries::{self, Entry};
 use super::fault::Fault;
@@ -39,7 +40,7 @@ pub enum ConvertError {
 
 /// Writes the snapshot in `bytes`, which is one in NATSARC1, to `out` in the tar format. The stream shall have
 /// this `config`. A consumer that stands beyond the snapshot's end is put back to it. Gives the consumers that
-/// live in memory, [`MAX_NAMED`] of them at most: a server makes them anew, whatever a tar says of their state.
+/// live in memory and stay when nobody uses them, [`MAX_NAMED`] of them at most: a server makes them anew, whatever a tar says of their state.
 ///
 /// # Errors
 /// [`ConvertError`]; what was written is no whole snapshot then.
@@ -64,7 +65,8 @@ pub fn to_tar(
                 consumer.put_back_to(state.last_seq);
                 consumer.put_before_begin();
                 writer.consumer(&consumer)?;
-                if consumer.is_in_memory() && in_memory.len() < MAX_NAMED {
+                let lasts = consumers::stays(consumer.info.get().as_bytes());
+                if consumer.is_in_memory() && lasts && in_memory.len() < MAX_NAMED {
                     in_memory.push(consumer.name);
                 }
             }
