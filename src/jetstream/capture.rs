@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use super::api::{StreamReply, parsed};
 use super::connect::LossWatch;
 use super::denial::DenialWatch;
-use super::{Error, Hold, Mark, Server};
+use super::{Error, InFlight, Mark, Server};
 use crate::names::{Printable, StreamName};
 use crate::release::{self, Version};
 
@@ -106,7 +106,7 @@ pub struct Snapshotting {
     /// Let the server check every message first (`jsck`).
     pub check: bool,
     /// Counts what arrived and is still in memory.
-    pub hold: Arc<Hold>,
+    pub in_flight: Arc<InFlight>,
     /// How much may be held, in bytes. A server with a fixed window may need [`FIXED_WINDOW_BUFFER`].
     pub buffer: usize,
 }
@@ -135,7 +135,7 @@ pub struct Capture {
     owed_bytes: usize,
     next_index: u64,
     partial_came: bool,
-    hold: Arc<Hold>,
+    in_flight: Arc<InFlight>,
     pace: Pace,
     last_sign: Instant,
     /// How long the server has been waited for since a whole chunk's bytes came, and how many have come.
@@ -226,7 +226,7 @@ impl Capture {
             owed_bytes: 0,
             next_index: 1,
             partial_came: false,
-            hold: how.hold,
+            in_flight: how.in_flight,
             pace,
             last_sign: Instant::now(),
             waited: Duration::ZERO,
@@ -251,10 +251,10 @@ impl Capture {
     /// nothing.
     pub async fn next(&mut self) -> Result<Option<Bytes>, CaptureError> {
         loop {
-            while self.hold.held() <= self.pace.prompt && !self.owed.is_empty() {
+            while self.in_flight.bytes() <= self.pace.prompt && !self.owed.is_empty() {
                 self.acknowledge().await?;
             }
-            let hold = Arc::clone(&self.hold);
+            let in_flight = Arc::clone(&self.in_flight);
             let patience = self.server.timeout;
             tokio::select! {
                 biased;
@@ -264,7 +264,7 @@ impl Capture {
                     Some(message) => return self.received(message),
                     None => return Err(Error::Disconnected.into()),
                 },
-                () = hold.falls(), if !self.owed.is_empty() => {}
+                () = in_flight.falls(), if !self.owed.is_empty() => {}
                 () = sleep_until(self.last_sign + self.pace.interval), if !self.owed.is_empty() => {
                     self.acknowledge().await?;
                     while self.pace.fixed_window.is_some_and(|window| self.owed_bytes >= window) {
@@ -302,12 +302,12 @@ impl Capture {
                 self.owed_bytes += message.payload.len();
             }
         }
-        if self.hold.held() + message.payload.len() > self.pace.limit {
+        if self.in_flight.bytes() + message.payload.len() > self.pace.limit {
             return Err(CaptureError::ReaderStalled);
         }
         // A copy of its own: the payload is a slice of the client library's read buffer, and would keep all
         // of that, about twice as much, for as long as it is held.
-        Ok(Some(self.hold.count(Bytes::copy_from_slice(&message.payload))))
+        Ok(Some(self.in_flight.count(Bytes::copy_from_slice(&message.payload))))
     }
 
     /// Notes a message of `bytes`, and how long the server took for it. While acks are owed, it waits for us.

@@ -20,7 +20,7 @@ use super::output::{Output, Snapshot, Writing};
 use super::plan::HALF;
 use super::watchdog::Pulse;
 use crate::command::proof::{NotProven, Proof, Proven};
-use crate::jetstream::{self, Capture, CaptureError, Hold, Server, Snapshotting};
+use crate::jetstream::{self, Capture, CaptureError, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
 use crate::snapshot::{BadPromise, Contents, HALF_A_BATCH, Promise, Wanted};
 
@@ -142,11 +142,11 @@ pub(super) struct Attempt<'a> {
 
 impl Attempt<'_> {
     pub async fn run(self) -> Result<Taken, AttemptError> {
-        let hold = Arc::new(Hold::default());
+        let in_flight = Arc::new(InFlight::default());
         let how = Snapshotting {
             no_consumers: self.no_consumers,
             check: self.check,
-            hold: Arc::clone(&hold),
+            in_flight: Arc::clone(&in_flight),
             buffer: self.buffer,
         };
         let captured_at = Timestamp::now();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::super::proof::Proof;
 use super::judge::{State, differs};
-use crate::jetstream::{Capture, Hold, Server, Snapshotting};
+use crate::jetstream::{Capture, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
 use crate::snapshot::{Contents, Promise, Wanted};
 
@@ -18,8 +18,8 @@ const BUFFER: usize = 32 << 20;
 
 /// What the server holds of `stream`: every record read, every checksum verified.
 pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Result<Contents> {
-    let hold = Arc::new(Hold::default());
-    let how = Snapshotting { no_consumers: false, check: false, hold, buffer: BUFFER };
+    let in_flight = Arc::new(InFlight::default());
+    let how = Snapshotting { no_consumers: false, check: false, in_flight, buffer: BUFFER };
     let mut capture = Capture::begin(server, stream, how).await?;
     let promise = Promise::from_backup_json(&capture.backup_json())?;
     let mut proof = Proof::begin_without_promise(stream, &promise, Wanted { sum: true, ..Wanted::default() });

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::super::proof::{NotProven, Proof};
 use super::conversion::Conversion;
-use crate::jetstream::{self, Hold, Mark, Removal, Restore, RestoreError, Server, StreamReply};
+use crate::jetstream::{self, InFlight, Mark, Removal, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
 use crate::settings;
 use crate::snapshot::{ConvertError, Fault, Format, Frames, PADDING, Promise, Wanted};
@@ -58,7 +58,7 @@ pub(super) struct Restoring {
     /// The format of what goes to the server, once that is known.
     format: Option<Format>,
     decided: bool,
-    hold: Arc<Hold>,
+    in_flight: Arc<InFlight>,
     came: u64,
     /// What goes to the server: its frames, the part that has not gone, the length of what is ready to go and
     /// of what has gone.
@@ -145,7 +145,7 @@ impl Restoring {
             begin_anew: Vec::new(),
             format: None,
             decided: false,
-            hold: Arc::default(),
+            in_flight: Arc::default(),
             came: 0,
             frames: Frames::new(),
             unsent: VecDeque::new(),
@@ -213,7 +213,7 @@ impl Restoring {
 
     /// Takes the next bytes, and sends on what may be sent once the restore has begun.
     pub async fn push(&mut self, bytes: Bytes) -> Result<(), RestoringError> {
-        let bytes = self.hold.count(bytes);
+        let bytes = self.in_flight.count(bytes);
         self.came += bytes.len() as u64;
         if !self.proof.as_mut().is_some_and(|proof| proof.feed(bytes.clone())) {
             return Err(self.verdict_against().await.into());
@@ -228,13 +228,13 @@ impl Restoring {
             }
         }
         self.send_on().await?;
-        while self.hold.held() > WAITING {
+        while self.in_flight.bytes() > WAITING {
             if self.proof.as_ref().is_none_or(Proof::has_ended) {
                 return Err(self.verdict_against().await.into());
             }
             let due = self.silent_until();
             tokio::select! {
-                () = self.hold.falls() => {}
+                () = self.in_flight.falls() => {}
                 converted = converted(&mut self.conversion) => match converted? {
                     Some(bytes) => self.converted(bytes),
                     None => self.end_conversion(),
@@ -278,7 +278,7 @@ impl Restoring {
 
     /// The same, from a conversion.
     fn converted(&mut self, bytes: Bytes) {
-        let bytes = self.hold.count(bytes);
+        let bytes = self.in_flight.count(bytes);
         self.goes(bytes);
     }
 
