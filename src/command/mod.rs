@@ -8,9 +8,9 @@ pub mod manifest;
 
 mod address_space;
 mod offline;
-mod proof;
 mod report;
 mod secrets;
 mod session;
+mod verifier;
 
 pub use report::{Failure, main};

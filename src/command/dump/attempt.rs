@@ -19,7 +19,7 @@ use super::consumers::{LeftOut, left_out};
 use super::output::{Output, Snapshot, Writing};
 use super::plan::HALF;
 use super::watchdog::Pulse;
-use crate::command::proof::{NotProven, Proof, Proven};
+use crate::command::verifier::{NotProven, Proven, Verifier};
 use crate::jetstream::{self, Capture, CaptureError, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
 use crate::snapshot::{BadPromise, Contents, HALF_A_BATCH, Promise, Wanted};
@@ -161,7 +161,7 @@ impl Attempt<'_> {
         let backup_json = capture.backup_json();
         let promise = Promise::from_backup_json(&backup_json)?;
         let wanted = Wanted { decoded: self.read, names: !self.no_consumers, ..Wanted::default() };
-        let mut proof = Proof::begin(self.stream, &promise, wanted);
+        let mut verifier = Verifier::begin(self.stream, &promise, wanted);
 
         let mut gathered = Vec::new();
         let mut size = 0;
@@ -172,8 +172,8 @@ impl Attempt<'_> {
                     pulse.beat();
                     size += bytes.len();
                     gathered.push(bytes.clone());
-                    if !proof.feed(bytes) {
-                        return Err(proof.verdict_against().await.into());
+                    if !verifier.feed(bytes) {
+                        return Err(verifier.verdict_against().await.into());
                     }
                     if size > self.room {
                         break true;
@@ -182,16 +182,16 @@ impl Attempt<'_> {
             }
         };
         let (proven, snapshot) = match (overflowed, self.overflow) {
-            (false, _) => (verdict(proof, &pulse).await?, Some(Snapshot::Memory(gathered))),
+            (false, _) => (verdict(verifier, &pulse).await?, Some(Snapshot::Memory(gathered))),
             (true, Overflow::Refuse) => return Err(AttemptError::Outgrown),
             (true, Overflow::Flow { output, attempt, opened }) => {
                 *opened = true;
                 let head = output.attempt(self.stream.clone(), attempt, backup_json.clone());
-                let begun = Begun { capture, proof, gathered, pulse };
+                let begun = Begun { capture, verifier, gathered, pulse };
                 (flow(begun, head, self.room, output).await?, None)
             }
             (true, Overflow::Spool(dir)) => {
-                let (proven, file) = spool(Begun { capture, proof, gathered, pulse }, dir).await?;
+                let (proven, file) = spool(Begun { capture, verifier, gathered, pulse }, dir).await?;
                 (proven, Some(Snapshot::Spool(file)))
             }
         };
@@ -211,15 +211,15 @@ impl Attempt<'_> {
 }
 
 /// Waits for what the check finds, for as long as it takes.
-async fn verdict(proof: Proof, pulse: &Arc<Pulse>) -> Result<Proven, NotProven> {
+async fn verdict(verifier: Verifier, pulse: &Arc<Pulse>) -> Result<Proven, NotProven> {
     let _at_work = pulse.at_work();
-    proof.verdict().await
+    verifier.verdict().await
 }
 
 /// A snapshot that turned out not to fit into memory.
 struct Begun {
     capture: Capture,
-    proof: Proof,
+    verifier: Verifier,
     /// What has come of it.
     gathered: Vec<Bytes>,
     pulse: Arc<Pulse>,
@@ -228,7 +228,7 @@ struct Begun {
 /// Writes what has come and all that follows in parts of `part` bytes, one part at a time while the next
 /// is being gathered. `head` is the write that opened the attempt.
 async fn flow(begun: Begun, head: Writing<()>, part: usize, output: &Output) -> Result<Proven, AttemptError> {
-    let Begun { mut capture, mut proof, gathered, pulse } = begun;
+    let Begun { mut capture, mut verifier, gathered, pulse } = begun;
     let mut gathering = Gathering::new(gathered);
     let mut writing = Some(head);
     loop {
@@ -247,8 +247,8 @@ async fn flow(begun: Begun, head: Writing<()>, part: usize, output: &Output) -> 
                 Some(bytes) => {
                     pulse.beat();
                     gathering.push(bytes.clone());
-                    if !proof.feed(bytes) {
-                        return Err(proof.verdict_against().await.into());
+                    if !verifier.feed(bytes) {
+                        return Err(verifier.verdict_against().await.into());
                     }
                 }
                 None => break,
@@ -258,7 +258,7 @@ async fn flow(begun: Begun, head: Writing<()>, part: usize, output: &Output) -> 
     if let Some(writing) = writing {
         written(writing).await?;
     }
-    let proven = verdict(proof, &pulse).await?;
+    let proven = verdict(verifier, &pulse).await?;
     while gathering.size > 0 {
         written(output.part(gathering.take(part))).await?;
     }
@@ -267,7 +267,7 @@ async fn flow(begun: Begun, head: Writing<()>, part: usize, output: &Output) -> 
 
 /// Writes what has come and all that follows into an unlinked file that only we can read.
 async fn spool(begun: Begun, dir: &Path) -> Result<(Proven, File), AttemptError> {
-    let Begun { mut capture, mut proof, gathered, pulse } = begun;
+    let Begun { mut capture, mut verifier, gathered, pulse } = begun;
     let failed = |cause| OutputError::Spool { dir: dir.display().to_string(), cause };
     let mut file = tempfile::tempfile_in(dir).map_err(failed)?;
     let mut waiting = Gathering::new(gathered);
@@ -300,8 +300,8 @@ async fn spool(begun: Begun, dir: &Path) -> Result<(Proven, File), AttemptError>
                 Some(bytes) => {
                     pulse.beat();
                     waiting.push(bytes.clone());
-                    if !proof.feed(bytes) {
-                        return Err(proof.verdict_against().await.into());
+                    if !verifier.feed(bytes) {
+                        return Err(verifier.verdict_against().await.into());
                     }
                 }
                 None => ended = true,
@@ -309,7 +309,7 @@ async fn spool(begun: Begun, dir: &Path) -> Result<(Proven, File), AttemptError>
         }
     }
     file.flush().map_err(failed)?;
-    Ok((verdict(proof, &pulse).await?, file))
+    Ok((verdict(verifier, &pulse).await?, file))
 }
 
 /// Waits for a write to the archive.

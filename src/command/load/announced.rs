@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::proof::Proven;
+use super::super::verifier::Proven;
 use super::existing::Extent;
 use crate::archive::{Index, Kind, Manifest};
 use crate::cli::Select;

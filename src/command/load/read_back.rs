@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::super::proof::Proof;
+use super::super::verifier::Verifier;
 use super::judge::{State, differs};
 use crate::jetstream::{Capture, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
@@ -22,13 +22,14 @@ pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Re
     let how = Snapshotting { no_consumers: false, check: false, in_flight, buffer: BUFFER };
     let mut capture = Capture::begin(server, stream, how).await?;
     let promise = Promise::from_backup_json(&capture.backup_json())?;
-    let mut proof = Proof::begin_without_promise(stream, &promise, Wanted { sum: true, ..Wanted::default() });
+    let mut verifier =
+        Verifier::begin_without_promise(stream, &promise, Wanted { sum: true, ..Wanted::default() });
     while let Some(bytes) = capture.next().await? {
-        if !proof.feed(bytes) {
-            return Err(proof.verdict_against().await.into());
+        if !verifier.feed(bytes) {
+            return Err(verifier.verdict_against().await.into());
         }
     }
-    Ok(proof.verdict().await?.contents)
+    Ok(verifier.verdict().await?.contents)
 }
 
 /// How much a comparison that found no difference could tell.

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::super::proof::{NotProven, Proof};
+use super::super::verifier::{NotProven, Verifier};
 use super::conversion::Conversion;
 use crate::jetstream::{self, InFlight, Mark, Removal, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
@@ -48,7 +48,7 @@ pub(super) struct Request {
 pub(super) struct Restoring {
     pub stream: StreamName,
     request: Request,
-    proof: Option<Proof>,
+    verifier: Option<Verifier>,
     /// Whether one in NATSARC1 goes to the server as a tar.
     converts: bool,
     /// The same for this one, once its format is known.
@@ -132,14 +132,14 @@ impl Restoring {
         mark: Mark,
         wanted: Wanted,
     ) -> Self {
-        let proof = match &request.described {
-            Some(config) => Proof::begin_described(&stream, &request.promise, config, wanted),
-            None => Proof::begin(&stream, &request.promise, wanted),
+        let verifier = match &request.described {
+            Some(config) => Verifier::begin_described(&stream, &request.promise, config, wanted),
+            None => Verifier::begin(&stream, &request.promise, wanted),
         };
         Restoring {
             stream,
             request,
-            proof: Some(proof),
+            verifier: Some(verifier),
             converts: false,
             conversion: None,
             begin_anew: Vec::new(),
@@ -215,7 +215,7 @@ impl Restoring {
     pub async fn push(&mut self, bytes: Bytes) -> Result<(), RestoringError> {
         let bytes = self.in_flight.count(bytes);
         self.came += bytes.len() as u64;
-        if !self.proof.as_mut().is_some_and(|proof| proof.feed(bytes.clone())) {
+        if !self.verifier.as_mut().is_some_and(|verifier| verifier.feed(bytes.clone())) {
             return Err(self.verdict_against().await.into());
         }
         if self.server.is_some() {
@@ -229,7 +229,7 @@ impl Restoring {
         }
         self.send_on().await?;
         while self.in_flight.bytes() > WAITING {
-            if self.proof.as_ref().is_none_or(Proof::has_ended) {
+            if self.verifier.as_ref().is_none_or(Verifier::has_ended) {
                 return Err(self.verdict_against().await.into());
             }
             let due = self.silent_until();
@@ -310,7 +310,7 @@ impl Restoring {
     /// Lets the server hear from us although there is nothing to send.
     pub async fn keep_alive(&mut self) -> Result<(), RestoringError> {
         // What the check found while the input stalls is said now, not with the next byte.
-        if self.proof.as_ref().is_some_and(Proof::has_ended) {
+        if self.verifier.as_ref().is_some_and(Verifier::has_ended) {
             return Err(self.verdict_against().await.into());
         }
         self.send_on().await?;
@@ -333,14 +333,14 @@ impl Restoring {
     }
 
     /// The check, to be asked for its verdict once everything was pushed.
-    pub fn take_proof(&mut self) -> Option<Proof> {
-        self.proof.take()
+    pub fn take_verifier(&mut self) -> Option<Verifier> {
+        self.verifier.take()
     }
 
     /// The check has ended although bytes still come: it found something.
     async fn verdict_against(&mut self) -> NotProven {
-        match self.proof.take() {
-            Some(proof) => proof.verdict_against().await,
+        match self.verifier.take() {
+            Some(verifier) => verifier.verdict_against().await,
             None => NotProven::Broken("its verdict was given before".into()),
         }
     }

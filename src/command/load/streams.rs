@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use self::copies::Fresh;
 use super::super::Failure;
-use super::super::proof::Proven;
 use super::super::report::{exit_of, say};
+use super::super::verifier::Proven;
 use super::announced::Announced;
 use super::existing::{Existing, Extent};
 use super::input::{Event, Events};

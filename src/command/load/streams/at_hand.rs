@@ -11,8 +11,8 @@ use super::super::restoring::RestoringError;
 use super::copies::Fresh;
 use super::{Current, Loading, until};
 use crate::command::Failure;
-use crate::command::proof::{NotProven, Proven};
 use crate::command::report::{say, text_of};
+use crate::command::verifier::{NotProven, Proven};
 use crate::exit::Exit;
 use crate::jetstream::{Error, Removal, StreamReply};
 use crate::names::{Printable, Size, counted, listed};
@@ -98,10 +98,10 @@ impl Loading {
         let Some(current) = &mut self.current else {
             return Err(NotProven::Broken("there is no stream".into()).into());
         };
-        let Some(proof) = current.restoring.take_proof() else {
+        let Some(verifier) = current.restoring.take_verifier() else {
             return Err(NotProven::Broken("its verdict was given before".into()).into());
         };
-        let verdict = proof.verdict();
+        let verdict = verifier.verdict();
         tokio::pin!(verdict);
         loop {
             tokio::select! {

@@ -20,7 +20,7 @@ use crate::snapshot::{self, Contents, Own, Promise, Wanted};
 const ON_THE_SPOT: usize = 16 << 10;
 
 /// A check under way. Memory is bounded by whoever counts the bytes that are fed.
-pub(super) struct Proof {
+pub(super) struct Verifier {
     bytes: Sender<Piece>,
     fed: usize,
     check: Check,
@@ -67,20 +67,25 @@ enum Piece {
     End,
 }
 
-impl Proof {
+impl Verifier {
     /// Begins to check a snapshot of `stream` against what the server promised.
-    pub fn begin(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Proof {
-        Proof::begin_with(stream, promise, wanted, None, Contents::agrees_with)
+    pub fn begin(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Verifier {
+        Verifier::begin_with(stream, promise, wanted, None, Contents::agrees_with)
     }
 
     /// The same, and against the configuration that the archive has of it.
-    pub fn begin_described(stream: &StreamName, promise: &Promise, config: &Config, wanted: Wanted) -> Proof {
-        Proof::begin_with(stream, promise, wanted, Some(config.clone()), Contents::agrees_with)
+    pub fn begin_described(
+        stream: &StreamName,
+        promise: &Promise,
+        config: &Config,
+        wanted: Wanted,
+    ) -> Verifier {
+        Verifier::begin_with(stream, promise, wanted, Some(config.clone()), Contents::agrees_with)
     }
 
     /// Without holding it against the promise: for whoever knows better what must be in it.
-    pub fn begin_without_promise(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Proof {
-        Proof::begin_with(stream, promise, wanted, None, |_, _| Ok(()))
+    pub fn begin_without_promise(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Verifier {
+        Verifier::begin_with(stream, promise, wanted, None, |_, _| Ok(()))
     }
 
     fn begin_with(
@@ -89,7 +94,7 @@ impl Proof {
         mut wanted: Wanted,
         config: Option<Config>,
         agree: Agree,
-    ) -> Proof {
+    ) -> Verifier {
         let own = Own::default();
         if config.is_some() {
             wanted.own = Some(own.clone());
@@ -109,10 +114,10 @@ impl Proof {
             io::copy(&mut input, &mut io::sink()).map_err(|e| NotProven::Broken(e.to_string()))?;
             Ok(Proven { contents, sha256: Digest::finish(input.sha256), bytes: input.read })
         }));
-        Proof { bytes, fed: 0, check }
+        Verifier { bytes, fed: 0, check }
     }
 
-    /// Feeds the next bytes. `false` when the check has ended early: [`Proof::verdict`] says why.
+    /// Feeds the next bytes. `false` when the check has ended early: [`Verifier::verdict`] says why.
     pub fn feed(&mut self, bytes: Bytes) -> bool {
         self.fed = self.fed.saturating_add(bytes.len());
         let taken = self.bytes.send(Piece::Bytes(bytes)).is_ok();
