@@ -5,7 +5,7 @@
 
 use chatto_pipes::archive::{Index, Manifest};
 use chatto_pipes::chatto::keys;
-use chatto_pipes::snapshot::Promise;
+use chatto_pipes::snapshot::ReportedState;
 use jiff::Timestamp;
 use libfuzzer_sys::{Corpus, fuzz_target};
 
@@ -25,18 +25,18 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             assert_eq!(stats.total_streams + stats.skipped + stats.failed, manifest.streams.len() as u64);
         }
         2 => {
-            let Ok(promise) = Promise::from_backup_json(json) else { return Corpus::Keep };
+            let Ok(reported) = ReportedState::from_backup_json(json) else { return Corpus::Keep };
             let state = format!(
                 r#"{{"messages":{},"first_seq":{},"last_seq":{},"num_deleted":{},"consumer_count":{}}}"#,
-                promise.messages,
-                promise.first_seq,
-                promise.last_seq,
-                promise.num_deleted,
-                promise.consumer_count
+                reported.messages,
+                reported.first_seq,
+                reported.last_seq,
+                reported.num_deleted,
+                reported.consumer_count
             );
-            let storage = serde_json::to_string(&promise.storage).unwrap();
+            let storage = serde_json::to_string(&reported.storage).unwrap();
             let written = format!(r#"{{"config":{{"storage":{storage}}},"state":{state}}}"#);
-            assert_eq!(Promise::from_backup_json(written.as_bytes()).unwrap(), promise);
+            assert_eq!(ReportedState::from_backup_json(written.as_bytes()).unwrap(), reported);
         }
         _ => {
             let Ok(import) = keys::import(json) else { return Corpus::Keep };

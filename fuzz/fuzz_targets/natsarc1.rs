@@ -5,7 +5,7 @@
 
 use arbitrary::Arbitrary;
 use chatto_pipes::names::StreamName;
-use chatto_pipes::snapshot::{Contents, Format, Promise, inspect};
+use chatto_pipes::snapshot::{Contents, Format, ReportedState, inspect};
 use chatto_pipes_fuzz::{Pieces, s2};
 use libfuzzer_sys::fuzz_target;
 
@@ -46,10 +46,10 @@ enum Harm {
 fuzz_target!(|input: Input| {
     let (content, expected) = write(&input);
     let name = StreamName::new("S").unwrap();
-    let promise = Promise::default();
+    let reported = ReportedState::default();
     let stream = s2::wrap(&content, &input.frames);
-    let seen = inspect(&name, &promise, Pieces::new(&stream, &input.frames));
-    let at_once = inspect(&name, &promise, s2::wrap(&content, &[255]).as_slice());
+    let seen = inspect(&name, &reported, Pieces::new(&stream, &input.frames));
+    let at_once = inspect(&name, &reported, s2::wrap(&content, &[255]).as_slice());
     match (&seen, &at_once) {
         (Ok(one), Ok(other)) => assert_eq!(one, other),
         (Err(_), Err(_)) => {}

@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 
 use chatto_pipes::names::StreamName;
-use chatto_pipes::snapshot::{Contents, Fault, Frames, PADDING, Promise, inspect};
+use chatto_pipes::snapshot::{Contents, Fault, Frames, PADDING, ReportedState, inspect};
 use chatto_pipes_fuzz::{Pieces, repair, s2};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
@@ -25,14 +25,14 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let [form, stream, sizes @ .., messages, first, last, deleted, cut_low, cut_high] = head;
     let stream = STREAMS[usize::from(*stream) % STREAMS.len()];
     let name = StreamName::new(stream).unwrap();
-    let promise = Promise {
+    let reported = ReportedState {
         messages: (*messages).into(),
         first_seq: (*first).into(),
         last_seq: (*last).into(),
         num_deleted: (*deleted).into(),
-        ..Promise::default()
+        ..ReportedState::default()
     };
-    let read = |bytes: &[u8]| inspect(&name, &promise, bytes);
+    let read = |bytes: &[u8]| inspect(&name, &reported, bytes);
 
     let mut content = Cow::Borrowed(body);
     let snapshot = match form % 3 {
@@ -47,7 +47,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let seen = read(&snapshot);
 
     // How the bytes arrive changes nothing.
-    let in_pieces = inspect(&name, &promise, Pieces::new(&snapshot, sizes));
+    let in_pieces = inspect(&name, &reported, Pieces::new(&snapshot, sizes));
     assert_eq!(told(&in_pieces), told(&seen));
     if form % 3 != 0 {
         let in_other_frames = read(&s2::wrap(&content, &[255]));

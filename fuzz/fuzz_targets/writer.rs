@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use arbitrary::Arbitrary;
 use chatto_pipes::names::StreamName;
 use chatto_pipes::snapshot::{
-    ConsumerState, Contents, Fault, Format, Item, Promise, Record, Writer, inspect, inspect_showing,
+    ConsumerState, Contents, Fault, Format, Item, ReportedState, Record, Writer, inspect, inspect_showing,
     stream_info, to_tar,
 };
 use chatto_pipes_fuzz::{repair, s2};
@@ -51,17 +51,17 @@ fuzz_target!(|input: Input| {
     let mut content = input.content;
     repair::snapshot(&mut content, "S");
     let snapshot = s2::wrap(&content, &input.frames);
-    let promise = Promise::default();
+    let reported = ReportedState::default();
     let mut tar = Vec::new();
     if to_tar(&name, &config, snapshot.as_slice(), &mut tar).is_ok() {
-        let before = inspect(&name, &promise, snapshot.as_slice()).unwrap();
-        let promise = Promise {
+        let before = inspect(&name, &reported, snapshot.as_slice()).unwrap();
+        let reported = ReportedState {
             messages: before.messages,
             first_seq: before.first_seq,
             last_seq: before.last_seq,
-            ..promise
+            ..reported
         };
-        let after = inspect(&name, &promise, tar.as_slice()).unwrap();
+        let after = inspect(&name, &reported, tar.as_slice()).unwrap();
         assert_eq!((after.messages, after.sum), (before.messages, before.sum));
         assert_eq!((after.last_seq, after.consumers), (before.last_seq, before.consumers));
     }
@@ -83,8 +83,8 @@ fn model(name: &StreamName, config: &RawValue, input: &Input) {
 
     let first_seq = written.keys().next().copied().unwrap_or(last_seq + 1);
     let messages = written.len() as u64;
-    let promise = Promise { messages, first_seq, last_seq, ..Promise::default() };
-    let contents = inspect_showing(name, &promise, bytes.as_slice(), |item| {
+    let reported = ReportedState { messages, first_seq, last_seq, ..ReportedState::default() };
+    let contents = inspect_showing(name, &reported, bytes.as_slice(), |item| {
         if let Item::Message(Record { sequence, time, subject, headers, payload }) = item {
             let message = (time, subject.to_vec(), headers.to_vec(), payload.to_vec());
             assert_eq!(written.remove(&sequence), Some(message));

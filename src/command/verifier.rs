@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::archive::Digest;
 use crate::names::StreamName;
 use crate::settings::Config;
-use crate::snapshot::{self, Contents, Own, Promise, Wanted};
+use crate::snapshot::{self, Contents, Own, ReportedState, Wanted};
 
 /// Up to so many bytes are checked by whoever asks for the verdict: to wake a thread and be woken by it costs
 /// more than such a check. Few enough for the worst that can be compressed into them, some 3 GB, not to hold
@@ -26,8 +26,8 @@ pub(super) struct Verifier {
     check: Check,
 }
 
-/// Whether the content keeps the promise.
-type Agree = fn(&Contents, &Promise) -> Result<(), snapshot::Shortfall>;
+/// Whether the content keeps the reported state.
+type Agree = fn(&Contents, &ReportedState) -> Result<(), snapshot::Shortfall>;
 
 type Verdict = Result<Proven, NotProven>;
 
@@ -69,28 +69,28 @@ enum Piece {
 
 impl Verifier {
     /// Begins to check a snapshot of `stream` against what the server promised.
-    pub fn begin(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Verifier {
-        Verifier::begin_with(stream, promise, wanted, None, Contents::agrees_with)
+    pub fn begin(stream: &StreamName, reported: &ReportedState, wanted: Wanted) -> Verifier {
+        Verifier::begin_with(stream, reported, wanted, None, Contents::agrees_with)
     }
 
     /// The same, and against the configuration that the archive has of it.
     pub fn begin_described(
         stream: &StreamName,
-        promise: &Promise,
+        reported: &ReportedState,
         config: &Config,
         wanted: Wanted,
     ) -> Verifier {
-        Verifier::begin_with(stream, promise, wanted, Some(config.clone()), Contents::agrees_with)
+        Verifier::begin_with(stream, reported, wanted, Some(config.clone()), Contents::agrees_with)
     }
 
-    /// Without holding it against the promise: for whoever knows better what must be in it.
-    pub fn begin_without_promise(stream: &StreamName, promise: &Promise, wanted: Wanted) -> Verifier {
-        Verifier::begin_with(stream, promise, wanted, None, |_, _| Ok(()))
+    /// Without holding it against the reported state: for whoever knows better what must be in it.
+    pub fn begin_uncompared(stream: &StreamName, reported: &ReportedState, wanted: Wanted) -> Verifier {
+        Verifier::begin_with(stream, reported, wanted, None, |_, _| Ok(()))
     }
 
     fn begin_with(
         stream: &StreamName,
-        promise: &Promise,
+        reported: &ReportedState,
         mut wanted: Wanted,
         config: Option<Config>,
         agree: Agree,
@@ -101,12 +101,12 @@ impl Verifier {
         }
         let (bytes, pieces) = channel();
         let stream = stream.clone();
-        let promise = promise.clone();
+        let reported = reported.clone();
         let check = Check::Waiting(Box::new(move || {
             let mut input =
                 Input { pieces, current: Bytes::new(), ended: false, sha256: Sha256::new(), read: 0 };
-            let contents = snapshot::inspect_wanting(&stream, &promise, wanted, &mut input)?;
-            agree(&contents, &promise)?;
+            let contents = snapshot::inspect_wanting(&stream, &reported, wanted, &mut input)?;
+            agree(&contents, &reported)?;
             if let (Some(config), Some(own)) = (&config, own.get()) {
                 snapshot::agrees(own, config)?;
             }

@@ -19,7 +19,7 @@ use super::entries::{self, Entry};
 use super::fault::Fault;
 use super::framing::Framing;
 use super::items::{Consumer, Item};
-use super::promise::Promise;
+use super::reported_state::ReportedState;
 use super::writer::{self, WriteError, Writer};
 use super::{inspect_showing, meta};
 use crate::names::StreamName;
@@ -53,7 +53,7 @@ pub fn to_tar(
     let mut in_memory = Vec::new();
     let mut out = Some(out);
     let mut writing = None;
-    let contents = inspect_showing(stream, &Promise::default(), bytes, |item| {
+    let contents = inspect_showing(stream, &ReportedState::default(), bytes, |item| {
         match (item, &mut writing) {
             (Item::State(state), None) => {
                 let info = meta::of_stream(config, state.time).ok_or(WriteError::BadConfig)?;

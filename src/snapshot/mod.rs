@@ -42,7 +42,7 @@ mod made;
 mod messages;
 mod meta;
 mod natsarc;
-mod promise;
+mod reported_state;
 mod sums;
 mod tally;
 mod tarball;
@@ -67,7 +67,7 @@ pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};
 pub use meta::{Unlike, agrees, of_stream as stream_info};
-pub use promise::{BadPromise, Promise, Shortfall};
+pub use reported_state::{BadReportedState, ReportedState, Shortfall};
 pub use tally::MAX_SETS;
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 
@@ -82,7 +82,7 @@ use messages::Sum;
 pub struct Contents {
     /// The format it is in.
     pub format: Format,
-    /// Live messages. Exact, unless the stream changed during the capture: then the promise decides
+    /// Live messages. Exact, unless the stream changed during the capture: then the reported state decides
     /// between what the server's index and what the records say.
     pub messages: u64,
     /// Messages that a restoring server may find, `messages` or more: those that a limit removed still
@@ -174,13 +174,13 @@ impl fmt::Display for Format {
 
 /// Reads one snapshot to the end of `bytes` and checks all of it.
 ///
-/// `promise` decides only what the bytes leave open: see [`Contents::messages`]. Whether it was kept is
+/// `reported` decides only what the bytes leave open: see [`Contents::messages`]. Whether it was kept is
 /// [`Contents::agrees_with`].
 ///
 /// # Errors
 /// The first [`Fault`] met; the rest of `bytes` is then unread.
-pub fn inspect(stream: &StreamName, promise: &Promise, bytes: impl Read) -> Result<Contents, Fault> {
-    inspect_wanting(stream, promise, Wanted { sum: true, ..Wanted::default() }, bytes)
+pub fn inspect(stream: &StreamName, reported: &ReportedState, bytes: impl Read) -> Result<Contents, Fault> {
+    inspect_wanting(stream, reported, Wanted { sum: true, ..Wanted::default() }, bytes)
 }
 
 /// The same for somebody who wants less, or more, than the contents.
@@ -189,14 +189,14 @@ pub fn inspect(stream: &StreamName, promise: &Promise, bytes: impl Read) -> Resu
 /// As [`inspect`].
 pub fn inspect_wanting(
     stream: &StreamName,
-    promise: &Promise,
+    reported: &ReportedState,
     wanted: Wanted,
     bytes: impl Read,
 ) -> Result<Contents, Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
     let sum = Sum::new(wanted.sum);
     let consumers = Consumers::new(wanted.newer, wanted.names);
-    let read = read(Some(stream), promise, content, sum, consumers, wanted.own, &mut Nobody);
+    let read = read(Some(stream), reported, content, sum, consumers, wanted.own, &mut Nobody);
     read.map(|(_, contents)| contents)
 }
 
@@ -207,13 +207,13 @@ pub fn inspect_wanting(
 /// As [`inspect`], and what `each` returns.
 pub fn inspect_showing<E: From<Fault>>(
     stream: &StreamName,
-    promise: &Promise,
+    reported: &ReportedState,
     bytes: impl Read,
     each: impl FnMut(Item<'_>) -> Result<(), E>,
 ) -> Result<Contents, E> {
     let mut each = Each::new(each);
     let (sum, consumers) = (Sum::default(), Consumers::default());
-    let read = read(Some(stream), promise, Content::new(bytes), sum, consumers, None, &mut each);
+    let read = read(Some(stream), reported, Content::new(bytes), sum, consumers, None, &mut each);
     read.map(|(_, contents)| contents)
 }
 
@@ -223,18 +223,18 @@ pub fn inspect_showing<E: From<Fault>>(
 /// # Errors
 /// As [`inspect`].
 pub fn inspect_unnamed(
-    promise: &Promise,
+    reported: &ReportedState,
     wanted: Wanted,
     bytes: impl Read,
 ) -> Result<(Option<StreamName>, Contents), Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
     let (sum, consumers) = (Sum::new(wanted.sum), Consumers::new(wanted.newer, wanted.names));
-    read(None, promise, content, sum, consumers, wanted.own, &mut Nobody)
+    read(None, reported, content, sum, consumers, wanted.own, &mut Nobody)
 }
 
 fn read<R: Read, L: Look>(
     stream: Option<&StreamName>,
-    promise: &Promise,
+    reported: &ReportedState,
     mut content: Content<R>,
     sum: Sum,
     consumers: Consumers,
@@ -244,6 +244,6 @@ fn read<R: Read, L: Look>(
     if content.fill()?.first().copied().map(Format::of_content) == Some(Format::NatsArc1) {
         return Ok((None, natsarc::read(&mut content, sum, consumers, look)?));
     }
-    let (name, contents) = tarball::read(&mut content, stream, promise, sum, consumers, own, look)?;
+    let (name, contents) = tarball::read(&mut content, stream, reported, sum, consumers, own, look)?;
     Ok((Some(name), contents))
 }

@@ -34,7 +34,7 @@ use super::fault::Fault;
 use super::items::{self, Consumer, Item, Look, MAX_RECORD, Record};
 use super::leb128::{self, Number, TooLong};
 use super::messages::Sum;
-use super::promise::State;
+use super::reported_state::State;
 use super::tally::Count;
 use super::{Contents, Format, meta};
 use crate::names::Printable;

@@ -13,7 +13,7 @@ use roaring::{RoaringBitmap, RoaringTreemap};
 
 use super::ending::Ending;
 use super::messages::Sum;
-use super::promise::Promise;
+use super::reported_state::ReportedState;
 
 /// The most memory that the sets of one snapshot may take, in bytes. Scattered sequences take two bytes
 /// each, those in a row a bit each or less: a snapshot that needs more has some hundreds of millions of
@@ -124,27 +124,27 @@ impl Tally {
         Err(missing.unwrap_or(first))
     }
 
-    /// Counts, with the index where there is one and the promise where neither index nor records
+    /// Counts, with the index where there is one and the reported state where neither index nor records
     /// can tell.
-    pub fn count(self, index: Option<&Index>, promise: &Promise) -> Count {
+    pub fn count(self, index: Option<&Index>, reported: &ReportedState) -> Count {
         // In place: a copy of scattered sequences would double the memory.
         let undeleted = self.records.into_set() - self.tombstones.into_set();
         let records = undeleted.len();
         // What was promised does not lie before the first sequence that was.
-        let most = records - undeleted.rank(promise.first_seq.saturating_sub(1));
+        let most = records - undeleted.rank(reported.first_seq.saturating_sub(1));
         let Some(index) = index else {
-            // No index: what is new since the promise is surely there, and the rest is as promised,
+            // No index: what is new since the reported state is surely there, and the rest is as promised,
             // as far as there are records for it.
-            let new = (records - undeleted.rank(promise.last_seq)).min(most);
+            let new = (records - undeleted.rank(reported.last_seq)).min(most);
             return Count {
-                messages: promise.messages.clamp(new, most),
+                messages: reported.messages.clamp(new, most),
                 records,
-                first: promise.first_seq,
-                last: if promise.messages == 0 { self.last.max(promise.last_seq) } else { self.last },
+                first: reported.first_seq,
+                last: if reported.messages == 0 { self.last.max(reported.last_seq) } else { self.last },
             };
         };
         let quiet = (index.messages, index.first, index.last)
-            == (promise.messages, promise.first_seq, promise.last_seq);
+            == (reported.messages, reported.first_seq, reported.last_seq);
         if quiet {
             return Count {
                 messages: index.present,
@@ -153,13 +153,13 @@ impl Tally {
                 last: index.last,
             };
         }
-        // The stream changed between promise, blocks and index. The index knows of deletions that came
+        // The stream changed between reported state, blocks and index. The index knows of deletions that came
         // after the blocks were read, and the records include messages that were deleted
         // before: the truth lies between.
         Count {
-            messages: promise.messages.clamp(index.present, most.max(index.present)),
+            messages: reported.messages.clamp(index.present, most.max(index.present)),
             records: records.max(index.present),
-            first: promise.first_seq.min(index.first),
+            first: reported.first_seq.min(index.first),
             last: self.last,
         }
     }

@@ -31,7 +31,7 @@ use super::index::{self, BlockIndex};
 use super::items::{Consumer, Item, Look};
 use super::messages::Sum;
 use super::meta::checksum;
-use super::promise::Promise;
+use super::reported_state::ReportedState;
 use super::tally::{Index, Tally};
 use super::{Contents, Format, Own, block, consumers};
 use crate::names::{Printable, StreamName};
@@ -48,7 +48,7 @@ const MAX_REASON: u64 = 4 << 10;
 pub fn read<R: Read, L: Look>(
     content: &mut Content<R>,
     stream: Option<&StreamName>,
-    promise: &Promise,
+    reported: &ReportedState,
     sum: Sum,
     consumers: Consumers,
     own: Option<Own>,
@@ -69,7 +69,7 @@ pub fn read<R: Read, L: Look>(
     let stream = seen.stream(content)?.clone();
     let sum = seen.tally.sum;
     let ending = std::mem::take(&mut seen.tally.ending);
-    let count = seen.tally.count(seen.index.as_ref(), promise);
+    let count = seen.tally.count(seen.index.as_ref(), reported);
     let contents = Contents {
         format: Format::Tar,
         messages: count.messages,

@@ -8,8 +8,8 @@ use super::content::Content;
 use super::made::*;
 use super::*;
 
-/// Captures of real servers: stream, promise, bytes.
-pub(super) fn captures() -> Vec<(PathBuf, StreamName, Promise, Vec<u8>)> {
+/// Captures of real servers: stream, reported state, bytes.
+pub(super) fn captures() -> Vec<(PathBuf, StreamName, ReportedState, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/snapshots");
     let mut found = Vec::new();
     let dirs = |path: &Path| -> Vec<PathBuf> {
@@ -17,15 +17,15 @@ pub(super) fn captures() -> Vec<(PathBuf, StreamName, Promise, Vec<u8>)> {
     };
     for dir in dirs(&root).iter().flat_map(|version| dirs(version)) {
         let stream = StreamName::new(dir.file_name().unwrap().to_str().unwrap()).unwrap();
-        let promise = Promise::from_backup_json(&fs::read(dir.join("backup.json")).unwrap()).unwrap();
+        let reported = ReportedState::from_backup_json(&fs::read(dir.join("backup.json")).unwrap()).unwrap();
         let bytes = fs::read(dir.join("stream.tar.s2")).unwrap();
-        found.push((dir, stream, promise, bytes));
+        found.push((dir, stream, reported, bytes));
     }
     assert_eq!(found.len(), 18, "six servers, three streams each");
     found
 }
 
-fn capture(path: &str) -> (StreamName, Promise, Vec<u8>) {
+fn capture(path: &str) -> (StreamName, ReportedState, Vec<u8>) {
     let found = captures().into_iter().find(|(dir, ..)| dir.ends_with(path)).unwrap();
     (found.1, found.2, found.3)
 }
@@ -64,7 +64,7 @@ fn s() -> StreamName {
 
 /// Inspects content of stream `S` in frames of 100 bytes; nothing is promised.
 fn look(content: &[u8]) -> Result<Contents, Fault> {
-    inspect(&s(), &Promise::default(), s2(content, 100).as_slice())
+    inspect(&s(), &ReportedState::default(), s2(content, 100).as_slice())
 }
 
 fn what(result: Result<Contents, Fault>) -> String {
@@ -87,31 +87,34 @@ fn messages(number: u32, sequences: impl IntoIterator<Item = u64>) -> Vec<u8> {
 
 #[test]
 fn what_real_servers_promise_is_what_their_snapshots_hold() {
-    for (dir, stream, promise, bytes) in captures() {
+    for (dir, stream, reported, bytes) in captures() {
         for most in [1, 7, bytes.len()] {
-            let held = inspect(&stream, &promise, Short(&bytes, most, 0)).unwrap();
+            let held = inspect(&stream, &reported, Short(&bytes, most, 0)).unwrap();
             let expected = Contents {
                 format: if dir.to_str().unwrap().contains("2.15") { Format::NatsArc1 } else { Format::Tar },
-                messages: promise.messages,
-                first_seq: promise.first_seq,
-                last_seq: promise.last_seq,
-                deleted: promise.num_deleted,
-                consumers: promise.consumer_count,
+                messages: reported.messages,
+                first_seq: reported.first_seq,
+                last_seq: reported.last_seq,
+                deleted: reported.num_deleted,
+                consumers: reported.consumer_count,
                 ..held.clone()
             };
             assert_eq!(held, expected, "{}", dir.display());
             assert_eq!(held.bytes, decoded(&bytes).unwrap().len() as u64);
-            assert_eq!(held.agrees_with(&promise), Ok(()));
+            assert_eq!(held.agrees_with(&reported), Ok(()));
         }
     }
 }
 
 #[test]
 fn counting_does_not_lean_on_the_promise_in_a_quiet_stream() {
-    for (dir, stream, promise, bytes) in captures() {
-        let held = inspect(&stream, &promise, bytes.as_slice()).unwrap();
-        let more =
-            Promise { messages: promise.messages + 1000, last_seq: promise.last_seq + 1000, ..promise };
+    for (dir, stream, reported, bytes) in captures() {
+        let held = inspect(&stream, &reported, bytes.as_slice()).unwrap();
+        let more = ReportedState {
+            messages: reported.messages + 1000,
+            last_seq: reported.last_seq + 1000,
+            ..reported
+        };
         let shortfall = inspect(&stream, &more, bytes.as_slice()).unwrap().agrees_with(&more);
         assert!(shortfall.is_err(), "{}: {held:?}", dir.display());
     }
@@ -120,9 +123,9 @@ fn counting_does_not_lean_on_the_promise_in_a_quiet_stream() {
 #[test]
 fn every_cut_is_noticed() {
     for path in ["2.14.5/EVT", "2.9.25/KV_ROOMS", "2.10.26/EMPTY", "2.15.1/EVT", "2.15.1/EMPTY"] {
-        let (stream, promise, bytes) = capture(path);
+        let (stream, reported, bytes) = capture(path);
         for len in 0..bytes.len() {
-            let fault = inspect(&stream, &promise, &bytes[..len]).unwrap_err();
+            let fault = inspect(&stream, &reported, &bytes[..len]).unwrap_err();
             assert!(matches!(fault, Fault::Cut(_)), "{path} cut to {len}: {fault}");
         }
     }
@@ -132,12 +135,12 @@ fn every_cut_is_noticed() {
 #[test]
 fn every_flipped_bit_is_noticed_or_means_nothing() {
     for path in ["2.15.1/EVT", "2.12.8/EMPTY"] {
-        let (stream, promise, mut bytes) = capture(path);
+        let (stream, reported, mut bytes) = capture(path);
         let content = decoded(&bytes).unwrap();
         let mut harmless = 0;
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            if inspect(&stream, &promise, bytes.as_slice()).is_ok() {
+            if inspect(&stream, &reported, bytes.as_slice()).is_ok() {
                 assert_eq!(decoded(&bytes).as_ref(), Some(&content), "{path}, bit {bit}");
                 harmless += 1;
             }
@@ -152,7 +155,7 @@ fn every_flipped_bit_is_noticed_or_means_nothing() {
 #[test]
 fn broken_content_in_sound_frames_never_panics_and_hashes_cover_the_blocks() {
     for path in ["2.14.5/KV_ROOMS", "2.11.11/EVT", "2.15.1/EVT"] {
-        let (stream, promise, bytes) = capture(path);
+        let (stream, reported, bytes) = capture(path);
         let content = decoded(&bytes).unwrap();
         let mut random = 1u64;
         let mut accepted = 0;
@@ -161,7 +164,7 @@ fn broken_content_in_sound_frames_never_panics_and_hashes_cover_the_blocks() {
             let mut broken = content.clone();
             let at = (random >> 20) as usize % broken.len();
             broken[at] ^= (random >> 12) as u8 | 1;
-            accepted += usize::from(inspect(&stream, &promise, s2(&broken, 1000).as_slice()).is_ok());
+            accepted += usize::from(inspect(&stream, &reported, s2(&broken, 1000).as_slice()).is_ok());
         }
         // In the tar only `o.dat` is without a checksum, and the times in extended headers. In NATSARC1
         // that is most of the bytes.
@@ -178,8 +181,9 @@ fn a_tar_snapshot_made_by_hand_is_counted() {
     let blocks = [("msgs/1.blk", first), ("msgs/2.blk", second.concat())];
     let index = index([4, 2, 8], &[(2, 4, &[3]), (5, 8, &[6, 8])]);
     let snapshot = tarball(&[&blocks[..], &[("msgs/index.db", index)]].concat());
-    let promise = Promise { messages: 4, first_seq: 2, last_seq: 8, num_deleted: 3, ..Promise::default() };
-    let held = inspect(&s(), &promise, s2(&snapshot, 64).as_slice()).unwrap();
+    let reported =
+        ReportedState { messages: 4, first_seq: 2, last_seq: 8, num_deleted: 3, ..ReportedState::default() };
+    let held = inspect(&s(), &reported, s2(&snapshot, 64).as_slice()).unwrap();
     let expected = Contents {
         format: Format::Tar,
         messages: 4,
@@ -204,9 +208,9 @@ fn the_same_messages_have_the_same_sum_in_both_formats() {
     let tar = |text: &[u8]| {
         let block = [record(1, 3, "a.b", Some("h: 1"), text), record(1, 7, "x", None, b"")].concat();
         let index = index([2, 3, 7], &[(3, 7, &[4, 5, 6])]);
-        let promise = Promise { messages: 2, first_seq: 3, last_seq: 7, ..Promise::default() };
+        let reported = ReportedState { messages: 2, first_seq: 3, last_seq: 7, ..ReportedState::default() };
         let snapshot = tarball(&[("msgs/1.blk", block), ("msgs/index.db", index)]);
-        inspect(&s(), &promise, s2(&snapshot, 64).as_slice()).unwrap().sum
+        inspect(&s(), &reported, s2(&snapshot, 64).as_slice()).unwrap().sum
     };
     // The time of a record made here, as a zigzag number.
     let time = 2 * u64::from_le_bytes([7; 8]);
@@ -220,17 +224,17 @@ fn the_same_messages_have_the_same_sum_in_both_formats() {
 #[test]
 fn a_stream_that_grew_holds_more_and_a_trimmed_one_still_has_what_was_promised() {
     let blocks = ("msgs/1.blk", messages(1, 1..=10));
-    let promise = Promise { messages: 6, first_seq: 3, last_seq: 8, ..Promise::default() };
+    let reported = ReportedState { messages: 6, first_seq: 3, last_seq: 8, ..ReportedState::default() };
     // The index was written later: 1 to 7 were trimmed by then, and 11 to 20 are not captured.
     let later = index([13, 8, 20], &[(8, 20, &[])]);
     let snapshot = tarball(&[blocks.clone(), ("msgs/index.db", later)]);
-    let held = inspect(&s(), &promise, s2(&snapshot, 64).as_slice()).unwrap();
+    let held = inspect(&s(), &reported, s2(&snapshot, 64).as_slice()).unwrap();
     assert_eq!((held.messages, held.records, held.last_seq), (6, 10, 10));
-    assert_eq!(held.agrees_with(&promise), Ok(()));
+    assert_eq!(held.agrees_with(&reported), Ok(()));
 
     let grown = index([20, 1, 20], &[(1, 20, &[])]);
     let snapshot = tarball(&[blocks, ("msgs/index.db", grown)]);
-    let held = inspect(&s(), &promise, s2(&snapshot, 64).as_slice()).unwrap();
+    let held = inspect(&s(), &reported, s2(&snapshot, 64).as_slice()).unwrap();
     assert_eq!((held.messages, held.first_seq, held.last_seq), (10, 1, 10));
 }
 
@@ -238,21 +242,22 @@ fn a_stream_that_grew_holds_more_and_a_trimmed_one_still_has_what_was_promised()
 fn without_an_index_records_and_promise_decide() {
     let block = [messages(1, 1..=6), record(1, 2 | 1 << 62, "", None, b"")].concat();
     let snapshot = s2(&tarball(&[("msgs/1.blk", block)]), 100);
-    let promise = |messages, last_seq| Promise { messages, first_seq: 1, last_seq, ..Promise::default() };
-    let held = |promise| inspect(&s(), &promise, snapshot.as_slice()).unwrap().messages;
-    assert_eq!(held(promise(4, 6)), 4, "one removed by a limit leaves no trace");
-    assert_eq!(held(promise(9, 9)), 5, "six records and a tombstone");
-    assert_eq!(held(promise(0, 4)), 2, "two are newer than the promise");
+    let reported =
+        |messages, last_seq| ReportedState { messages, first_seq: 1, last_seq, ..ReportedState::default() };
+    let held = |reported| inspect(&s(), &reported, snapshot.as_slice()).unwrap().messages;
+    assert_eq!(held(reported(4, 6)), 4, "one removed by a limit leaves no trace");
+    assert_eq!(held(reported(9, 9)), 5, "six records and a tombstone");
+    assert_eq!(held(reported(0, 4)), 2, "two are newer than the reported state");
 }
 
 #[test]
 fn blocks_that_overlap_in_an_index_are_not_counted_twice() {
     let index = index([6, 1, 3], &[(1, 3, &[]), (1, 3, &[])]);
     let snapshot = tarball(&[("msgs/1.blk", messages(1, 1..=3)), ("msgs/index.db", index)]);
-    let promise = Promise { messages: 6, first_seq: 1, last_seq: 3, ..Promise::default() };
-    let held = inspect(&s(), &promise, s2(&snapshot, 100).as_slice()).unwrap();
+    let reported = ReportedState { messages: 6, first_seq: 1, last_seq: 3, ..ReportedState::default() };
+    let held = inspect(&s(), &reported, s2(&snapshot, 100).as_slice()).unwrap();
     assert_eq!(held.messages, 3);
-    assert!(held.agrees_with(&promise).is_err());
+    assert!(held.agrees_with(&reported).is_err());
 }
 
 /// As 2.12.8 leaves it: message 2 deleted, the rest purged up to it, messages 3 and 4 stored.
@@ -260,8 +265,8 @@ fn blocks_that_overlap_in_an_index_are_not_counted_twice() {
 fn a_block_that_begins_before_the_stream_does_adds_no_messages() {
     let index = index([2, 3, 4], &[(2, 4, &[])]);
     let snapshot = tarball(&[("msgs/1.blk", messages(1, 1..=4)), ("msgs/index.db", index)]);
-    let promise = Promise { messages: 2, first_seq: 3, last_seq: 4, ..Promise::default() };
-    let held = inspect(&s(), &promise, s2(&snapshot, 100).as_slice()).unwrap();
+    let reported = ReportedState { messages: 2, first_seq: 3, last_seq: 4, ..ReportedState::default() };
+    let held = inspect(&s(), &reported, s2(&snapshot, 100).as_slice()).unwrap();
     assert_eq!((held.messages, held.first_seq, held.last_seq, held.deleted), (2, 3, 4, 0));
 }
 
@@ -284,8 +289,9 @@ fn a_block_index_of_2_9_is_held_against_its_block() {
         let block = messages(1, [1, 2, 3, 4, 5]);
         tarball(&[("msgs/1.idx", idx(last)), ("msgs/1.fss", vec![1, 2]), ("msgs/1.blk", block)])
     };
-    let promise = Promise { messages: 3, first_seq: 2, last_seq: 5, num_deleted: 1, ..Promise::default() };
-    let held = inspect(&s(), &promise, s2(&files(5), 100).as_slice()).unwrap();
+    let reported =
+        ReportedState { messages: 3, first_seq: 2, last_seq: 5, num_deleted: 1, ..ReportedState::default() };
+    let held = inspect(&s(), &reported, s2(&files(5), 100).as_slice()).unwrap();
     assert_eq!((held.messages, held.first_seq, held.last_seq, held.deleted), (3, 2, 5, 1));
     let alone = tarball(&[("msgs/1.idx", idx(5))]);
     assert_eq!(what(look(&alone)), "an index is without its block");
@@ -320,7 +326,8 @@ fn a_tar_snapshot_must_be_complete_in_order_and_its_own() {
     ] {
         assert_eq!(what(look(&tarball(&files))), expected, "{:?}", self::files(&files));
     }
-    let other = inspect(&StreamName::new("T").unwrap(), &Promise::default(), s2(&whole, 100).as_slice());
+    let other =
+        inspect(&StreamName::new("T").unwrap(), &ReportedState::default(), s2(&whole, 100).as_slice());
     assert_eq!(what(other), "it is of another stream");
     assert_eq!(what(look(&tar(&[]))), "its last files are missing");
 }
@@ -389,7 +396,7 @@ fn frames_that_mean_nothing_may_come_anywhere_and_others_nowhere() {
     let content = tarball(&[]);
     let data = &s2(&content, content.len())[START.len()..];
     let with = |before: &[u8], after: &[u8]| {
-        inspect(&s(), &Promise::default(), [before, data, after].concat().as_slice())
+        inspect(&s(), &ReportedState::default(), [before, data, after].concat().as_slice())
     };
     let nothing = [PADDING.repeat(60_000), frame(0x99, b"index"), frame(0x80, &[7; 70_000])].concat();
     assert!(with(&[START, &nothing, START].concat(), &nothing).is_ok());
@@ -423,7 +430,7 @@ fn a_reader_that_fails_is_not_the_snapshot_s_fault() {
     }
     let bytes = s2(&tarball(&[]), 100);
     for len in [0, 12, bytes.len()] {
-        match inspect(&s(), &Promise::default(), bytes[..len].chain(Broken)) {
+        match inspect(&s(), &ReportedState::default(), bytes[..len].chain(Broken)) {
             Err(Fault::Io(e)) => assert_eq!(e.kind(), io::ErrorKind::ConnectionReset),
             other => panic!("{other:?}"),
         }
@@ -451,8 +458,8 @@ fn safe_bytes_never_hold_the_whole_content() {
 
 #[test]
 fn the_first_bytes_tell_the_format() {
-    for (dir, stream, promise, bytes) in captures() {
-        let format = inspect(&stream, &promise, bytes.as_slice()).unwrap().format;
+    for (dir, stream, reported, bytes) in captures() {
+        let format = inspect(&stream, &reported, bytes.as_slice()).unwrap().format;
         assert_eq!(Format::of(&bytes[..64]), Some(format), "{}", dir.display());
         for cut in 0..bytes.len().min(64) {
             assert!([None, Some(format)].contains(&Format::of(&bytes[..cut])), "{} to {cut}", dir.display());
@@ -471,7 +478,7 @@ fn many_blocks_of_far_sequences_are_held_as_fast_as_near_ones() {
     let index = index([BLOCKS, 1 << 20, BLOCKS << 20], &blocks);
     let records = messages(1, sequences.iter().copied());
     let content = tarball(&[("msgs/1.blk", records), ("msgs/index.db", index)]);
-    let contents = inspect(&s(), &Promise::default(), s2(&content, 1 << 16).as_slice()).unwrap();
+    let contents = inspect(&s(), &ReportedState::default(), s2(&content, 1 << 16).as_slice()).unwrap();
     assert_eq!((contents.messages, contents.last_seq), (BLOCKS, BLOCKS << 20));
 }
 
@@ -488,8 +495,8 @@ fn half_a_batch_and_a_consumer_that_is_ahead_are_seen_in_both_formats() {
         let [inf, sum] = meta("obs/C/", "S/C", r#"{"name":"C"}"#);
         let state = vec![22, 2, 4, 8, 5, 9, 0, 0];
         let files = [("msgs/1.blk", block), (&inf.0, inf.1), (&sum.0, sum.1), ("obs/C/o.dat", state)];
-        let promise = Promise { messages: 1, first_seq: 1, last_seq: 1, ..Promise::default() };
-        inspect_wanting(&s(), &promise, wanted(), s2(&tarball(&files), 64).as_slice()).unwrap()
+        let reported = ReportedState { messages: 1, first_seq: 1, last_seq: 1, ..ReportedState::default() };
+        inspect_wanting(&s(), &reported, wanted(), s2(&tarball(&files), 64).as_slice()).unwrap()
     };
     let archive = |messages: &[(u64, &str)]| {
         let state = r#"{"messages":1,"first_seq":1,"last_seq":1,"consumer_count":1}"#;
@@ -500,7 +507,7 @@ fn half_a_batch_and_a_consumer_that_is_ahead_are_seen_in_both_formats() {
             .collect();
         let entries = [entry("consumers/C", 5, 0, b"", consumer), messages, entry("", 0, 0, b"", b"")];
         let content = natsarc(state, &entries);
-        inspect_wanting(&s(), &Promise::default(), wanted(), s2(&content, 64).as_slice()).unwrap()
+        inspect_wanting(&s(), &ReportedState::default(), wanted(), s2(&content, 64).as_slice()).unwrap()
     };
     for inspect in [&tar as &dyn Fn(&[(u64, &str)]) -> Contents, &archive] {
         let half = inspect(&[(1, ""), (7, MEMBER)]);

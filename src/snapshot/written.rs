@@ -38,10 +38,10 @@ struct Model {
 }
 
 impl Model {
-    fn promise(&self) -> Promise {
+    fn reported(&self) -> ReportedState {
         let count = self.messages.len() as u64;
         let first_seq = self.messages.first().map_or(self.last_seq + 1, |message| message.sequence);
-        Promise { messages: count, first_seq, last_seq: self.last_seq, ..Promise::default() }
+        ReportedState { messages: count, first_seq, last_seq: self.last_seq, ..ReportedState::default() }
     }
 
     fn write(&self, stream: &StreamName) -> Vec<u8> {
@@ -68,9 +68,9 @@ fn consumer_info(name: &str) -> Box<RawValue> {
 }
 
 /// What is shown of a snapshot: its parts, in the order of the model.
-fn shown(stream: &StreamName, promise: &Promise, bytes: &[u8]) -> Result<(Model, Contents), Fault> {
+fn shown(stream: &StreamName, reported: &ReportedState, bytes: &[u8]) -> Result<(Model, Contents), Fault> {
     let mut model = Model { messages: Vec::new(), consumers: Vec::new(), last_seq: 0 };
-    let contents = inspect_showing(stream, promise, bytes, |item| {
+    let contents = inspect_showing(stream, reported, bytes, |item| {
         match item {
             Item::State(_) | Item::Info(_) => {}
             Item::Consumer(consumer) => {
@@ -121,15 +121,15 @@ proptest! {
     #[test]
     fn whatever_is_written_is_read_as_the_same(model in model()) {
         let bytes = model.write(&stream());
-        let (read, contents) = shown(&stream(), &model.promise(), &bytes).unwrap();
+        let (read, contents) = shown(&stream(), &model.reported(), &bytes).unwrap();
         prop_assert_eq!(&read.messages, &model.messages);
         prop_assert_eq!(&read.consumers, &model.consumers);
-        let promise = model.promise();
+        let reported = model.reported();
         prop_assert_eq!(contents.format, Format::Tar);
-        prop_assert_eq!((contents.messages, contents.records), (promise.messages, promise.messages));
-        prop_assert_eq!((contents.first_seq, contents.last_seq), (promise.first_seq, promise.last_seq));
+        prop_assert_eq!((contents.messages, contents.records), (reported.messages, reported.messages));
+        prop_assert_eq!((contents.first_seq, contents.last_seq), (reported.first_seq, reported.last_seq));
         prop_assert_eq!(contents.consumers, model.consumers.len() as u64);
-        prop_assert_eq!(contents.agrees_with(&promise), Ok(()));
+        prop_assert_eq!(contents.agrees_with(&reported), Ok(()));
         // The same items are the same bytes.
         prop_assert_eq!(model.write(&stream()), bytes);
     }
@@ -137,10 +137,10 @@ proptest! {
     /// The sum is over sequence, time, subject, headers and payload of every message.
     #[test]
     fn natsarc_becomes_a_tar_of_the_same_messages(model in model()) {
-        let promise = model.promise();
+        let reported = model.reported();
         let state = format!(
             r#"{{"messages":{},"first_seq":{},"last_seq":{},"consumer_count":{}}}"#,
-            promise.messages, promise.first_seq, promise.last_seq, model.consumers.len()
+            reported.messages, reported.first_seq, reported.last_seq, model.consumers.len()
         );
         let mut entries: Vec<Vec<u8>> = Vec::new();
         for (name, state) in &model.consumers {
@@ -158,10 +158,10 @@ proptest! {
         entries.push(made::entry("", 0, 0, b"", b""));
         let natsarc = s2(&natsarc(&state, &entries), 1000);
 
-        let before = inspect(&stream(), &promise, natsarc.as_slice()).unwrap();
+        let before = inspect(&stream(), &reported, natsarc.as_slice()).unwrap();
         let mut tar = Vec::new();
         to_tar(&stream(), &raw(r#"{"name":"S"}"#), natsarc.as_slice(), &mut tar).unwrap();
-        let after = inspect(&stream(), &promise, tar.as_slice()).unwrap();
+        let after = inspect(&stream(), &reported, tar.as_slice()).unwrap();
         prop_assert!(before.sum.is_some());
         // A consumer that is ahead is put back.
         prop_assert_eq!(
@@ -174,11 +174,11 @@ proptest! {
 /// Real ones of every release, written again from what is shown of them.
 #[test]
 fn captures_of_servers_become_the_same_messages() {
-    for (dir, stream, promise, bytes) in captures() {
+    for (dir, stream, reported, bytes) in captures() {
         let mut messages = Vec::new();
         let mut deleted = Vec::new();
         let mut writing = Vec::new();
-        let contents = inspect_showing(&stream, &promise, bytes.as_slice(), |item| {
+        let contents = inspect_showing(&stream, &reported, bytes.as_slice(), |item| {
             match item {
                 Item::Message(record) => messages.push(Message::of(&record)),
                 Item::Deleted { sequence, .. } => deleted.push(sequence),
@@ -197,7 +197,7 @@ fn captures_of_servers_become_the_same_messages() {
         writing.iter().for_each(|consumer| writer.consumer(consumer).unwrap());
         messages.iter().for_each(|message| writer.message(&message.record()).unwrap());
         let written = writer.finish(contents.last_seq, 0).unwrap();
-        let read = inspect(&stream, &promise, written.as_slice()).unwrap();
+        let read = inspect(&stream, &reported, written.as_slice()).unwrap();
         let same = Contents { format: Format::Tar, bytes: read.bytes, sum: read.sum, ..contents };
         assert_eq!(read, same, "{}", dir.display());
     }
@@ -209,7 +209,10 @@ fn every_cut_of_what_is_written_is_noticed() {
     let consumers = vec![("C".to_owned(), ConsumerState::default())];
     let bytes = Model { messages: vec![message], consumers, last_seq: 9 }.write(&stream());
     for len in 0..bytes.len() {
-        assert!(matches!(shown(&stream(), &Promise::default(), &bytes[..len]), Err(Fault::Cut(_))), "{len}");
+        assert!(
+            matches!(shown(&stream(), &ReportedState::default(), &bytes[..len]), Err(Fault::Cut(_))),
+            "{len}"
+        );
     }
 }
 
@@ -233,7 +236,7 @@ fn blocks_are_bounded_in_bytes_and_in_sequences() {
     assert_eq!(blocks.len(), 7, "{blocks:?}");
     assert_eq!(blocks.iter().filter(|(_, size)| *size > MAX_BLOCK_FILE as u64).count(), 1, "{blocks:?}");
     assert_eq!(blocks.last().unwrap(), &("msgs/7.blk".to_owned(), 30), "a tombstone of its own");
-    assert_eq!(shown(&stream(), &model.promise(), &bytes).unwrap().0.messages, model.messages);
+    assert_eq!(shown(&stream(), &model.reported(), &bytes).unwrap().0.messages, model.messages);
 }
 
 #[test]
@@ -285,7 +288,7 @@ fn a_consumer_ahead_of_its_stream_is_put_back_on_the_way() {
     let mut tar = Vec::new();
     to_tar(&stream(), &raw(r#"{"name":"S"}"#), s2(&content, 100).as_slice(), &mut tar).unwrap();
     let mut stands = Vec::new();
-    inspect_showing(&stream(), &Promise::default(), tar.as_slice(), |item| {
+    inspect_showing(&stream(), &ReportedState::default(), tar.as_slice(), |item| {
         if let Item::Consumer(consumer) = item {
             stands.push(consumer.state);
         }
@@ -334,14 +337,14 @@ fn consumers_of_a_tar_are_put_back_and_all_else_stays() {
     }
     content.resize(content.len() + 1024, 0);
     let first = content.windows(4).position(|bytes| bytes == b"obs/").unwrap();
-    let promise = Promise { messages: 40, first_seq: 1, last_seq: 40, ..Promise::default() };
+    let reported = ReportedState { messages: 40, first_seq: 1, last_seq: 40, ..ReportedState::default() };
 
     for size in [100, 512, 700, 1000, 5000, content.len()] {
         let before = [s2(&content, size), PADDING.to_vec()].concat();
         let mut after = Vec::new();
         put_consumers_back(0, before.as_slice(), &mut after).unwrap();
         let mut stands = Vec::new();
-        let contents = inspect_showing(&stream(), &promise, after.as_slice(), |item| {
+        let contents = inspect_showing(&stream(), &reported, after.as_slice(), |item| {
             if let Item::Consumer(consumer) = item {
                 stands.push((consumer.name, consumer.state));
             }
@@ -369,14 +372,14 @@ fn consumers_of_a_tar_are_put_back_and_all_else_stays() {
     }
 
     // Those of servers, whose consumers are where they may be, stay what they are.
-    for (dir, stream, promise, bytes) in captures() {
+    for (dir, stream, reported, bytes) in captures() {
         if dir.to_str().unwrap().contains("2.15") {
             continue;
         }
         let mut out = Vec::new();
-        put_consumers_back(promise.last_seq, bytes.as_slice(), &mut out).unwrap();
+        put_consumers_back(reported.last_seq, bytes.as_slice(), &mut out).unwrap();
         let [before, after] =
-            [&bytes, &out].map(|bytes| inspect(&stream, &promise, bytes.as_slice()).unwrap());
+            [&bytes, &out].map(|bytes| inspect(&stream, &reported, bytes.as_slice()).unwrap());
         assert_eq!(Contents { bytes: before.bytes, ..after }, before, "{}", dir.display());
     }
 }

@@ -8,7 +8,7 @@ use chatto_pipes::archive::{
     Digest, Index, IndexedStream, Kind, Manifest, ManifestStream, Server, Stats, Writer,
 };
 use chatto_pipes::names::StreamName;
-use chatto_pipes::snapshot::{self, Promise};
+use chatto_pipes::snapshot::{self, ReportedState};
 
 /// The releases that there are captures of.
 pub const CAPTURED: [&str; 6] = ["2.9.25", "2.10.26", "2.11.11", "2.12.8", "2.14.5", "2.15.1"];
@@ -44,15 +44,15 @@ pub fn archive(release: &str, shape: Shape) -> Vec<u8> {
     for (n, name) in STREAMS.into_iter().enumerate() {
         let (backup, bytes) = capture(release, name);
         let name = StreamName::new(name).unwrap();
-        let promise = Promise::from_backup_json(&backup).unwrap();
-        let contents = snapshot::inspect(&name, &promise, bytes.as_slice()).unwrap();
+        let reported = ReportedState::from_backup_json(&backup).unwrap();
+        let contents = snapshot::inspect(&name, &reported, bytes.as_slice()).unwrap();
         let parts = shape == Shape::Parts && name.as_str() == "EVT";
         streams.push(IndexedStream {
             name: name.clone(),
             kind: Kind::of(&name),
-            storage: promise.storage.clone(),
+            storage: reported.storage.clone(),
             replicas: Some(1),
-            messages: promise.messages,
+            messages: reported.messages,
             bytes: 1000,
             format: None,
             reason: None,

@@ -22,7 +22,7 @@ use super::watchdog::Pulse;
 use crate::command::verifier::{NotProven, Proven, Verifier};
 use crate::jetstream::{self, Capture, CaptureError, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
-use crate::snapshot::{BadPromise, Contents, HALF_A_BATCH, Promise, Wanted};
+use crate::snapshot::{BadReportedState, Contents, HALF_A_BATCH, ReportedState, Wanted};
 
 /// A snapshot that came whole and was proven.
 pub(super) struct Taken {
@@ -80,7 +80,7 @@ pub(super) enum AttemptError {
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error("the server's description of the stream makes no sense: {0}")]
-    Promise(#[from] BadPromise),
+    ReportedState(#[from] BadReportedState),
     #[error(transparent)]
     NotProven(#[from] NotProven),
     /// A restore has begun since the streams were listed.
@@ -159,9 +159,9 @@ impl Attempt<'_> {
             return Err(AttemptError::HalfRestored);
         }
         let backup_json = capture.backup_json();
-        let promise = Promise::from_backup_json(&backup_json)?;
+        let reported = ReportedState::from_backup_json(&backup_json)?;
         let wanted = Wanted { decoded: self.read, names: !self.no_consumers, ..Wanted::default() };
-        let mut verifier = Verifier::begin(self.stream, &promise, wanted);
+        let mut verifier = Verifier::begin(self.stream, &reported, wanted);
 
         let mut gathered = Vec::new();
         let mut size = 0;
@@ -196,7 +196,7 @@ impl Attempt<'_> {
             }
         };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let consumers = promise.consumer_count;
+        let consumers = reported.consumer_count;
         Ok(Taken {
             backup_json,
             proven,

@@ -98,7 +98,7 @@ impl Announced {
         let entries = self.manifest.iter().flat_map(|manifest| &manifest.streams);
         let belied = entries.filter(|entry| {
             proven.get(&entry.name).is_some_and(|proven| {
-                // The numbers of `chatto backup` are the server's promise; ours, with a sum, were counted.
+                // The numbers of `chatto backup` are the server's reported state; ours, with a sum, were counted.
                 entry.error.is_some()
                     || entry.kind == Kind::Skipped
                     || entry.bytes != proven.bytes

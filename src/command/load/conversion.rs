@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::names::StreamName;
-use crate::snapshot::{ConvertError, Format, Promise, put_consumers_back, to_tar};
+use crate::snapshot::{ConvertError, Format, ReportedState, put_consumers_back, to_tar};
 
 /// How many pieces of the tar wait for the server at most. Each is a frame of 256 KiB, or those that lay in as
 /// many bytes as they came.
@@ -33,12 +33,17 @@ enum Piece {
 
 impl Conversion {
     /// Begins to write a snapshot of `stream` that is in this `format`. The stream shall have this `config`.
-    pub fn begin(stream: &StreamName, config: &RawValue, promise: &Promise, format: Format) -> Conversion {
+    pub fn begin(
+        stream: &StreamName,
+        config: &RawValue,
+        reported: &ReportedState,
+        format: Format,
+    ) -> Conversion {
         let (bytes, pieces) = mpsc::channel();
         let (to, tar) = channel(AHEAD);
         let (stream, config) = (stream.clone(), config.to_owned());
         let input = Input { pieces, current: Bytes::new(), ended: false };
-        let last = promise.last_seq;
+        let last = reported.last_seq;
         let writing = tokio::task::spawn_blocking(move || match format {
             Format::NatsArc1 => to_tar(&stream, &config, input, Output(to)),
             Format::Tar => put_consumers_back(last, input, Output(to)).map(|()| Vec::new()),

@@ -11,7 +11,7 @@ use super::super::verifier::Verifier;
 use super::judge::{State, differs};
 use crate::jetstream::{Capture, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
-use crate::snapshot::{Contents, Promise, Wanted};
+use crate::snapshot::{Contents, ReportedState, Wanted};
 
 /// Memory for what is being read back, in bytes.
 const BUFFER: usize = 32 << 20;
@@ -21,9 +21,9 @@ pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Re
     let in_flight = Arc::new(InFlight::default());
     let how = Snapshotting { no_consumers: false, check: false, in_flight, buffer: BUFFER };
     let mut capture = Capture::begin(server, stream, how).await?;
-    let promise = Promise::from_backup_json(&capture.backup_json())?;
+    let reported = ReportedState::from_backup_json(&capture.backup_json())?;
     let mut verifier =
-        Verifier::begin_without_promise(stream, &promise, Wanted { sum: true, ..Wanted::default() });
+        Verifier::begin_uncompared(stream, &reported, Wanted { sum: true, ..Wanted::default() });
     while let Some(bytes) = capture.next().await? {
         if !verifier.feed(bytes) {
             return Err(verifier.verdict_against().await.into());

@@ -21,7 +21,7 @@ use super::conversion::Conversion;
 use crate::jetstream::{self, InFlight, Mark, Removal, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
 use crate::settings;
-use crate::snapshot::{ConvertError, Fault, Format, Frames, PADDING, Promise, Wanted};
+use crate::snapshot::{ConvertError, Fault, Format, Frames, PADDING, ReportedState, Wanted};
 
 /// A snapshot up to this size is proven before its restore begins, in bytes.
 const PROVEN_FIRST: u64 = 8 << 20;
@@ -39,7 +39,7 @@ pub(super) struct Request {
     /// The state, as the archive has it.
     pub state: Box<RawValue>,
     /// The same state as numbers.
-    pub promise: Promise,
+    pub reported: ReportedState,
     /// The archive's own configuration, where nothing but the snapshot shows whether it is what was written.
     pub described: Option<settings::Config>,
 }
@@ -133,8 +133,8 @@ impl Restoring {
         wanted: Wanted,
     ) -> Self {
         let verifier = match &request.described {
-            Some(config) => Verifier::begin_described(&stream, &request.promise, config, wanted),
-            None => Verifier::begin(&stream, &request.promise, wanted),
+            Some(config) => Verifier::begin_described(&stream, &request.reported, config, wanted),
+            None => Verifier::begin(&stream, &request.reported, wanted),
         };
         Restoring {
             stream,
@@ -253,15 +253,15 @@ impl Restoring {
         }
         let beginning: Vec<u8> = self.unsent.iter().flatten().copied().take(BEGINNING).collect();
         self.format = Format::of(&beginning);
-        let Request { config, promise, .. } = &self.request;
+        let Request { config, reported, .. } = &self.request;
         let converts = match self.format {
             Some(Format::NatsArc1) => self.converts,
             // Its consumers may stand beyond its end.
-            Some(Format::Tar) => promise.consumer_count > 0,
+            Some(Format::Tar) => reported.consumer_count > 0,
             None => false,
         };
         if let Some(format) = self.format.filter(|_| converts) {
-            let conversion = Conversion::begin(&self.stream, config, promise, format);
+            let conversion = Conversion::begin(&self.stream, config, reported, format);
             self.unsent.drain(..).for_each(|bytes| conversion.feed(bytes));
             (self.frames, self.ready) = (Frames::new(), 0);
             self.conversion = Some(conversion);

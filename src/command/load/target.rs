@@ -12,7 +12,7 @@ use super::restoring::Request;
 use crate::names::StreamName;
 use crate::release::{STREAM_SETTINGS, Setting};
 use crate::settings;
-use crate::snapshot::Promise;
+use crate::snapshot::ReportedState;
 
 /// `backup.json`, its parts untouched.
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ pub(super) enum BadBackup {
     #[error("its backup.json is not a stream's config and state: {0}")]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
-    Promise(#[from] crate::snapshot::BadPromise),
+    ReportedState(#[from] crate::snapshot::BadReportedState),
     #[error("its backup.json describes stream {0}")]
     OtherStream(crate::names::Printable),
 }
@@ -71,7 +71,7 @@ pub(super) fn request(
     wanted: Wanted,
 ) -> Result<(Request, Traits), BadBackup> {
     let Wanted { replicas, placement, dropped } = wanted;
-    let promise = Promise::from_backup_json(backup_json)?;
+    let reported = ReportedState::from_backup_json(backup_json)?;
     let Backup { mut config, state } = serde_json::from_slice(backup_json)?;
     let described = Some(parsed(&config)?);
     let dropped = drop_settings(&mut config, dropped)?;
@@ -99,7 +99,7 @@ pub(super) fn request(
         config.insert("num_replicas".into(), to_raw_value(&traits.replicas)?);
     }
     let config = to_raw_value(&config)?;
-    Ok((Request { config, state, promise, described }, traits))
+    Ok((Request { config, state, reported, described }, traits))
 }
 
 type RawConfig = BTreeMap<String, Box<RawValue>>;

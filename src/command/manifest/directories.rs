@@ -11,7 +11,7 @@ use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName};
 use crate::settings::Config;
-use crate::snapshot::{self, Own, Promise, Unlike};
+use crate::snapshot::{self, Own, ReportedState, Unlike};
 
 /// The file that describes a stream.
 pub(super) const BACKUP: &str = "backup.json";
@@ -93,12 +93,13 @@ pub(super) fn promised<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Ve
             Found::Backup { directory, json } => {
                 let place = place(&directory, BACKUP);
                 let name = stream(&place, &json)?;
-                let promise = Promise::from_backup_json(&json).map_err(|error| damaged(&place, error))?;
+                let reported =
+                    ReportedState::from_backup_json(&json).map_err(|error| damaged(&place, error))?;
                 let promised = ManifestStream {
-                    messages: promise.messages,
-                    first_seq: Some(promise.first_seq),
-                    last_seq: Some(promise.last_seq),
-                    deleted: Some(promise.num_deleted),
+                    messages: reported.messages,
+                    first_seq: Some(reported.first_seq),
+                    last_seq: Some(reported.last_seq),
+                    deleted: Some(reported.num_deleted),
                     error: Some("its snapshot is not in the tar".to_owned()),
                     ..ManifestStream::new(name.clone(), Kind::of(&name))
                 };

@@ -23,7 +23,7 @@ use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName};
 use crate::settings;
-use crate::snapshot::{self, Own, Promise, Wanted};
+use crate::snapshot::{self, Own, ReportedState, Wanted};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -36,7 +36,7 @@ const FAILED: &str = "its backup.json is empty: it failed when the backup was ma
 /// One stream, by the directory in which it lies.
 struct Described {
     name: StreamName,
-    promise: Promise,
+    reported: ReportedState,
     replicas: Option<u32>,
     /// Its bytes, without which no stream can be written.
     json: Vec<u8>,
@@ -88,22 +88,22 @@ fn describe<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Streams> {
         }
         // `chatto backup` leaves nothing else of a stream that failed.
         let failed = json.is_empty();
-        let (promise, name, num_replicas) = if failed {
+        let (reported, name, num_replicas) = if failed {
             let name = directory.rsplit('/').next().unwrap_or_default();
-            (Promise::default(), StreamName::new(name).map_err(|e| damaged(&directory, e))?, None)
+            (ReportedState::default(), StreamName::new(name).map_err(|e| damaged(&directory, e))?, None)
         } else {
-            let promise = Promise::from_backup_json(&json).map_err(|e| damaged(&directory, e))?;
+            let reported = ReportedState::from_backup_json(&json).map_err(|e| damaged(&directory, e))?;
             let bad = |e: serde_json::Error| damaged(&directory, Printable::new(&e.to_string()));
             let config = config(&json).map_err(bad)?;
             let replicas = config.get("num_replicas").and_then(Value::as_u64);
-            (promise, named(&config).map_err(bad)?, replicas.and_then(|n| u32::try_from(n).ok()))
+            (reported, named(&config).map_err(bad)?, replicas.and_then(|n| u32::try_from(n).ok()))
         };
         if !names.insert(name.clone()) {
             return Err(damaged(&directory, format!("stream {name} comes twice")).into());
         }
         let error = Some(if failed { FAILED } else { "its snapshot is not in the tar" }.to_owned());
         let entry = ManifestStream { error, ..ManifestStream::new(name.clone(), Kind::of(&name)) };
-        let described = Described { name, promise, replicas: num_replicas, json, place: usize::MAX, entry };
+        let described = Described { name, reported, replicas: num_replicas, json, place: usize::MAX, entry };
         if streams.insert(directory.clone(), described).is_some() {
             return Err(damaged(&directory, "comes twice").into());
         }
@@ -130,14 +130,16 @@ fn prove<R: Read>(input: &mut Directories<R>, streams: &mut Streams) -> anyhow::
         let mut body = Summed::new(body);
         let own = Own::default();
         let wanted = Wanted { own: Some(own.clone()), ..Wanted::default() };
-        let contents = match snapshot::inspect_wanting(&stream.name, &stream.promise, wanted, &mut body) {
+        let contents = match snapshot::inspect_wanting(&stream.name, &stream.reported, wanted, &mut body) {
             Err(snapshot::Fault::Io(error)) => return Err(archive::Error::from(error).into()),
             Err(fault) => Err(fault.to_string()),
-            Ok(contents) => match (contents.agrees_with(&stream.promise), described_by(&own, &stream.json)) {
-                (Err(short), _) => Err(short.to_string()),
-                (_, Err(unlike)) => Err(unlike.to_string()),
-                (Ok(()), Ok(())) => Ok(contents),
-            },
+            Ok(contents) => {
+                match (contents.agrees_with(&stream.reported), described_by(&own, &stream.json)) {
+                    (Err(short), _) => Err(short.to_string()),
+                    (_, Err(unlike)) => Err(unlike.to_string()),
+                    (Ok(()), Ok(())) => Ok(contents),
+                }
+            }
         };
         io::copy(&mut body, &mut io::sink()).map_err(archive::Error::from)?;
         let name = stream.name.clone();
@@ -172,9 +174,9 @@ fn write<R: Read>(
     let indexed = |stream: &&Described| IndexedStream {
         name: stream.name.clone(),
         kind: Kind::of(&stream.name),
-        storage: stream.promise.storage.clone(),
+        storage: stream.reported.storage.clone(),
         replicas: stream.replicas,
-        messages: stream.promise.messages,
+        messages: stream.reported.messages,
         bytes: stream.entry.bytes,
         format: stream.entry.format.clone(),
         reason: None,

@@ -24,7 +24,7 @@ use crate::command::report::text_of;
 use crate::envelope::Damaged;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, consumers, counted};
-use crate::snapshot::{self, Contents, HALF_A_BATCH, Own, Promise, Wanted};
+use crate::snapshot::{self, Contents, HALF_A_BATCH, Own, ReportedState, Wanted};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -146,7 +146,7 @@ struct Verifying {
     index: Option<Index>,
     manifest: Option<Manifest>,
     /// The description of every stream, of the attempt that came last.
-    described: BTreeMap<StreamName, Promise>,
+    described: BTreeMap<StreamName, ReportedState>,
     came: BTreeMap<StreamName, Came>,
     /// Of each stream of which only one has come: its description, or its snapshot's own configuration. Of archives
     /// with an index neither, as every description has a sum there.
@@ -245,8 +245,8 @@ impl Verifying {
 
     /// Takes the description of `stream` that lies at `place`.
     fn describe(&mut self, stream: StreamName, place: String, json: &[u8]) {
-        let promise = match Promise::from_backup_json(json) {
-            Ok(promise) => promise,
+        let reported = match ReportedState::from_backup_json(json) {
+            Ok(reported) => reported,
             Err(error) => return self.fault(place, Printable::new(&text_of(&error.into())).to_string()),
         };
         let config = config(json).unwrap_or_default();
@@ -256,11 +256,11 @@ impl Verifying {
         }
         // In an archive that is not ours the snapshot may have come first.
         let held = self.came.get(&stream).and_then(|came| came.contents.as_ref());
-        if let Some(Err(short)) = held.map(|contents| contents.agrees_with(&promise)) {
+        if let Some(Err(short)) = held.map(|contents| contents.agrees_with(&reported)) {
             self.fault(place.clone(), short.to_string());
         }
         self.hold(&stream, place, Half::Description(json.to_vec()));
-        self.described.insert(stream, promise);
+        self.described.insert(stream, reported);
     }
 
     /// Holds the description of `stream`, which lies at `place`, and the configuration in its snapshot against one
@@ -301,20 +301,20 @@ impl Verifying {
         attempt: Option<u32>,
         body: impl Read,
     ) -> Result<Looked, archive::Error> {
-        let promise = stream.and_then(|stream| self.described.get(stream));
-        let described = promise.is_some();
-        let promise = promise.cloned().unwrap_or_default();
+        let reported = stream.and_then(|stream| self.described.get(stream));
+        let described = reported.is_some();
+        let reported = reported.cloned().unwrap_or_default();
         let own = Own::default();
         let wanted = Wanted { own: Some(own.clone()), ..Wanted::default() };
         let mut body = Summed::new(body);
         let inspected = match stream {
-            Some(stream) => snapshot::inspect_wanting(stream, &promise, wanted, &mut body)
+            Some(stream) => snapshot::inspect_wanting(stream, &reported, wanted, &mut body)
                 .map(|contents| (None, contents)),
-            None => snapshot::inspect_unnamed(&promise, wanted, &mut body),
+            None => snapshot::inspect_unnamed(&reported, wanted, &mut body),
         };
         let (name, contents, fault) = match inspected {
             Ok((name, contents)) => {
-                let short = contents.agrees_with(&promise).err().map(|short| short.to_string());
+                let short = contents.agrees_with(&reported).err().map(|short| short.to_string());
                 (name, Some(contents), short)
             }
             Err(snapshot::Fault::Io(error)) => return Err(error.into()),

@@ -7,7 +7,7 @@ use super::{Loading, Skipped};
 use crate::exit::Exit;
 use crate::jetstream::{Mark, Removal, StreamReply};
 use crate::names::StreamName;
-use crate::snapshot::Promise;
+use crate::snapshot::ReportedState;
 
 /// What to do about a stream that is not what the archive holds.
 const REPLACE: &str =
@@ -34,10 +34,10 @@ impl Loading {
             self.hint_once(Some(HINT.into()));
             return;
         }
-        let archived = Promise::from_backup_json(json).ok().map(|promise| Extent {
-            messages: promise.messages,
-            first_seq: promise.first_seq,
-            last_seq: promise.last_seq,
+        let archived = ReportedState::from_backup_json(json).ok().map(|reported| Extent {
+            messages: reported.messages,
+            first_seq: reported.first_seq,
+            last_seq: reported.last_seq,
         });
         let traits =
             target::request(&stream, json, target::Wanted { replicas: None, placement: true, dropped: &[] });

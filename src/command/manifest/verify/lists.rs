@@ -67,7 +67,7 @@ impl Verifying {
     }
 }
 
-/// What `entry` says otherwise than it is. The numbers of `chatto backup` are the server's promise, which
+/// What `entry` says otherwise than it is. The numbers of `chatto backup` are the server's reported state, which
 /// was checked already; ours, which come with a sum, were counted.
 fn differences(entry: &ManifestStream, came: &Came) -> Vec<String> {
     let name = &entry.name;

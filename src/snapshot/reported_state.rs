@@ -9,7 +9,7 @@ use super::Contents;
 ///
 /// Absent numbers are zero: servers leave zeros out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Promise {
+pub struct ReportedState {
     /// Messages in the stream.
     pub messages: u64,
     /// The first sequence; one more than the last in a stream that was emptied.
@@ -27,7 +27,7 @@ pub struct Promise {
 /// A `backup.json` that is not what a server writes.
 #[derive(Debug, thiserror::Error)]
 #[error("backup.json is not a stream's config and state")]
-pub struct BadPromise(#[from] serde_json::Error);
+pub struct BadReportedState(#[from] serde_json::Error);
 
 /// A snapshot that holds less than was promised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +40,7 @@ pub enum Shortfall {
     Messages {
         /// Messages in the snapshot.
         held: u64,
-        /// Messages in the promise.
+        /// Messages in the reported state.
         promised: u64,
     },
     /// The snapshot ends at an earlier message.
@@ -48,14 +48,14 @@ pub enum Shortfall {
     Last {
         /// The last sequence in the snapshot.
         held: u64,
-        /// The last sequence in the promise.
+        /// The last sequence in the reported state.
         promised: u64,
     },
 }
 
-impl Promise {
+impl ReportedState {
     /// Reads the raw `{"config": …, "state": …}`; what it does not know it ignores.
-    pub fn from_backup_json(raw: &[u8]) -> Result<Self, BadPromise> {
+    pub fn from_backup_json(raw: &[u8]) -> Result<Self, BadReportedState> {
         #[derive(Deserialize)]
         struct Backup {
             config: Config,
@@ -67,7 +67,14 @@ impl Promise {
         }
         let Backup { config, state } = serde_json::from_slice(raw)?;
         let State { messages, first_seq, last_seq, num_deleted, consumer_count } = state;
-        Ok(Promise { messages, first_seq, last_seq, num_deleted, consumer_count, storage: config.storage })
+        Ok(ReportedState {
+            messages,
+            first_seq,
+            last_seq,
+            num_deleted,
+            consumer_count,
+            storage: config.storage,
+        })
     }
 }
 
@@ -83,20 +90,20 @@ pub(super) struct State {
 }
 
 impl Contents {
-    /// Whether the content keeps the promise. A stream that grew meanwhile may hold more, never less.
+    /// Whether the content keeps the reported state. A stream that grew meanwhile may hold more, never less.
     ///
     /// Less is not always damage: a server of 2.15 or later leaves out what was overwritten or trimmed while it
     /// sent the snapshot, without the newer message in its place. A key-value bucket in use loses keys that way,
     /// so the answer is another attempt all the same.
     ///
-    /// Consumers are not compared: a promise counts those that live in memory, and those that nobody
+    /// Consumers are not compared: a reported state counts those that live in memory, and those that nobody
     /// asked for. That none is missing follows from the snapshot's end having been read.
-    pub fn agrees_with(&self, promise: &Promise) -> Result<(), Shortfall> {
-        if self.messages < promise.messages {
-            return Err(Shortfall::Messages { held: self.messages, promised: promise.messages });
+    pub fn agrees_with(&self, reported: &ReportedState) -> Result<(), Shortfall> {
+        if self.messages < reported.messages {
+            return Err(Shortfall::Messages { held: self.messages, promised: reported.messages });
         }
-        if promise.messages > 0 && self.last_seq < promise.last_seq {
-            return Err(Shortfall::Last { held: self.last_seq, promised: promise.last_seq });
+        if reported.messages > 0 && self.last_seq < reported.last_seq {
+            return Err(Shortfall::Last { held: self.last_seq, promised: reported.last_seq });
         }
         Ok(())
     }
@@ -110,8 +117,8 @@ mod tests {
     fn a_promise_needs_a_config_and_a_state_and_nothing_in_them() {
         let raw = br#"{"config":{"name":"A","storage":"file","new":[1]},"new":1,
             "state":{"messages":3,"bytes":9,"first_seq":2,"first_ts":"x","last_seq":7,"num_deleted":3,"consumer_count":1}}"#;
-        let promise = Promise::from_backup_json(raw).unwrap();
-        let expected = Promise {
+        let reported = ReportedState::from_backup_json(raw).unwrap();
+        let expected = ReportedState {
             messages: 3,
             first_seq: 2,
             last_seq: 7,
@@ -119,22 +126,25 @@ mod tests {
             consumer_count: 1,
             storage: Some("file".into()),
         };
-        assert_eq!(promise, expected);
-        assert_eq!(Promise::from_backup_json(br#"{"config":{},"state":{}}"#).unwrap(), Promise::default());
+        assert_eq!(reported, expected);
+        assert_eq!(
+            ReportedState::from_backup_json(br#"{"config":{},"state":{}}"#).unwrap(),
+            ReportedState::default()
+        );
         for bad in ["", "{}", "[]", r#"{"config":{}}"#, r#"{"config":{},"state":{"messages":-1}}"#] {
-            assert!(Promise::from_backup_json(bad.as_bytes()).is_err(), "{bad}");
+            assert!(ReportedState::from_backup_json(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn more_is_a_stream_that_grew_and_less_is_loss() {
-        let promise = Promise { messages: 5, first_seq: 1, last_seq: 9, ..Promise::default() };
+        let reported = ReportedState { messages: 5, first_seq: 1, last_seq: 9, ..ReportedState::default() };
         let held = |messages, last_seq| Contents { messages, last_seq, ..Contents::default() };
-        assert_eq!(held(5, 9).agrees_with(&promise), Ok(()));
-        assert_eq!(held(6, 10).agrees_with(&promise), Ok(()));
-        let less = held(4, 9).agrees_with(&promise);
+        assert_eq!(held(5, 9).agrees_with(&reported), Ok(()));
+        assert_eq!(held(6, 10).agrees_with(&reported), Ok(()));
+        let less = held(4, 9).agrees_with(&reported);
         assert_eq!(less, Err(Shortfall::Messages { held: 4, promised: 5 }));
-        let sooner = held(5, 8).agrees_with(&promise);
+        let sooner = held(5, 8).agrees_with(&reported);
         assert_eq!(sooner, Err(Shortfall::Last { held: 8, promised: 9 }));
     }
 }
