@@ -81,7 +81,7 @@ pub fn skip(stream: &StreamName, in_memory: bool, include_keys: bool) -> Option<
 /// derived from both. In that order, whatever happens during the dump is either in it or replayed
 /// after a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub enum CaptureStep {
     /// The event log.
     Events,
     /// Everything else.
@@ -90,16 +90,16 @@ pub enum Step {
     Notifications,
 }
 
-impl Step {
+impl CaptureStep {
     /// All steps, in order.
-    pub const ALL: [Step; 3] = [Step::Events, Step::Rest, Step::Notifications];
+    pub const ALL: [CaptureStep; 3] = [CaptureStep::Events, CaptureStep::Rest, CaptureStep::Notifications];
 
     /// The step that `stream` is captured in.
-    pub fn of(stream: &StreamName) -> Step {
+    pub fn of(stream: &StreamName) -> CaptureStep {
         match stream.as_str() {
-            "EVT" => Step::Events,
-            "NOTIFICATIONS" => Step::Notifications,
-            _ => Step::Rest,
+            "EVT" => CaptureStep::Events,
+            "NOTIFICATIONS" => CaptureStep::Notifications,
+            _ => CaptureStep::Rest,
         }
     }
 }
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn events_come_first_and_notifications_last() {
         let mut names: Vec<_> = ["NOTIFICATIONS", "KV_A", "EVT", "ZZZ"].map(name).into();
-        names.sort_by_key(Step::of);
+        names.sort_by_key(CaptureStep::of);
         assert_eq!(names[0].as_str(), "EVT");
         assert_eq!(names[3].as_str(), "NOTIFICATIONS");
     }

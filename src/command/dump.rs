@@ -28,12 +28,12 @@ use super::Failure;
 use super::offline::{self, Access, Intent, Signals};
 use super::report::{hint_of_output, print, require_stdout, say};
 use crate::archive::{Index, Kind, MAX_STREAMS, Manifest, ManifestStream, Server as ArchivedServer, Stats};
-use crate::chatto::policy::{Skip, Step};
+use crate::chatto::policy::{CaptureStep, Skip};
 use crate::cli;
 use crate::exit::Exit;
 use crate::jetstream::{CHECK_LIMIT, Listed, Server};
 use crate::names::{Printable, Size, StreamName, counted};
-use crate::terminal::progress::{Doing, Progress, Taken};
+use crate::terminal::progress::{Doing, Metered, Progress};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-dump";
@@ -190,7 +190,7 @@ async fn archive_watched(
         (plan.captures.len() + plan.unavailable.len()) as u64,
         plan.captures.iter().map(|stream| stream.bytes).fold(0, u64::saturating_add),
     );
-    let output = Output::new(Taken::new(to, progress.clone()), mtime, Arc::clone(pulse))
+    let output = Output::new(Metered::new(to, progress.clone()), mtime, Arc::clone(pulse))
         .map_err(OutputError::Archive)?;
     let index = Index {
         version: 1,
@@ -212,9 +212,9 @@ async fn archive_watched(
     }
     let mut captures = plan.captures;
     let dumping = Dumping::new(server, &output, settings, messages, progress, Arc::clone(pulse));
-    for step in Step::ALL {
+    for step in CaptureStep::ALL {
         let later =
-            captures.iter().position(|stream| Step::of(&stream.name) > step).unwrap_or(captures.len());
+            captures.iter().position(|stream| CaptureStep::of(&stream.name) > step).unwrap_or(captures.len());
         let rest = captures.split_off(later);
         entries.extend(dumping.streams(captures).await?);
         captures = rest;

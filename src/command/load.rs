@@ -5,18 +5,18 @@
 //! checked, and becomes real only when it is proven; then the server's own account of it is compared
 //! with what was read. What this run began and could not finish, it removes.
 
+mod active_consumers;
 mod announced;
+mod compare_state;
 mod conversion;
+mod critical_sections;
 mod existing;
 mod input;
-mod judge;
 mod limits;
 mod newer;
 mod read_back;
 mod rescue;
 mod restoring;
-mod running;
-mod steps;
 mod streams;
 mod target;
 
@@ -26,7 +26,7 @@ use anyhow::Context;
 
 use self::existing::Existing;
 use self::rescue::Rescue;
-use self::streams::{Loading, Wishes};
+use self::streams::{LoadOptions, Loading};
 use super::Failure;
 use super::offline::{self, Access, Intent, Signals};
 use super::secrets;
@@ -62,11 +62,11 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         };
         let listing = reached.streams().await?;
         if shared {
-            running::refuse(&reached.server, &listing).await?;
+            active_consumers::refuse(&reached.server, &listing).await?;
         }
         let existing = Existing::new(listing);
         let single = reached.server.cluster().is_none();
-        let wishes = Wishes {
+        let options = LoadOptions {
             conflict: options.conflict,
             select: options.select,
             dry_run: options.dry_run,
@@ -78,9 +78,9 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
                 .then(|| Rescue::new(options.rescue_dir.as_deref())),
         };
-        let mut loading = Loading::new(reached.server, existing, wishes, messages, progress.clone());
+        let mut loading = Loading::new(reached.server, existing, options, messages, progress.clone());
         let events = input::events(archive, secrets, progress);
-        let steps = loading.steps();
+        let critical = loading.critical_sections();
         let (signal, concluded) = {
             let mut run = pin!(loading.run(events));
             let signal = tokio::select! {
@@ -91,7 +91,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             let concluded = tokio::select! {
                 // Ctrl-C ends the program that writes the archive too: what came of that has been said.
                 _ = &mut run => true,
-                () = steps.done() => false,
+                () = critical.done() => false,
                 _ = endings.next() => false,
             };
             (signal, concluded)

@@ -12,9 +12,9 @@ mod directories;
 mod import;
 mod join;
 mod list;
+mod rereadable;
 mod select;
 mod show;
-mod twice;
 pub mod verify;
 
 use std::fs::File;
@@ -29,7 +29,7 @@ use crate::cli;
 use crate::envelope::{self, Opened};
 use crate::exit::Exit;
 use crate::names::{Printable, Size, counted};
-use crate::terminal::progress::{Doing, Progress, Taken};
+use crate::terminal::progress::{Doing, Metered, Progress};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-manifest";
@@ -68,7 +68,7 @@ fn open(reading: cli::Reading, progress: Progress) -> anyhow::Result<Tar<Opened>
     let file = reading.file.as_deref();
     let input = secrets::input(file)?;
     let mut secrets = secrets::unlock(reading.secrets, file, messages)?;
-    let input = Taken::reading(input, progress);
+    let input = Metered::reading(input, progress);
     Ok(archive::recognise(envelope::open(Box::new(input), &mut secrets)?))
 }
 

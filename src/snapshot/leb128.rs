@@ -69,7 +69,7 @@ pub fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u64; N]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made::uvarint;
+    use super::super::test_snapshots::uvarint;
     use super::*;
 
     #[test]

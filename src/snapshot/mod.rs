@@ -37,8 +37,6 @@ mod framing;
 mod index;
 mod items;
 mod leb128;
-#[cfg(test)]
-mod made;
 mod messages;
 mod meta;
 mod natsarc;
@@ -46,6 +44,8 @@ mod reported_state;
 mod sums;
 mod tally;
 mod tarball;
+#[cfg(test)]
+mod test_snapshots;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::content::Content;
-use super::made::*;
+use super::test_snapshots::*;
 use super::*;
 
 /// Captures of real servers: stream, reported state, bytes.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
-use super::made::{self, natsarc, s2};
+use super::test_snapshots::{self, natsarc, s2};
 use super::tests::{captures, decoded};
 use super::*;
 
@@ -145,17 +145,17 @@ proptest! {
         let mut entries: Vec<Vec<u8>> = Vec::new();
         for (name, state) in &model.consumers {
             let json = format!(r#"{{"config":{{}},"state":{}}}"#, serde_json::to_string(state).unwrap());
-            entries.push(made::entry(&format!("consumers/{name}"), 5, 0, b"", json.as_bytes()));
+            entries.push(test_snapshots::entry(&format!("consumers/{name}"), 5, 0, b"", json.as_bytes()));
         }
         for Message { sequence, time, subject, headers, payload } in &model.messages {
             let zigzag = (time << 1 ^ time >> 63).cast_unsigned();
-            let mut entry = made::uvarint(subject.len() as u64);
+            let mut entry = test_snapshots::uvarint(subject.len() as u64);
             for value in [zigzag, *sequence, headers.len() as u64, payload.len() as u64] {
-                entry.extend(made::uvarint(value));
+                entry.extend(test_snapshots::uvarint(value));
             }
             entries.push([&entry, subject, headers, payload].map(Vec::as_slice).concat());
         }
-        entries.push(made::entry("", 0, 0, b"", b""));
+        entries.push(test_snapshots::entry("", 0, 0, b"", b""));
         let natsarc = s2(&natsarc(&state, &entries), 1000);
 
         let before = inspect(&stream(), &reported, natsarc.as_slice()).unwrap();
@@ -269,7 +269,7 @@ fn a_consumer_ahead_of_its_stream_is_put_back_on_the_way() {
     let consumer = |name: &str, config: &str| {
         let pair = r#"{"consumer_seq":9,"stream_seq":500}"#;
         let json = format!(r#"{{"config":{config},"state":{{"delivered":{pair},"ack_floor":{pair}}}}}"#);
-        made::entry(&format!("consumers/{name}"), 5, 0, b"", json.as_bytes())
+        test_snapshots::entry(&format!("consumers/{name}"), 5, 0, b"", json.as_bytes())
     };
     let state = r#"{"messages":1,"first_seq":40,"last_seq":40,"consumer_count":4}"#;
     let content = natsarc(
@@ -281,8 +281,8 @@ fn a_consumer_ahead_of_its_stream_is_put_back_on_the_way() {
             consumer("E", r#"{"opt_start_seq":101}"#),
             // That is as a server of 2.15 has it, whose stream ends before.
             consumer("F", r#"{"opt_start_seq":701}"#),
-            made::entry("a", 2, 40, b"", b"x"),
-            made::entry("", 0, 0, b"", b""),
+            test_snapshots::entry("a", 2, 40, b"", b"x"),
+            test_snapshots::entry("", 0, 0, b"", b""),
         ],
     );
     let mut tar = Vec::new();
@@ -316,22 +316,22 @@ fn consumers_of_a_tar_are_put_back_and_all_else_stays() {
     ];
     let mut files = vec![(
         "msgs/1.blk".to_owned(),
-        (1..=40).flat_map(|n| made::record(1, n, "x", None, &[9; 90])).collect(),
+        (1..=40).flat_map(|n| test_snapshots::record(1, n, "x", None, &[9; 90])).collect(),
     )];
     for (name, stream, config) in consumers {
-        files.extend(made::meta(&format!("obs/{name}/"), &format!("S/{name}"), config));
+        files.extend(test_snapshots::meta(&format!("obs/{name}/"), &format!("S/{name}"), config));
         files.push((format!("obs/{name}/o.dat"), state(stream).encode()));
     }
-    let mut content = made::tarball(&[]);
+    let mut content = test_snapshots::tarball(&[]);
     content.truncate(content.len() - 1024);
     for (path, data) in &files {
         if path.len() > 100 {
             let record = format!("{} path={path}\n", path.len() + 10);
-            content.extend(made::tar_header("x", record.len(), b'x'));
+            content.extend(test_snapshots::tar_header("x", record.len(), b'x'));
             content.extend(record.as_bytes());
             content.resize(content.len().next_multiple_of(512), 0);
         }
-        content.extend(made::tar_header(&path[..path.len().min(100)], data.len(), b'0'));
+        content.extend(test_snapshots::tar_header(&path[..path.len().min(100)], data.len(), b'0'));
         content.extend(data);
         content.resize(content.len().next_multiple_of(512), 0);
     }

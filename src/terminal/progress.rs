@@ -421,29 +421,29 @@ pub(super) fn last_report() -> Option<Map<String, Value>> {
 }
 
 /// Notes what is written or read through it.
-pub struct Taken<W> {
+pub struct Metered<W> {
     to: W,
     progress: Progress,
 }
 
-impl<T> Taken<T> {
+impl<T> Metered<T> {
     /// What goes through `to` is the archive.
     pub fn new(to: T, progress: Progress) -> Self {
-        Taken { to, progress }
+        Metered { to, progress }
     }
 }
 
-impl Taken<File> {
+impl Metered<File> {
     /// The same with an input, whose length is known where it is a file.
     pub fn reading(from: File, progress: Progress) -> Self {
         if let Some(file) = from.metadata().ok().filter(Metadata::is_file) {
             progress.archive_is(file.len());
         }
-        Taken::new(from, progress)
+        Metered::new(from, progress)
     }
 }
 
-impl<W: io::Write> io::Write for Taken<W> {
+impl<W: io::Write> io::Write for Metered<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.to.write(bytes)?;
         self.progress.took(n);
@@ -455,7 +455,7 @@ impl<W: io::Write> io::Write for Taken<W> {
     }
 }
 
-impl<R: io::Read> io::Read for Taken<R> {
+impl<R: io::Read> io::Read for Metered<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let n = self.to.read(into)?;
         self.progress.took(n);

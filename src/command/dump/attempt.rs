@@ -25,7 +25,7 @@ use crate::names::StreamName;
 use crate::snapshot::{BadReportedState, Contents, HALF_A_BATCH, ReportedState, Wanted};
 
 /// A snapshot that came whole and was proven.
-pub(super) struct Taken {
+pub(super) struct Captured {
     pub backup_json: Bytes,
     pub proven: Proven,
     /// How many consumers the server spoke of when the snapshot began.
@@ -39,7 +39,7 @@ pub(super) struct Taken {
     pub left_out: Result<LeftOut, jetstream::Error>,
 }
 
-impl Taken {
+impl Captured {
     /// Looks which consumers are not in the snapshot, unless none were wanted.
     pub async fn compare_consumers(&mut self, server: &Server, stream: &StreamName, unwanted: bool) {
         if !unwanted {
@@ -141,7 +141,7 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    pub async fn run(self) -> Result<Taken, AttemptError> {
+    pub async fn run(self) -> Result<Captured, AttemptError> {
         let in_flight = Arc::new(InFlight::default());
         let how = Snapshotting {
             no_consumers: self.no_consumers,
@@ -197,7 +197,7 @@ impl Attempt<'_> {
         };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let consumers = reported.consumer_count;
-        Ok(Taken {
+        Ok(Captured {
             backup_json,
             proven,
             consumers,

@@ -1,7 +1,7 @@
 //! What a dump will do, decided from the list of streams before anything is captured.
 
 use crate::archive::{IndexedStream, Kind, ManifestStream};
-use crate::chatto::policy::{self, Skip, Step};
+use crate::chatto::policy::{self, CaptureStep, Skip};
 use crate::cli;
 use crate::jetstream::{Listed, Listing};
 use crate::names::StreamName;
@@ -33,7 +33,7 @@ impl Plan {
             }
         }
         captures.sort_by(|a, b| {
-            (Step::of(&a.name), a.bytes, &a.name).cmp(&(Step::of(&b.name), b.bytes, &b.name))
+            (CaptureStep::of(&a.name), a.bytes, &a.name).cmp(&(CaptureStep::of(&b.name), b.bytes, &b.name))
         });
         let unavailable = listing
             .unavailable

@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::attempt::{Attempt, AttemptError, Flaw, OutputError, Overflow, Taken, written};
+use super::attempt::{Attempt, AttemptError, Captured, Flaw, OutputError, Overflow, written};
 use super::consumers::LeftOut;
 use super::output::Output;
 use super::plan::failed_entry;
@@ -73,7 +73,7 @@ pub(super) struct Dumping<'a> {
 /// A small stream's result, with the memory that it keeps reserved until it is written.
 struct Small {
     stream: Listed,
-    outcome: Result<(Taken, u32), Failed>,
+    outcome: Result<(Captured, u32), Failed>,
     _reserved: Option<OwnedSemaphorePermit>,
 }
 
@@ -255,7 +255,7 @@ impl<'a> Dumping<'a> {
     async fn write_whole(
         &self,
         stream: &StreamName,
-        mut taken: Taken,
+        mut taken: Captured,
         attempts: u32,
     ) -> Result<ManifestStream, OutputError> {
         let entry = self.entry(stream, &taken, attempts);
@@ -268,8 +268,8 @@ impl<'a> Dumping<'a> {
     }
 
     /// The stream's entry in the manifest: everything counted in the snapshot.
-    fn entry(&self, stream: &StreamName, taken: &Taken, attempts: u32) -> ManifestStream {
-        let Taken { proven, captured_at, duration_ms, .. } = taken;
+    fn entry(&self, stream: &StreamName, taken: &Captured, attempts: u32) -> ManifestStream {
+        let Captured { proven, captured_at, duration_ms, .. } = taken;
         let contents = &proven.contents;
         self.messages.detail(&format!(
             "stream {stream}: {}, {}, {}",
@@ -392,7 +392,7 @@ struct Retry {
 impl Retry {
     /// Lets a snapshot pass that is as good as it gets: without a flaw, with one that the stream itself has,
     /// or the last that may be tried.
-    fn settle(&mut self, taken: Taken, attempts: u32) -> Result<Taken, AttemptError> {
+    fn settle(&mut self, taken: Captured, attempts: u32) -> Result<Captured, AttemptError> {
         let flaw = Flaw::of(&taken.proven.contents);
         let before = std::mem::replace(&mut self.flaw, flaw.clone());
         match flaw {

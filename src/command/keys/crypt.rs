@@ -11,7 +11,7 @@ use crate::command::Failure;
 use crate::command::secrets::{input, read_failure, sealing, unlock};
 use crate::envelope;
 use crate::exit::Exit;
-use crate::terminal::progress::{Progress, Taken};
+use crate::terminal::progress::{Metered, Progress};
 use crate::terminal::{self, Messages};
 
 /// Bytes that are moved at once.
@@ -23,7 +23,7 @@ pub(super) fn seal(options: cli::Seal, progress: Progress) -> anyhow::Result<Exi
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let file = options.file.as_deref();
     let sealing = sealing(options.lock, Some(file), messages)?;
-    let mut input = Taken::reading(input(file)?, progress);
+    let mut input = Metered::reading(input(file)?, progress);
     let lock = sealing.lock()?;
     let stdout = BufWriter::with_capacity(PIECE, terminal::stdout().context("cannot use stdout")?);
     let mut sealed = envelope::seal(stdout, &lock).map_err(|error| match error {
@@ -41,7 +41,7 @@ pub(super) fn open(options: cli::Open, progress: Progress) -> anyhow::Result<Exi
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let file = options.file.as_deref();
     let mut secrets = unlock(options.secrets, file, messages)?;
-    let input = Box::new(Taken::reading(input(file)?, progress));
+    let input = Box::new(Metered::reading(input(file)?, progress));
     let mut opened = envelope::unseal(input, &mut secrets)?;
     let mut stdout = terminal::stdout().context("cannot use stdout")?;
     copy(&mut opened, &mut stdout)?;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::archive::{Ended, Entry, Index, Manifest, Reader};
 use crate::envelope::{self, Given};
 use crate::names::StreamName;
-use crate::terminal::progress::{Progress, Taken};
+use crate::terminal::progress::{Metered, Progress};
 
 /// How much is read at once, in bytes: what a pipe holds.
 const PIECE: usize = 64 << 10;
@@ -123,7 +123,7 @@ impl Events {
 
 /// Begins to read `archive`, and notes how far it is.
 pub(super) fn events(archive: File, mut secrets: Given, progress: Progress) -> Events {
-    let archive = Taken::reading(archive, progress);
+    let archive = Metered::reading(archive, progress);
     let (to, events) = channel(WAITING);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = read(archive, &mut secrets, &to) {
@@ -134,7 +134,7 @@ pub(super) fn events(archive: File, mut secrets: Given, progress: Progress) -> E
     Events::new(events)
 }
 
-fn read(archive: Taken<File>, secrets: &mut Given, to: &Sender<Event>) -> anyhow::Result<()> {
+fn read(archive: Metered<File>, secrets: &mut Given, to: &Sender<Event>) -> anyhow::Result<()> {
     let mut archive = Reader::new(envelope::open(Box::new(archive), secrets)?);
     loop {
         let events = match archive.next()? {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::super::verifier::Verifier;
-use super::judge::{State, differs};
+use super::compare_state::{State, differs};
 use crate::jetstream::{Capture, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
 use crate::snapshot::{Contents, ReportedState, Wanted};

@@ -13,7 +13,7 @@ use tempfile::TempPath;
 use super::super::{Failure, dump};
 use super::existing::Existing;
 use super::input;
-use super::streams::{Loading, Wishes};
+use super::streams::{LoadOptions, Loading};
 use crate::cli::{Conflict, Select};
 use crate::envelope::Given;
 use crate::exit::Exit;
@@ -82,7 +82,7 @@ impl Rescue {
         if !server.reconnected().await {
             return Err(failed().into());
         }
-        let wishes = Wishes {
+        let options = LoadOptions {
             conflict: Conflict::Error,
             select: Select::default(),
             dry_run: false,
@@ -99,7 +99,7 @@ impl Rescue {
         let progress = Progress::new(Doing { streams: "restored", archive: "read" });
         let events = input::events(archive, no_secrets, progress.clone());
         let mut loading =
-            Loading::new(server.clone(), Existing::default(), wishes, messages.errors_only(), progress);
+            Loading::new(server.clone(), Existing::default(), options, messages.errors_only(), progress);
         match Box::pin(loading.run(events)).await {
             Ok(Exit::Done) => {}
             _ => return Err(failed().into()),

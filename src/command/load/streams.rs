@@ -1,6 +1,6 @@
 //! The streams of an archive, one after another, as the archive brings them.
 
-mod at_hand;
+mod commit;
 mod conclusion;
 mod copies;
 mod left_alone;
@@ -15,13 +15,13 @@ use super::super::Failure;
 use super::super::report::{exit_of, say};
 use super::super::verifier::Proven;
 use super::announced::Announced;
+use super::critical_sections::CriticalSections;
 use super::existing::{Existing, Extent};
 use super::input::{Event, Events};
 use super::limits::{self, Weight};
 use super::newer::Destination;
 use super::rescue::Rescue;
 use super::restoring::Restoring;
-use super::steps::Steps;
 use super::target::{self, Traits};
 use crate::archive::{Ended, Index, Manifest};
 use crate::cli::{Conflict, Select};
@@ -45,7 +45,7 @@ const PACK_AGAIN: &str =
     "pack the archive again with each stream's backup.json right before its stream.tar.s2";
 
 /// What a load is asked to do.
-pub(super) struct Wishes {
+pub(super) struct LoadOptions {
     pub conflict: Conflict,
     pub select: Select,
     pub dry_run: bool,
@@ -66,7 +66,7 @@ pub(super) struct Wishes {
 /// A load under way.
 pub(super) struct Loading {
     server: Server,
-    wishes: Wishes,
+    options: LoadOptions,
     messages: Messages,
     progress: Progress,
     /// The streams that were there before.
@@ -95,7 +95,7 @@ pub(super) struct Loading {
     /// How many streams lost their placement.
     unplaced: u64,
     has_keys: bool,
-    steps: Steps,
+    critical: CriticalSections,
     /// What this run's restores are marked with.
     mark: Mark,
 }
@@ -131,14 +131,14 @@ impl Loading {
     pub fn new(
         server: Server,
         existing: Existing,
-        wishes: Wishes,
+        options: LoadOptions,
         messages: Messages,
         progress: Progress,
     ) -> Self {
         let mark = server.new_mark();
         Loading {
             server,
-            wishes,
+            options,
             messages,
             progress,
             existing,
@@ -157,14 +157,14 @@ impl Loading {
             replica_changes: BTreeMap::new(),
             unplaced: 0,
             has_keys: false,
-            steps: Steps::default(),
+            critical: CriticalSections::default(),
             mark,
         }
     }
 
     /// The steps after which alone [`Loading::run`] may be dropped for [`Loading::interrupted`].
-    pub fn steps(&self) -> Steps {
-        self.steps.clone()
+    pub fn critical_sections(&self) -> CriticalSections {
+        self.critical.clone()
     }
 
     /// Restores what `events` bring, to the end of the archive.
@@ -224,7 +224,7 @@ impl Loading {
             return Ok(());
         }
         let what = "the server is gone and does not come back: nothing more is tried";
-        let go_on = match self.wishes.conflict {
+        let go_on = match self.options.conflict {
             Conflict::Overwrite => "when it is back, run the same command again",
             Conflict::Error | Conflict::Skip => "when it is back, go on with --conflict skip",
         };
@@ -281,7 +281,7 @@ impl Loading {
 
     /// What is coming: everything that is in the way is said before anything changes.
     fn index(&mut self, index: &Index) -> anyhow::Result<()> {
-        let coming = self.announced.index(index, &self.wishes.select);
+        let coming = self.announced.index(index, &self.options.select);
         let bytes = coming.iter().filter_map(|stream| self.announced.bytes(stream));
         self.progress.expect(coming.len() as u64, bytes.fold(0, u64::saturating_add));
         self.refuse_conflicts(&coming)?;
@@ -292,7 +292,7 @@ impl Loading {
     }
 
     fn manifest(&mut self, manifest: Manifest) -> anyhow::Result<()> {
-        let (coming, failed) = self.announced.manifest(manifest, &self.wishes.select);
+        let (coming, failed) = self.announced.manifest(manifest, &self.options.select);
         self.refuse_conflicts(&coming)?;
         for (stream, error) in failed {
             self.fail(&stream, Exit::Partial, &format!("not in the archive: {}", Printable::new(&error)));
@@ -301,7 +301,7 @@ impl Loading {
     }
 
     fn refuse_conflicts(&self, coming: &BTreeSet<StreamName>) -> anyhow::Result<()> {
-        match self.wishes.conflict {
+        match self.options.conflict {
             Conflict::Error => Ok(self.existing.refuse(coming)?),
             Conflict::Skip | Conflict::Overwrite => Ok(()),
         }
@@ -309,13 +309,13 @@ impl Loading {
 
     /// What is coming must fit into the account, with the room that overwriting makes.
     fn refuse_excess(&self, index: &Index, coming: &BTreeSet<StreamName>) -> Result<(), Failure> {
-        let Some(account) = &self.wishes.account else { return Ok(()) };
-        let skips = self.wishes.conflict == Conflict::Skip;
+        let Some(account) = &self.options.account else { return Ok(()) };
+        let skips = self.options.conflict == Conflict::Skip;
         let lands = |name: &StreamName| coming.contains(name) && !(skips && self.existing.has(name));
         let streams = index.streams.iter().filter(|stream| lands(&stream.name));
         let coming: Vec<Weight> = streams
             .map(|stream| Weight {
-                replicas: self.wishes.replicas.or(stream.replicas).unwrap_or(1),
+                replicas: self.options.replicas.or(stream.replicas).unwrap_or(1),
                 in_memory: stream.storage.as_deref() == Some("memory"),
                 bytes: stream.bytes,
             })
@@ -329,7 +329,7 @@ impl Loading {
 
     /// What is coming must ask for nothing that the destination does not know.
     fn refuse_newer(&self, index: &Index, coming: &BTreeSet<StreamName>) -> Result<(), Failure> {
-        let skips = self.wishes.conflict == Conflict::Skip;
+        let skips = self.options.conflict == Conflict::Skip;
         let lands = |name: &StreamName| coming.contains(name) && !(skips && self.existing.has(name));
         let destination = self.destination();
         let mut lacking: BTreeMap<&str, Vec<&StreamName>> = BTreeMap::new();
@@ -344,7 +344,7 @@ impl Loading {
     }
 
     pub(super) fn destination(&self) -> Destination<'_> {
-        Destination { version: self.server.version(), dropped: &self.wishes.dropped }
+        Destination { version: self.server.version(), dropped: &self.options.dropped }
     }
 
     fn can_take(&self, format: Format) -> Result<(), Failure> {
@@ -386,14 +386,14 @@ impl Loading {
         if self.emptied.as_ref().is_some_and(|emptied| *emptied != stream) {
             self.put_back().await;
         }
-        if !self.wishes.select.selects(&stream) {
+        if !self.options.select.selects(&stream) {
             return Ok(());
         }
         if !self.announced.expects(&stream) {
             self.fail(&stream, Exit::Damaged, "the archive holds it and its index does not list it");
             return Ok(());
         }
-        match self.wishes.conflict {
+        match self.options.conflict {
             Conflict::Error => self.existing.refuse([&stream])?,
             Conflict::Skip if self.existing.has(&stream) => {
                 self.skip(stream, json);
@@ -402,9 +402,9 @@ impl Loading {
             Conflict::Skip | Conflict::Overwrite => {}
         }
         let wanted = target::Wanted {
-            replicas: self.wishes.replicas,
-            placement: self.wishes.placement,
-            dropped: &self.wishes.dropped,
+            replicas: self.options.replicas,
+            placement: self.options.placement,
+            dropped: &self.options.dropped,
         };
         let (mut request, traits) = match target::request(&stream, json, wanted) {
             Ok(described) => described,
@@ -429,14 +429,14 @@ impl Loading {
             self.fail(&stream, Exit::Partial, HALF);
             request.config = Mark::removed(&request.config)?;
         }
-        if traits.in_memory && !self.wishes.dry_run && !self.wishes.read_back {
+        if traits.in_memory && !self.options.dry_run && !self.options.read_back {
             self.say_what_is_forgotten(&stream, traits.has_sources);
         }
-        let server = (!self.wishes.dry_run).then(|| self.server.clone());
+        let server = (!self.options.dry_run).then(|| self.server.clone());
         let flight = self.progress.begin(&stream, self.announced.bytes(&stream));
         // What was restored is compared message by message only where it is read back.
         let wanted = Wanted {
-            sum: self.wishes.read_back,
+            sum: self.options.read_back,
             decoded: flight.read(),
             newer: Some(settings::newer_of_consumer),
             ..Wanted::default()

@@ -21,7 +21,7 @@ use crate::exit::Exit;
 use crate::names::{Printable, StreamName, counted};
 use crate::settings::{self, Config};
 use crate::terminal::Messages;
-use crate::terminal::progress::{Progress, Taken};
+use crate::terminal::progress::{Metered, Progress};
 
 /// The answer "different": 1, as with diff(1).
 const DIFFERENT: Exit = Exit::Failed;
@@ -54,7 +54,7 @@ fn compare(options: cli::Diff, messages: Messages, progress: Progress) -> anyhow
         (inputs, secrets::unlock(secrets, Some(stdin), messages)?)
     };
     let mut streams = |input, name: &PathBuf| -> anyhow::Result<Streams> {
-        let opened = envelope::open(Box::new(Taken::new(input, progress.clone())), &mut secrets);
+        let opened = envelope::open(Box::new(Metered::new(input, progress.clone())), &mut secrets);
         let read = opened.map_err(anyhow::Error::from).and_then(|opened| match archive::recognise(opened) {
             Tar::Archive(input) => streams(Reader::new(input)),
             Tar::Directories(input) => streams_of_directories(input),

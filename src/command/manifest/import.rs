@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::directories::{Snapshots, config, described_by, named};
-use super::twice::Twice;
+use super::rereadable::RereadableInput;
 use super::verify::Summed;
 use super::{PROGRAM, binary_output, closing, copy_failure};
 use crate::archive::{
@@ -51,7 +51,7 @@ type Streams = BTreeMap<String, Described>;
 pub(super) fn run(options: cli::ImportTar, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
     let output = binary_output("import")?;
-    let mut input = Twice::new("import", options.reading, options.spool_dir.as_deref(), progress)?;
+    let mut input = RereadableInput::new("import", options.reading, options.spool_dir.as_deref(), progress)?;
     let mut streams = describe(&mut Directories::new(input.open()?))?;
     prove(&mut Directories::new(input.open()?), &mut streams)?;
     let manifest = write(&mut Directories::new(input.open()?), &streams, output)?;

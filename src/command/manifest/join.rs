@@ -6,8 +6,8 @@
 
 use std::io::Read;
 
+use super::rereadable::RereadableInput;
 use super::select::{self, Joined};
-use super::twice::Twice;
 use super::{PROGRAM, binary_output, closing, of_streams};
 use crate::archive::{Entry, MAX_ENTRY, Reader};
 use crate::cli::{self, Select};
@@ -20,7 +20,7 @@ use crate::terminal::progress::Progress;
 pub(super) fn run(options: cli::Join, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
     let output = binary_output("join")?;
-    let mut input = Twice::new("join", options.reading, options.spool_dir.as_deref(), progress)?;
+    let mut input = RereadableInput::new("join", options.reading, options.spool_dir.as_deref(), progress)?;
     let joined = sizes(Reader::new(input.open()?))?;
     let manifest = select::copy(&mut Reader::new(input.open()?), output, &Select::default(), Some(&joined))?;
     Ok(closing(messages, &manifest))

@@ -26,7 +26,7 @@ impl Loading {
             self.fail(&stream, Exit::Damaged, "the archive holds it and its manifest does not list it");
         }
         for (stream, file) in self.announced.emptied() {
-            if self.wishes.select.selects(&stream) {
+            if self.options.select.selects(&stream) {
                 let what = format!("its {file} is empty, and the manifest does not say that it failed");
                 self.fail(&stream, Exit::Damaged, &what);
             }
@@ -41,14 +41,14 @@ impl Loading {
             described.map(|stream| (stream, "the archive holds its backup.json and not its snapshot"));
         for (stream, what) in undescribed.chain(missing).chain(described).collect::<Vec<_>>() {
             // The manifest may have said that it failed.
-            if self.wishes.select.selects(&stream) && !self.failed.contains_key(&stream) {
+            if self.options.select.selects(&stream) && !self.failed.contains_key(&stream) {
                 self.fail(&stream, Exit::Damaged, what);
             }
         }
         self.say_how_the_others_stand();
         self.say_what_is_left_over();
         let nothing = self.done.is_empty() && self.failed.is_empty() && self.skipped.is_empty();
-        if nothing && self.wishes.select.is_choosy() {
+        if nothing && self.options.select.is_choosy() {
             return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream of the archive")
                 .hint("tar tf shows what is in it")
                 .into());
@@ -67,9 +67,9 @@ impl Loading {
             self.messages
                 .warning(&format!("stream {stream}: the archive lacks {names}, as its manifest says"));
         }
-        let restored = match &self.wishes {
-            wishes if wishes.dry_run => "would be restored",
-            wishes if wishes.read_back => "restored and read back",
+        let restored = match &self.options {
+            options if options.dry_run => "would be restored",
+            options if options.read_back => "restored and read back",
             _ => "restored",
         };
         let bytes = self.done.values().map(|proven| proven.bytes).sum();
@@ -86,7 +86,7 @@ impl Loading {
                 false => "",
             },
         ));
-        if let Some(rescue) = self.wishes.rescue.take() {
+        if let Some(rescue) = self.options.rescue.take() {
             rescue.conclude(self.failed.is_empty(), &self.messages);
         }
         // A damaged archive is worse news than a stream that was known to be missing.
@@ -102,17 +102,17 @@ impl Loading {
     /// Whether what is a Chatto's now has no keys. Without them it refuses every login.
     fn lacks_keys(&self) -> bool {
         let keys = |name: &StreamName| name.as_str() == policy::KEY_BUCKET;
-        let lasts = !self.wishes.dry_run && !self.wishes.read_back;
+        let lasts = !self.options.dry_run && !self.options.read_back;
         lasts
             && self.done.keys().any(policy::tells_chatto)
             && !self.done.keys().chain(self.existing.names()).any(keys)
     }
 
     pub(super) fn say_what_stands(&mut self) {
-        if let Some(rescue) = self.wishes.rescue.take() {
+        if let Some(rescue) = self.options.rescue.take() {
             rescue.conclude(false, &self.messages);
         }
-        if self.wishes.dry_run {
+        if self.options.dry_run {
             return;
         }
         let names: Vec<String> = self.done.keys().map(ToString::to_string).collect();

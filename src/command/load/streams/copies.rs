@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::super::judge::{difference, parse};
+use super::super::compare_state::{difference, parse};
 use super::Loading;
 use crate::exit::Exit;
 use crate::jetstream::{Error, Replicas, StreamReply};

@@ -78,7 +78,7 @@ impl Loading {
     /// Removes what a restore has left of the stream at hand. `false` when that could not be done; the stream
     /// has failed then.
     pub(super) async fn remove_left_over(&mut self, stream: &StreamName, mark: &Mark) -> bool {
-        let _step = self.steps.begin();
+        let _section = self.critical.begin();
         let left = |reply: &StreamReply| {
             Mark::of(&reply.config).as_ref() == Some(mark) && !mark.is_older_than(&last_written(reply))
         };

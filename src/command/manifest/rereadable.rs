@@ -14,9 +14,9 @@ use crate::command::{Failure, secrets};
 use crate::envelope::{self, Given, Identity, Opened, Passphrase, SecretError, Secrets};
 use crate::exit::Exit;
 use crate::terminal::Messages;
-use crate::terminal::progress::{Progress, Taken};
+use crate::terminal::progress::{Metered, Progress};
 
-pub(super) struct Twice {
+pub(super) struct RereadableInput {
     file: File,
     /// Where the input begins: a descriptor may be handed over in the middle of a file.
     start: u64,
@@ -24,14 +24,14 @@ pub(super) struct Twice {
     progress: Progress,
 }
 
-impl Twice {
+impl RereadableInput {
     /// Takes the input that `reading` names; one that cannot be read twice goes to `spool_dir` first.
     pub fn new(
         action: &str,
         reading: cli::Reading,
         spool_dir: Option<&Path>,
         progress: Progress,
-    ) -> anyhow::Result<Twice> {
+    ) -> anyhow::Result<RereadableInput> {
         let messages = Messages::new(PROGRAM, reading.say.verbosity());
         let name = reading.file.as_deref();
         let mut file = secrets::input(name)?;
@@ -54,7 +54,7 @@ impl Twice {
             }
         }
         let start = file.stream_position().context("cannot read the input")?;
-        Ok(Twice { file, start, secrets, progress })
+        Ok(RereadableInput { file, start, secrets, progress })
     }
 
     /// The input from its beginning, unwrapped.
@@ -62,7 +62,7 @@ impl Twice {
         self.file.seek(SeekFrom::Start(self.start)).context("cannot read the input again")?;
         let file = self.file.try_clone().context("cannot read the input")?;
         self.secrets.next = 0;
-        Ok(envelope::open(Box::new(Taken::new(file, self.progress.clone())), &mut self.secrets)?)
+        Ok(envelope::open(Box::new(Metered::new(file, self.progress.clone())), &mut self.secrets)?)
     }
 }
 

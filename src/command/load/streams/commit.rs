@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::judge::{difference, lost_settings, parse};
+use super::super::compare_state::{difference, lost_settings, parse};
 use super::super::read_back::{self, Equal, compare};
 use super::super::restoring::RestoringError;
 use super::copies::Fresh;
@@ -64,7 +64,7 @@ impl Loading {
             self.current = None;
             return Ok(());
         }
-        let _step = self.steps.begin();
+        let _section = self.critical.begin();
         let Some(current) = &mut self.current else { return Ok(()) };
         match current.restoring.commit().await {
             Ok(None) => self.stands(proven),
@@ -73,7 +73,7 @@ impl Loading {
                 if judged.is_ok() {
                     judged = self.kept_settings(&reply);
                 }
-                if judged.is_ok() && self.wishes.read_back {
+                if judged.is_ok() && self.options.read_back {
                     judged = self.read_back(&proven).await;
                 }
                 if judged.is_ok() {
@@ -130,14 +130,14 @@ impl Loading {
     pub(super) async fn make_room(&mut self) -> bool {
         let Some(current) = &self.current else { return false };
         let stream = current.restoring.stream.clone();
-        if self.wishes.dry_run || self.emptied.as_ref() == Some(&stream) {
+        if self.options.dry_run || self.emptied.as_ref() == Some(&stream) {
             return true;
         }
         if let Some(mark) = self.existing.mark(&stream).cloned() {
             return self.remove_left_over(&stream, &mark).await;
         }
         let Some(old) = self.existing.get(&stream).cloned() else { return true };
-        if let Some(rescue) = &mut self.wishes.rescue
+        if let Some(rescue) = &mut self.options.rescue
             && let Err(error) = rescue.take(&self.server, &stream, old, self.messages).await
         {
             say(&self.messages, &error);
@@ -145,7 +145,7 @@ impl Loading {
                 .await;
             return false;
         }
-        let _step = self.steps.begin();
+        let _section = self.critical.begin();
         self.emptied = Some(stream.clone());
         if let Err(e) = self.server.delete(&stream).await {
             // It may be that only the answer was lost.
@@ -161,13 +161,13 @@ impl Loading {
 
     /// Puts the old stream back whose place is empty.
     pub(super) async fn put_back(&mut self) {
-        let _step = self.steps.begin();
+        let _section = self.critical.begin();
         let Some(stream) = self.emptied.take() else { return };
         if self.gone {
             self.messages.error(&format!("stream {stream}: the old one cannot be put back"));
             return;
         }
-        let Some(rescue) = &mut self.wishes.rescue else {
+        let Some(rescue) = &mut self.options.rescue else {
             self.messages.error(&format!("stream {stream}: the old one is gone (--no-rescue)"));
             return;
         };
@@ -274,7 +274,7 @@ impl Loading {
             Size(proven.bytes)
         ));
         self.emptied = None;
-        if !self.wishes.dry_run && (traits.replicas > 1 || self.server.cluster().is_some()) {
+        if !self.options.dry_run && (traits.replicas > 1 || self.server.cluster().is_some()) {
             self.fresh.push(Fresh::new(stream.clone(), traits.may_expire));
         }
         self.done.insert(stream, proven);
@@ -306,7 +306,7 @@ impl Loading {
     }
 
     pub(super) async fn current_failed_as(&mut self, exit: Exit, text: &str) {
-        let _step = self.steps.begin();
+        let _section = self.critical.begin();
         let Some(current) = &mut self.current else { return };
         current.over = true;
         let stream = current.restoring.stream.clone();
@@ -327,7 +327,7 @@ impl Loading {
 
     /// Removes what this run created of the stream at hand, and nothing else.
     pub(super) async fn remove_what_was_begun(&mut self) {
-        let _step = self.steps.begin();
+        let _section = self.critical.begin();
         let Some(current) = &mut self.current else { return };
         if !current.restoring.begun {
             return;

@@ -1,4 +1,4 @@
-//! Steps that a signal waits for. Between a stream's deletion and the moment when another stands in its
+//! CriticalSections that a signal waits for. Between a stream's deletion and the moment when another stands in its
 //! place, or while a server makes up its mind about a commit, leaving at once would leave nobody who
 //! knows what is there.
 
@@ -8,16 +8,16 @@ use tokio::sync::watch;
 
 /// How many such steps are under way; they may be inside of one another.
 #[derive(Clone, Default)]
-pub(super) struct Steps(Arc<watch::Sender<usize>>);
+pub(super) struct CriticalSections(Arc<watch::Sender<usize>>);
 
 /// One step, over when this is dropped.
-pub(super) struct Step(Steps);
+pub(super) struct CriticalSection(CriticalSections);
 
-impl Steps {
+impl CriticalSections {
     /// Begins a step.
-    pub fn begin(&self) -> Step {
+    pub fn begin(&self) -> CriticalSection {
         self.0.send_modify(|steps| *steps = steps.saturating_add(1));
-        Step(self.clone())
+        CriticalSection(self.clone())
     }
 
     /// Waits until no step is under way.
@@ -27,7 +27,7 @@ impl Steps {
     }
 }
 
-impl Drop for Step {
+impl Drop for CriticalSection {
     fn drop(&mut self) {
         self.0.0.send_modify(|steps| *steps = steps.saturating_sub(1));
     }
