@@ -201,7 +201,7 @@ fn passphrase_files_that_are_no_use_are_refused_without_being_shown() -> Result<
         assert!(sealed.stderr.contains(words) && !sealed.stderr.contains("SECRET"), "{}", sealed.stderr);
         assert_eq!(sealed.stdout, b"");
     }
-    run_with(keys(&["seal", "--passphrase-file", "/nonexistent"]), "x").expect_code(1);
+    run_with(keys(&["seal", "--passphrase-file", "/nonexistent"]), "x").expect_code(2);
     Ok(())
 }
 
