@@ -18,7 +18,6 @@ pub struct Dump {
     #[arg(long)]
     pub include_keys: bool,
     #[command(flatten)]
-    #[allow(missing_docs)] // a text here would replace the group's own
     pub select: Select,
     /// Leave the streams' consumers out
     #[arg(long)]
@@ -42,16 +41,12 @@ pub struct Dump {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub say: Say,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub showing: Showing,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub connect: Connect,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub offline: Offline,
 }
 

@@ -48,16 +48,12 @@ pub struct Export {
     #[arg(long, value_name = "N", default_value = "3")]
     pub format_version: Version,
     #[command(flatten)]
-    #[allow(missing_docs)] // a text here would replace the group's own
     pub say: Say,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub lock: Lock,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub connect: Connect,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub offline: Offline,
 }
 
@@ -71,16 +67,12 @@ pub struct Import {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub say: Say,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub secrets: Secrets,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub connect: Connect,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub offline: Offline,
 }
 
@@ -91,10 +83,8 @@ pub struct Verify {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub say: Say,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub secrets: Secrets,
 }
 
@@ -102,13 +92,10 @@ pub struct Verify {
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub say: Say,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub connect: Connect,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub offline: Offline,
 }
 
@@ -119,10 +106,8 @@ pub struct Seal {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub say: Say,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub lock: Lock,
 }
 
@@ -133,10 +118,8 @@ pub struct Open {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub say: Say,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub secrets: Secrets,
 }
 

@@ -21,7 +21,6 @@ pub struct Load {
     #[arg(long, value_name = "MODE", value_enum, default_value = "error", hide_possible_values = true)]
     pub conflict: Conflict,
     #[command(flatten)]
-    #[allow(missing_docs)] // a text here would replace the group's own
     pub select: Select,
     /// Replicas of every stream [default: nats.replicas, else as archived]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5))]
@@ -49,19 +48,14 @@ pub struct Load {
     pub force: bool,
     // Before the groups, whose headings also cover what follows them.
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub say: Say,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub showing: Showing,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub secrets: Secrets,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub connect: Connect,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub offline: Offline,
 }
 

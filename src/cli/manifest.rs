@@ -14,7 +14,6 @@ pub struct Manifest {
     #[command(subcommand)]
     pub action: Option<Action>,
     #[command(flatten)]
-    #[allow(missing_docs)] // a text here would replace the group's own
     pub show: Show,
 }
 
@@ -59,10 +58,8 @@ pub struct Reading {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub secrets: Secrets,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub say: Say,
 }
 
@@ -76,7 +73,6 @@ pub struct Show {
     #[arg(long)]
     pub index: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub reading: Reading,
 }
 
@@ -93,7 +89,6 @@ pub struct ListStreams {
     #[arg(long)]
     pub index: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub reading: Reading,
 }
 
@@ -104,7 +99,6 @@ pub struct Verify {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub reading: Reading,
 }
 
@@ -112,10 +106,8 @@ pub struct Verify {
 #[derive(Debug, Args)]
 pub struct SelectStreams {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub select: Select,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub reading: Reading,
 }
 
@@ -126,7 +118,6 @@ pub struct Join {
     #[arg(long, value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub reading: Reading,
 }
 
@@ -140,10 +131,8 @@ pub struct Diff {
     #[arg(value_name = "B")]
     pub b: PathBuf,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub secrets: Secrets,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub say: Say,
 }
 
@@ -154,7 +143,6 @@ pub struct ImportTar {
     #[arg(long, value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub reading: Reading,
 }
 
