@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use arbitrary::Arbitrary;
 use chatto_pipes::names::StreamName;
 use chatto_pipes::snapshot::{
-    ConsumerState, Contents, Fault, Format, Item, ReportedState, Record, Writer, inspect, inspect_showing,
+    ConsumerState, Contents, Fault, Format, Item, Record, ReportedState, Writer, inspect, inspect_showing,
     stream_info, to_tar,
 };
 use chatto_pipes_fuzz::{repair, s2};
