@@ -6,8 +6,8 @@
 //! ```text
 //! server ─ jetstream ─ buffer ─┬─ archive ─ stdout                      (dump)
 //!                              └─ snapshot check ─ manifest
-//! stdin ─ envelope ─ archive ─┬─ jetstream ─ server ─ commit            (load)
-//!                             └─ snapshot check ─────┘ only if proven
+//! stdin ─ envelope ─ archive ─┬─ to a tar ─ jetstream ─ server ─ commit (load)
+//!                             └─ snapshot check ────────────────┘ only if proven
 //! server ─ jetstream ─ key records ─ envelope ─ stdout, and back        (keys)
 //! stdin ─ envelope ─ archive ─ snapshot check ─ verdict, list, archive  (manifest)
 //! ```
@@ -19,7 +19,7 @@
 //! | [`cli`] | the options of every program, as data | any I/O |
 //! | [`command`] | one file a program; joins the rooms below | how the others work inside |
 //! | [`archive`] | the tar format: index, manifest, sums, reader, writer | NATS |
-//! | [`snapshot`] | what is inside a server's snapshot, and whether it is whole | NATS, the archive |
+//! | [`snapshot`] | what is inside a server's snapshot, whether it is whole, and how to write one | NATS, the archive |
 //! | [`jetstream`] | connect, list, capture, restore | tar |
 //! | [`envelope`] | gzip, zstd, age: recognise and open, seal | what is inside |
 //! | [`chatto`] | what is Chatto's own: configuration, stream policy | how bytes travel |
