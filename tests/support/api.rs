@@ -42,6 +42,19 @@ pub async fn answer(client: &Client, api: &str, body: Json) -> Result<Json> {
     serde_json::from_slice(&message.payload).with_context(|| format!("{api}: the answer is not JSON"))
 }
 
+/// The same for a question that may be asked again: one that comes while a leader is being elected is lost, and never
+/// answered.
+pub async fn asked_again(client: &Client, api: &str) -> Result<Json> {
+    const ONE: Duration = Duration::from_secs(5);
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        match tokio::time::timeout(ONE, answer(client, api, Json::Null)).await {
+            Ok(answer) => return answer,
+            Err(_) => ensure!(Instant::now() < deadline, "{api}: no answer in {} s", LIMIT.as_secs()),
+        }
+    }
+}
+
 /// How long the leaders of a cluster may take to be there all at once.
 const ALL_ANSWER: Duration = Duration::from_secs(30);
 

@@ -163,7 +163,7 @@ impl News {
 /// The state of a stream, or nothing where there is none.
 pub async fn state_of(client: &Client, stream: &str) -> Result<Option<Json>> {
     const NOT_FOUND: u64 = 10059;
-    let mut info = super::api::answer(client, &format!("STREAM.INFO.{stream}"), Json::Null).await?;
+    let mut info = super::api::asked_again(client, &format!("STREAM.INFO.{stream}")).await?;
     if info["error"]["err_code"] == NOT_FOUND {
         return Ok(None);
     }
