@@ -7,7 +7,6 @@
 //! | [`is_paced_by_chunk`] | `server/jetstream_api.go`, `streamSnapshot`: `window_size` is honoured, and the limit for an ack is 5 s |
 //! | [`of_level`] | `server/jetstream_versioning.go`, `JSApiLevel` at each release's tag |
 //! | [`of_index`] | `server/filestore.go`, `fullStateVersion`; 2.15.1 by experiment |
-//! | [`refuses_unknown`] | `server/jetstream_api.go`, `JetStreamConfig.Strict`; tried on 2.10.26 to 2.15.1 |
 //! | [`STREAM_SETTINGS`], [`CONSUMER_SETTINGS`] | the JSON names of `StreamConfig`, `StreamSource` and `ConsumerConfig` (`server/stream.go`, `server/consumer.go`), compared between the tags v2.10.0 to v2.14.5 and the main branch of August 2026 |
 //!
 //! Servers before 2.10 are not supported, so what 2.10 brought is not listed.
@@ -71,12 +70,6 @@ pub fn reads(format: Format) -> Version {
 /// Before 2.12.5 it waits 2 s for the bytes on the way to fall below a fixed window of 8 MiB.
 pub fn is_paced_by_chunk(version: Version) -> bool {
     version >= V2_12_5
-}
-
-/// Whether a server of this version refuses a stream with a setting that it does not know (error 10025).
-/// Before 2.12 it answers success and drops the setting.
-pub fn refuses_unknown(version: Version) -> bool {
-    version >= V2_12
 }
 
 /// The first release with this API level.
