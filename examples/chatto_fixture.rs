@@ -13,17 +13,17 @@
 // A program for people: it prints. The shared modules hold more than this needs.
 #![allow(clippy::print_stdout, dead_code)]
 
-#[path = "../tests/support/api.rs"]
+#[path = "../tests/it/support/api.rs"]
 mod api;
-#[path = "../tests/support/builder.rs"]
+#[path = "../tests/it/support/builder.rs"]
 mod builder;
-#[path = "../tests/support/equality.rs"]
+#[path = "../tests/it/support/equality.rs"]
 mod equality;
-#[path = "../tests/support/fixtures.rs"]
+#[path = "../tests/it/support/fixtures.rs"]
 mod fixtures;
-#[path = "../tests/support/publish.rs"]
+#[path = "../tests/it/support/publish.rs"]
 mod publish;
-#[path = "../tests/support/random.rs"]
+#[path = "../tests/it/support/random.rs"]
 mod random;
 
 use std::fs::OpenOptions;

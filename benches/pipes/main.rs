@@ -11,7 +11,7 @@
 // A table is all that a benchmark makes.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/it/support/mod.rs"]
 mod support;
 
 mod baseline;

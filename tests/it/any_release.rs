@@ -1,0 +1,273 @@
+//! What a server of 2.15 wrote is restored by every supported release, 2.15 itself included, and stays equal
+//! over a restart: it goes there as a tar.
+
+use std::time::Duration;
+
+use crate::support::archive::Archive;
+use crate::support::builder::Builder;
+use crate::support::fixtures::Built;
+use crate::support::publish::header_map;
+use crate::support::server::{LATEST, Server};
+use crate::support::{api, archive, builder, equality, fixtures, s2};
+use anyhow::Result;
+use async_nats::Client;
+use chatto_pipes::snapshot::{ConsumerState, Pair};
+use serde_json::{Value as Json, json};
+
+const NOTHING: [&str; 0] = [];
+
+/// Loads `backup` into `release`, which must not have a word to say, and compares before and after a restart.
+async fn comes_back(source: &Server, built: &Built, backup: &[u8], release: &str) -> Result<()> {
+    let mut destination = Server::start(release);
+    let loaded = archive::load(&destination, &[], backup);
+    assert_eq!((loaded.stderr.as_str(), loaded.code), ("", Some(0)), "{release}");
+    let source = source.client().await?;
+    for when in ["after the restore", "after a restart"] {
+        let client = destination.client().await?;
+        let mut found = equality::differences(&source, &client, |stream| built.is_kept(stream)).await?;
+        if when == "after a restart" {
+            // From 2.14 on a server that starts puts a consumer that is to begin beyond the stream's end back
+            // to it.
+            found.retain(|difference| !difference.starts_with("EVT: consumer late."));
+        }
+        assert_eq!(found, NOTHING, "{release}, {when}");
+        destination.restart();
+    }
+    Ok(())
+}
+
+/// A Chatto of v0.4 that uses no setting which the oldest of `releases` does not know.
+async fn v0_4(releases: &[&str]) -> Result<()> {
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    let built = fixtures::v0_4(&client, releases[0].parse().unwrap(), 1, 300).await?;
+    // A name that does not fit into a plain tar header.
+    let long = "long".repeat(50);
+    api::call(
+        &client,
+        &format!("CONSUMER.CREATE.EVT.{long}"),
+        json!({ "stream_name": "EVT", "config": { "name": long, "durable_name": long } }),
+    )
+    .await?;
+    let backup = archive::dump(&source, &[]);
+    for release in releases {
+        comes_back(&source, &built, &backup, release).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v0_4_from_2_15_into_2_10() -> Result<()> {
+    v0_4(&["2.10.26"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v0_4_from_2_15_into_2_11() -> Result<()> {
+    v0_4(&["2.11.11"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v0_4_from_2_15_into_2_12_and_later() -> Result<()> {
+    v0_4(&["2.12.8", "2.14.5", LATEST]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v0_0_from_2_15_into_all() -> Result<()> {
+    let source = Server::start(LATEST);
+    let built = fixtures::v0_0(&source.client().await?, "2.10.26".parse().unwrap(), 2, 4).await?;
+    let backup = archive::dump(&source, &[]);
+    for release in ["2.10.26", "2.11.11", "2.12.8", "2.14.5", LATEST] {
+        comes_back(&source, &built, &backup, release).await?;
+    }
+    Ok(())
+}
+
+/// Streams at their edges: never written to, emptied, begun at a later sequence, with deletes at either end.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edges_of_streams_from_2_15_into_all() -> Result<()> {
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, "2.10.26".parse().unwrap(), 3).await?;
+    for (name, more) in [
+        ("NEW", json!({})),
+        ("PURGED", json!({})),
+        ("BEGUN", json!({ "first_seq": 5_000_000 })),
+        ("ENDS", json!({})),
+        ("FAR", json!({ "first_seq": 3_000_000 })),
+    ] {
+        b.stream(name, json!([format!("{name}.>")]), more).await?;
+    }
+    for name in ["PURGED", "ENDS", "FAR"] {
+        for n in 0..10 {
+            b.publisher.send(&format!("{name}.{n}"), &[], "text").await?;
+        }
+    }
+    b.publisher.settle().await?;
+    b.purge("PURGED", json!(null)).await?;
+    for sequence in [1, 2, 5, 9, 10] {
+        b.delete_message("ENDS", sequence, sequence % 2 == 0).await?;
+    }
+    // A purge of everything up to a sequence beyond the last one: the stream goes on there.
+    b.purge("FAR", json!({ "seq": 9_000_000 })).await?;
+    b.publisher.send("FAR.last", &[], "text").await?;
+    b.publisher.settle().await?;
+    b.consumer("ENDS", "reader", json!({})).await?;
+    b.consume("ENDS", "reader", 3, |n| (n == 0).then_some("+ACK")).await?;
+    let built = b.finish().await?;
+    let backup = archive::dump(&source, &[]);
+    for release in ["2.10.26", "2.11.11", "2.12.8", "2.14.5", LATEST] {
+        comes_back(&source, &built, &backup, release).await?;
+    }
+    Ok(())
+}
+
+/// What 2.15 forgets when it restores its own format.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_duplicate_window_and_the_position_in_sources_are_kept() -> Result<()> {
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 4).await?;
+    b.stream("ORIGIN", json!(["origin.>"]), json!({})).await?;
+    b.stream("COPY", json!([]), json!({ "sources": [{ "name": "ORIGIN" }] })).await?;
+    for n in 0..20 {
+        let id = format!("id-{n}");
+        b.publisher.send(&format!("origin.{n}"), &[("Nats-Msg-Id", &id)], "text").await?;
+    }
+    b.publisher.settle().await?;
+    arrives(&client, "COPY", "origin.19").await?;
+
+    let backup = archive::dump(&source, &[]);
+    let destination = Server::start(LATEST);
+    archive::load(&destination, &[], &backup).expect_code(0);
+    let client = destination.client().await?;
+
+    // One of before is recognised, and one that is new is not.
+    for (id, is_duplicate) in [("id-3", true), ("id-new", false)] {
+        let headers = header_map(&[("Nats-Msg-Id", id)]);
+        let ack = client.request_with_headers("origin.new", headers, "text".into()).await?;
+        let ack: Json = serde_json::from_slice(&ack.payload)?;
+        assert_eq!(ack["duplicate"] == true, is_duplicate, "{id}: {ack}");
+    }
+    // The new one comes behind everything that is taken of its source: nothing was taken twice.
+    arrives(&client, "COPY", "origin.new").await?;
+    assert_eq!(api::stream_info(&client, "COPY").await?["state"]["messages"], 21);
+    Ok(())
+}
+
+/// Waits until a message with this subject is in the stream.
+async fn arrives(client: &Client, stream: &str, subject: &str) -> Result<()> {
+    let api = format!("STREAM.MSG.GET.{stream}");
+    while api::answer(client, &api, json!({ "last_by_subj": subject })).await?["message"].is_null() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// A server reads its consumers while the stream goes on (nats-server #7693). What is stored behind the
+/// snapshot's end would never reach one that stands there already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_ahead_of_its_stream_gets_what_is_stored_next() -> Result<()> {
+    let source = Server::start("2.14.5");
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 5).await?;
+    b.stream("S", json!(["s"]), json!({})).await?;
+    for _ in 0..10 {
+        b.publisher.send("s", &[], "text").await?;
+    }
+    b.publisher.settle().await?;
+    b.consumer("S", "reader", json!({})).await?;
+    b.consume("S", "reader", 10, |_| Some("+ACK")).await?;
+    b.finish().await?;
+
+    let mut archive = Archive::read(&archive::dump(&source, &[]));
+    let snapshot = archive.file("streams/S/stream.tar.s2");
+    let mut files = archive::entries(&s2::unwrapped(snapshot))?;
+    let state = files.iter_mut().find(|file| file.path == "obs/reader/o.dat").unwrap();
+    let at = Pair { consumer: 10, stream: 470 };
+    state.data = ConsumerState { delivered: at, ack_floor: at, ..ConsumerState::default() }.encode();
+    *snapshot = s2::wrapped(&archive::pack(&files)?);
+    let (bytes, sha256) = (snapshot.len(), archive::sha256(snapshot));
+    archive.edit_manifest("S", |entry| (entry["bytes"], entry["sha256"]) = (json!(bytes), json!(sha256)));
+    let archive = archive.with_sums();
+
+    for release in ["2.10.26", "2.14.5", LATEST] {
+        let destination = Server::start(release);
+        archive::load(&destination, &[], &archive).expect_code(0);
+        let client = destination.client().await?;
+        let info = api::call(&client, "CONSUMER.INFO.S.reader", json!(null)).await?;
+        for place in ["delivered", "ack_floor"] {
+            assert_eq!(info[place]["stream_seq"], 10, "{release}: {info}");
+        }
+        client.request("s", "next".into()).await?;
+        builder::consume(&client, "S", "reader", 1, |_| Some("+ACK")).await?;
+    }
+    Ok(())
+}
+
+/// A tar has no place for what such a consumer has seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_in_memory_begins_anew_and_is_named() -> Result<()> {
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 6).await?;
+    b.stream("S", json!(["s"]), json!({})).await?;
+    for _ in 0..10 {
+        b.publisher.send("s", &[], "text").await?;
+    }
+    b.publisher.settle().await?;
+    for (name, in_memory) in [("fleeting", true), ("lasting", false)] {
+        b.consumer("S", name, json!({ "mem_storage": in_memory })).await?;
+        b.consume("S", name, 5, |_| Some("+ACK")).await?;
+    }
+    // Nobody misses the position of one that goes when it is not used.
+    let ephemeral = json!({ "stream_name": "S", "config": { "mem_storage": true, "inactive_threshold": 60_000_000_000u64 } });
+    api::call(&client, "CONSUMER.CREATE.S", ephemeral).await?;
+    b.finish().await?;
+
+    let destination = Server::start(LATEST);
+    let load = archive::load(&destination, &[], &archive::dump(&source, &[])).expect_code(0);
+    let said =
+        "chatto-load: warning: stream S: consumers in memory lose their position and begin anew: fleeting\n";
+    assert_eq!(load.stderr, said);
+    let client = destination.client().await?;
+    for (name, position) in [("fleeting", 0), ("lasting", 5)] {
+        let info = api::call(&client, &format!("CONSUMER.INFO.S.{name}"), json!(null)).await?;
+        assert_eq!(info["ack_floor"]["stream_seq"], position, "{info}");
+    }
+    Ok(())
+}
+
+/// NATSARC1, the only format that brings a stream into memory, has no place for either.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stream_in_memory_forgets_is_said_before() -> Result<()> {
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    for (name, more) in
+        [("ORIGIN", json!({ "subjects": ["s"] })), ("SUM", json!({ "sources": [{ "name": "ORIGIN" }] }))]
+    {
+        let mut config = more;
+        config["name"] = name.into();
+        api::call(&client, &format!("STREAM.CREATE.{name}"), config).await?;
+    }
+    let mut archive = Archive::read(&archive::dump(&source, &[]));
+    for name in ["ORIGIN", "SUM"] {
+        archive.edit(&format!("streams/{name}/backup.json"), |backup| {
+            backup["config"]["storage"] = "memory".into()
+        });
+    }
+    let archive = archive.with_sums();
+    let destination = Server::start(LATEST);
+    let load = archive::load(&destination, &[], &archive).expect_code(0);
+    for said in [
+        "warning: stream ORIGIN: the server forgets the message ids of a stream in memory\n",
+        "warning: stream SUM: the server forgets the message ids of a stream in memory, and takes all messages of \
+         its sources again\n",
+        "--drop-setting sources\n",
+    ] {
+        assert!(load.stderr.contains(said), "{said}{}", load.stderr);
+    }
+    // Nobody publishes to a server that is thrown away.
+    let mut dry = archive::load(&Server::start(LATEST), &["-n"], &archive).expect_code(0);
+    assert_eq!(std::mem::take(&mut dry.stderr), "");
+    Ok(())
+}

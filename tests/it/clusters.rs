@@ -1,0 +1,180 @@
+//! Clusters: any node will do, one that retires is left for another, and what a cluster cannot do is
+//! explained.
+
+use std::time::Duration;
+
+use crate::support::archive::{Archive, dump, load};
+use crate::support::cluster::{self, Cluster};
+use crate::support::faults;
+use crate::support::programs::{program_for, refused, run_with, spawn};
+use crate::support::server::{LATEST, Server};
+use crate::support::{api, equality};
+use anyhow::{Context, Result};
+use async_nats::{ConnectOptions, Event};
+use chatto_pipes::jetstream::private_server::Options;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+/// One release of each snapshot format.
+const FORMATS: [&str; 2] = ["2.14.5", LATEST];
+
+/// Among three there is always one that leads neither the cluster nor the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_node_will_do() -> Result<()> {
+    for release in FORMATS {
+        let (source, archive) = faults::source(release, 10).await?;
+        let cluster = Cluster::start(release).await?;
+        let client = cluster.nodes[0].client().await?;
+        for node in &cluster.nodes {
+            cluster::clear(&client).await?;
+            load(node, &["--replicas", "3"], &archive).expect_code(0);
+            for other in &cluster.nodes {
+                let single = Server::start(release);
+                load(&single, &[], &dump(other, &[])).expect_code(0);
+                cluster::comes_to_equal(&source, &single).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_placement_that_is_not_to_be_had() -> Result<()> {
+    for release in FORMATS {
+        let source =
+            Server::start_with(release, Options { extra: "server_tags: [ssd]".into(), ..Options::default() });
+        let client = source.client().await?;
+        let placed = json!({ "name": "PLACED", "subjects": ["placed"], "placement": { "tags": ["ssd"] } });
+        api::call(&client, "STREAM.CREATE.PLACED", placed).await?;
+        faults::small_bucket(&client, source.version(), "SMALL", 1).await?;
+        let archive = dump(&source, &[]);
+
+        let cluster = Cluster::start(release).await?;
+        let there = cluster.nodes[1].client().await?;
+        let finished = load(&cluster.nodes[0], &[], &archive).expect_code(3);
+        for words in ["stream PLACED: ", "hint: ", "--no-placement"] {
+            assert!(finished.stderr.contains(words), "{release}: no \"{words}\" in:\n{}", finished.stderr);
+        }
+        assert_eq!(api::stream_names(&there).await?, ["KV_SMALL"]);
+
+        let arguments = ["--conflict", "skip", "--no-placement"];
+        let finished = load(&cluster.nodes[2], &arguments, &archive).expect_code(0);
+        assert_eq!(finished.stderr, "chatto-load: 1 stream: placement left out\n");
+        let info = api::stream_info(&there, "PLACED").await?;
+        assert_eq!(info["config"]["placement"], json!(null), "{info}");
+        let (a, b) = (source.client().await?, cluster.nodes[0].client().await?);
+        let mut found = equality::differences(&a, &b, |_| true).await?;
+        found.retain(|text| !text.contains("placement"));
+        assert_eq!(found, [""; 0], "{release}");
+    }
+    Ok(())
+}
+
+/// A cluster is looked at some seconds after the restore, when what nobody uses may have gone as it must.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ephemeral_consumer_may_expire_before_the_last_look() -> Result<()> {
+    let source = Server::start("2.14.5");
+    let client = source.client().await?;
+    faults::small_bucket(&client, source.version(), "SMALL", 1).await?;
+    let lasting = json!({ "durable_name": "lasting", "ack_policy": "explicit" });
+    let ephemeral = json!({ "ack_policy": "explicit", "inactive_threshold": 2_000_000_000_u64 });
+    let created = json!({ "stream_name": "KV_SMALL", "config": lasting });
+    api::call(&client, "CONSUMER.DURABLE.CREATE.KV_SMALL.lasting", created).await?;
+    // On a slow machine it may have gone before the dump.
+    let archive = loop {
+        let created = json!({ "stream_name": "KV_SMALL", "config": ephemeral });
+        api::call(&client, "CONSUMER.CREATE.KV_SMALL", created).await?;
+        let archive = dump(&source, &[]);
+        if Archive::read(&archive).in_manifest("KV_SMALL")["consumers"].as_u64() > Some(1) {
+            break archive;
+        }
+    };
+    let cluster = Cluster::start("2.14.5").await?;
+    load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
+    let there = cluster.nodes[1].client().await?;
+    let info = api::call(&there, "CONSUMER.INFO.KV_SMALL.lasting", json!(null)).await?;
+    assert_eq!(info["config"]["durable_name"], "lasting");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_replicas_than_servers() -> Result<()> {
+    for release in FORMATS {
+        let (_, archive) = faults::source(release, 10).await?;
+        let cluster = Cluster::start(release).await?;
+        let refusal = load(&cluster.nodes[0], &["--replicas", "5"], &archive);
+        refused(
+            refusal,
+            1,
+            &["stream KV_SMALL: ", "stream LARGE: ", "no suitable peers", "hint: ", "--replicas N"],
+        );
+        assert_eq!(api::stream_names(&cluster.nodes[1].client().await?).await?, [""; 0]);
+    }
+    Ok(())
+}
+
+/// One server of three cannot decide anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_servers_are_left() -> Result<()> {
+    for release in FORMATS {
+        let (source, archive) = faults::source(release, 10).await?;
+        let mut cluster = Cluster::start(release).await?;
+        load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
+        cluster.nodes[1].kill();
+        cluster.nodes[2].kill();
+        let client = cluster.nodes[0].client().await?;
+        let mut again = tokio::time::interval(Duration::from_millis(100));
+        // Until it knows that it is alone, it goes on with what it leads, and a dump may well succeed.
+        loop {
+            again.tick().await;
+            let ask = api::answer(&client, "STREAM.NAMES", json!(null));
+            let answer = tokio::time::timeout(Duration::from_secs(2), ask).await;
+            if answer.is_ok_and(|answer| answer.is_ok_and(|json| json["error"]["err_code"] == 10008)) {
+                break;
+            }
+        }
+        for name in ["chatto-dump", "chatto-load"] {
+            let mut command = program_for(name, &cluster.nodes[0]);
+            command.args(["--timeout", "10"]);
+            let refusal = run_with(command, &archive);
+            assert!(refusal.stdout.is_empty(), "{release}: {name}");
+            refused(refusal, 1, &["(10008)", "hint: ", "more than half of the cluster's servers"]);
+        }
+        cluster.nodes[1].start_again();
+        cluster.nodes[2].start_again();
+        cluster.settled().await?;
+        cluster::comes_to_equal(&source, &cluster.nodes[0]).await?;
+    }
+    Ok(())
+}
+
+/// A server in lame duck mode sends its clients away, after a grace period of 10 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_retires_in_the_middle_of_a_dump() -> Result<()> {
+    for release in FORMATS {
+        let (source, archive) = faults::source(release, 24).await?;
+        let cluster = Cluster::start(release).await?;
+        load(&cluster.nodes[0], &["--replicas", "3"], &archive).expect_code(0);
+        let retires = &cluster.nodes[cluster.leader_of(&cluster.nodes[0].client().await?, "LARGE").await?];
+        let (gone, mut sent_away) = tokio::sync::mpsc::unbounded_channel();
+        let options = ConnectOptions::with_token(retires.token().into()).event_callback(move |event| {
+            if event == Event::Disconnected {
+                let _ = gone.send(());
+            }
+            std::future::ready(())
+        });
+        let _client = api::connect_with(options, &retires.url()).await?;
+
+        let mut child = spawn(&mut faults::dump(retires, &["-v"]));
+        let begin = faults::take(&mut child, 3 << 20);
+        let process = Pid::from_raw(i32::try_from(retires.process_id())?).context("a process")?;
+        kill_process(process, Signal::USR2)?;
+        sent_away.recv().await.context("it sends its clients away")?;
+        let dumped = faults::finish(child, begin).expect_code(0);
+        assert!(dumped.stderr.contains("stream LARGE: attempt 1: the connection"), "{}", dumped.stderr);
+        let single = Server::start(release);
+        load(&single, &[], &dumped.stdout).expect_code(0);
+        cluster::comes_to_equal(&source, &single).await?;
+    }
+    Ok(())
+}

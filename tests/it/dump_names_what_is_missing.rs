@@ -1,0 +1,203 @@
+//! What a snapshot lacks although it is whole, `chatto-dump` names: half of a batch, consumers that the server
+//! leaves out, consumers that are ahead.
+
+use std::collections::BTreeSet;
+
+use crate::support::api;
+use crate::support::archive::{Archive, load};
+use crate::support::cluster::Cluster;
+use crate::support::programs::{program, program_for, refused, run, run_with};
+use crate::support::s2::{unwrapped, wrapped};
+use crate::support::server::{LATEST, Server};
+use anyhow::Result;
+use async_nats::Client;
+use futures_util::StreamExt as _;
+use serde_json::{Value as Json, json};
+
+async fn create(client: &Client, stream: &str, more: Json) -> Result<()> {
+    let mut config = json!({ "name": stream, "subjects": [stream] });
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    api::call(client, &format!("STREAM.CREATE.{stream}"), config).await.map(drop)
+}
+
+async fn create_consumer(client: &Client, stream: &str, name: &str, more: Json) -> Result<()> {
+    let mut config = json!({ "name": name, "ack_policy": "explicit" });
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let body = json!({ "stream_name": stream, "config": config });
+    api::call(client, &format!("CONSUMER.CREATE.{stream}.{name}"), body).await.map(drop)
+}
+
+/// An archive of a stream that ends with a message of a batch and without the batch's end.
+async fn archive_of_half_a_batch() -> Result<Vec<u8>> {
+    let server = Server::start(LATEST);
+    let client = server.client().await?;
+    create(&client, "EVT", json!({})).await?;
+    for n in 1..=3 {
+        let mut headers = async_nats::HeaderMap::new();
+        // As long as the real one, with which no server takes half a batch.
+        headers.insert("Nats-Patch-Id", "b");
+        headers.insert("Nats-Batch-Sequence", n.to_string());
+        client.request_with_headers("EVT", headers, "text".into()).await?;
+    }
+    let dump = run(program_for("chatto-dump", &server)).expect_code(0);
+    let mut archive = Archive::read(&dump.stdout);
+    let snapshot = archive.file("streams/EVT/stream.tar.s2");
+    let mut content = unwrapped(snapshot);
+    let (before, after) = (b"Nats-Patch-Id", b"Nats-Batch-Id");
+    let found: Vec<_> = (0..content.len()).filter(|at| content[*at..].starts_with(before)).collect();
+    assert_eq!(found.len(), 3);
+    for at in found {
+        content[at..at + after.len()].copy_from_slice(after);
+    }
+    *snapshot = wrapped(&content);
+    let (bytes, sum) = (snapshot.len(), crate::support::archive::sha256(snapshot));
+    archive.edit_manifest("EVT", |entry| {
+        entry["bytes"] = bytes.into();
+        entry["sha256"] = sum.into();
+    });
+    archive.edit("manifest.json", |manifest| manifest["stats"]["total_bytes"] = bytes.into());
+    Ok(archive.with_sums())
+}
+
+/// It stays restorable, and everybody says what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_ends_within_a_batch() -> Result<()> {
+    const HALF: &str = "it ends within an atomic batch, and the rest of the batch is not in it";
+    let archive = archive_of_half_a_batch().await?;
+    let mut verify = program("chatto-manifest");
+    verify.args(["verify"]);
+    let verified = run_with(verify, &archive).expect_code(0);
+    let verified = String::from_utf8(verified.stdout)?;
+    assert!(verified.contains(&format!("warning: streams/EVT: {HALF}")), "{verified}");
+
+    let server = Server::start(LATEST);
+    let loaded = load(&server, &[], &archive).expect_code(0);
+    assert!(loaded.stderr.contains(&format!("warning: stream EVT: {HALF}")), "{}", loaded.stderr);
+
+    let dump = run(program_for("chatto-dump", &server));
+    let entry = Archive::read(&dump.stdout).in_manifest("EVT");
+    refused(dump, 3, &[&format!("error: stream EVT: in the archive, but {HALF}"), "1 stream not complete"]);
+    // Another attempt finds the same: it is the stream that is so.
+    assert_eq!((&entry["within_batch"], &entry["attempts"]), (&json!(true), &json!(2)), "{entry}");
+    assert_eq!((&entry["messages"], &entry["error"]), (&json!(3), &Json::Null), "{entry}");
+    Ok(())
+}
+
+/// A server before 2.15 leaves out what is in memory; ephemeral ones are said with `-v`.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_in_memory() -> Result<()> {
+    let server = Server::start("2.14.5");
+    let client = server.client().await?;
+    create(&client, "EVT", json!({})).await?;
+    create_consumer(&client, "EVT", "kept", json!({ "durable_name": "kept" })).await?;
+    let passing = json!({ "inactive_threshold": 3_600_000_000_000_u64, "mem_storage": true });
+    create_consumer(&client, "EVT", "passing", passing).await?;
+    becomes_old(&client, "EVT", "passing").await?;
+    let dump = run(program_for("chatto-dump", &server)).expect_code(0);
+    assert_eq!(dump.stderr, "");
+    let mut verbose = program_for("chatto-dump", &server);
+    verbose.arg("-v");
+    let dump = run(verbose).expect_code(0);
+    let said = "stream EVT: ephemeral and not in its snapshot: consumer \"passing\"";
+    assert!(dump.stderr.contains(said), "{}", dump.stderr);
+
+    let mailer = json!({ "durable_name": "mailer", "mem_storage": true });
+    create_consumer(&client, "EVT", "mailer", mailer).await?;
+    becomes_old(&client, "EVT", "mailer").await?;
+    let dump = run(program_for("chatto-dump", &server));
+    let archive = dump.stdout.clone();
+    assert_eq!(Archive::read(&archive).in_manifest("EVT")["missing_consumers"], json!(["mailer"]));
+    let said = "error: stream EVT: the server left out of its snapshot: consumer \"mailer\"";
+    refused(dump, 3, &[said, "hint: ", "1 stream not complete in the archive"]);
+    let loaded = load(&Server::start("2.14.5"), &[], &archive).expect_code(0);
+    assert!(loaded.stderr.contains("stream EVT: the archive lacks consumer \"mailer\""), "{}", loaded.stderr);
+    Ok(())
+}
+
+/// Waits until a consumer is so old that it was there before any snapshot that begins now, by the server's
+/// own clock.
+async fn becomes_old(client: &Client, stream: &str, name: &str) -> Result<()> {
+    loop {
+        let info = api::call(client, &format!("CONSUMER.INFO.{stream}.{name}"), Json::Null).await?;
+        let time = |field: &str| info[field].as_str().unwrap().parse::<jiff::Timestamp>();
+        if time("ts")?.duration_since(time("created")?) > jiff::SignedDuration::from_secs(3) {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+/// nats-server, issue 7829: of a stream with replicas a server sends the consumers that it keeps itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_other_nodes_keep() -> Result<()> {
+    let cluster = Cluster::start("2.14.5").await?;
+    let client = cluster.nodes[0].client().await?;
+    create(&client, "EVT", json!({ "num_replicas": 3 })).await?;
+    let all: BTreeSet<String> = (0..6).map(|n| format!("reader{n}")).collect();
+    for name in &all {
+        let config = json!({ "durable_name": name, "num_replicas": 1 });
+        create_consumer(&client, "EVT", name, config).await?;
+    }
+    becomes_old(&client, "EVT", "reader5").await?;
+    let dump = run(program_for("chatto-dump", &cluster.nodes[0]));
+    let missing = Archive::read(&dump.stdout).in_manifest("EVT")["missing_consumers"].take();
+    let missing: BTreeSet<String> = serde_json::from_value(missing).unwrap_or_default();
+    assert_eq!(dump.code, Some(if missing.is_empty() { 0 } else { 3 }), "{}", dump.stderr);
+
+    let destination = Server::start("2.14.5");
+    load(&destination, &[], &dump.stdout).expect_code(0);
+    let names = api::call(&destination.client().await?, "CONSUMER.NAMES.EVT", Json::Null).await?;
+    let restored: BTreeSet<String> = serde_json::from_value(names["consumers"].clone())?;
+    assert_eq!(&restored | &missing, all);
+    assert_eq!(&restored & &missing, BTreeSet::new());
+    Ok(())
+}
+
+/// nats-server, issue 7693: what is published and consumed at once, a consumer may have beyond what a
+/// snapshot holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_run_while_their_stream_is_captured() -> Result<()> {
+    let server = Server::start("2.14.5");
+    let client = server.client().await?;
+    create(&client, "EVT", json!({})).await?;
+    create_consumer(&client, "EVT", "reader", json!({ "durable_name": "reader" })).await?;
+    let publishing = tokio::spawn({
+        let client = client.clone();
+        async move {
+            loop {
+                let published = (0..100).map(|_| client.request("EVT", "text".into()));
+                futures_util::future::try_join_all(published).await?;
+            }
+            #[expect(unreachable_code, reason = "says what goes wrong meanwhile")]
+            anyhow::Ok(())
+        }
+    });
+    let consuming = tokio::spawn({
+        let context = async_nats::jetstream::new(client.clone());
+        async move {
+            let stream = context.get_stream("EVT").await?;
+            let reader: async_nats::jetstream::consumer::PullConsumer =
+                stream.get_consumer("reader").await.map_err(anyhow::Error::from_boxed)?;
+            let mut messages = reader.messages().await?;
+            while let Some(message) = messages.next().await {
+                message?.ack().await.map_err(anyhow::Error::from_boxed)?;
+            }
+            anyhow::Ok(())
+        }
+    });
+    for _ in 0..3 {
+        let dump = run(program_for("chatto-dump", &server)).expect_code(0);
+        let entry = Archive::read(&dump.stdout).in_manifest("EVT");
+        let destination = Server::start("2.14.5");
+        load(&destination, &[], &dump.stdout).expect_code(0);
+        let client = destination.client().await?;
+        let state = &api::stream_info(&client, "EVT").await?["state"];
+        let reader = api::call(&client, "CONSUMER.INFO.EVT.reader", Json::Null).await?;
+        let is_ahead = reader["delivered"]["stream_seq"].as_u64() > state["last_seq"].as_u64();
+        // Where the restored stream ends by its index, it may end later than its messages do.
+        assert!(!is_ahead || entry["consumers_ahead"] == json!(["reader"]), "{entry}, {reader}");
+    }
+    publishing.abort();
+    consuming.abort();
+    Ok(())
+}
