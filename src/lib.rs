@@ -24,6 +24,7 @@
 //! | [`envelope`] | gzip, zstd, age: recognise and open, seal | what is inside |
 //! | [`chatto`] | what is Chatto's own: configuration, stream policy | how bytes travel |
 //! | [`release`] | what depends on nats-server's release: formats, levels, settings | everything but snapshot formats |
+//! | [`description`] | a stream's configuration and state, as a server sends them and an archive keeps them | where they came from |
 //! | [`settings`] | what a stream's or a consumer's configuration means, and asks of a release | where it came from |
 //! | [`names`] | the small types: stream names, globs, sizes | everything else |
 //! | [`terminal`], [`exit`] | the edges: stdin, stdout, messages, exit codes | everything else |
@@ -32,6 +33,7 @@ pub mod archive;
 pub mod chatto;
 pub mod cli;
 pub mod command;
+pub mod description;
 pub mod envelope;
 pub mod exit;
 pub mod jetstream;

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::release::{CONSUMER_SETTINGS, STREAM_SETTINGS, Setting};
@@ -86,15 +85,9 @@ pub fn asked_for<'a>(config: &Config, known: &'a [Setting]) -> Vec<&'a Setting> 
     known.iter().filter(asks).collect()
 }
 
-/// The names of those that a stream's `backup.json` asks for of the settings that not every release knows. None
-/// where it is no such JSON.
-pub fn newer_in(backup_json: &[u8]) -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Backup {
-        config: Config,
-    }
-    let Ok(Backup { config }) = serde_json::from_slice(backup_json) else { return Vec::new() };
-    asked_for(&config, &STREAM_SETTINGS).into_iter().map(|setting| setting.name.into()).collect()
+/// The settings that a stream's configuration asks for and that not every release knows, by name.
+pub fn newer(config: &Config) -> Vec<String> {
+    asked_for(config, &STREAM_SETTINGS).into_iter().map(|setting| setting.name.into()).collect()
 }
 
 /// The same of a consumer's configuration.

@@ -5,7 +5,7 @@
 
 use chatto_pipes::archive::{Index, Manifest};
 use chatto_pipes::chatto::keys;
-use chatto_pipes::snapshot::ReportedState;
+use chatto_pipes::description::Description;
 use jiff::Timestamp;
 use libfuzzer_sys::{Corpus, fuzz_target};
 
@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             assert_eq!(stats.total_streams + stats.skipped + stats.failed, manifest.streams.len() as u64);
         }
         2 => {
-            let Ok(reported) = ReportedState::from_backup_json(json) else { return Corpus::Keep };
+            let Ok(Description { reported, .. }) = Description::from_json(json) else { return Corpus::Keep };
             let state = format!(
                 r#"{{"messages":{},"first_seq":{},"last_seq":{},"num_deleted":{},"consumer_count":{}}}"#,
                 reported.messages,
@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
             );
             let storage = serde_json::to_string(&reported.storage).unwrap();
             let written = format!(r#"{{"config":{{"storage":{storage}}},"state":{state}}}"#);
-            assert_eq!(ReportedState::from_backup_json(written.as_bytes()).unwrap(), reported);
+            assert_eq!(Description::from_json(written.as_bytes()).unwrap().reported, reported);
         }
         _ => {
             let Ok(import) = keys::import(json) else { return Corpus::Keep };

@@ -28,6 +28,7 @@ use super::api::{StreamReply, parsed};
 use super::connect::LossWatch;
 use super::denial::DenialWatch;
 use super::{Error, InFlight, Mark, Server};
+use crate::description::{BadDescription, Description};
 use crate::names::{Printable, StreamName};
 use crate::release::{self, Version};
 
@@ -239,11 +240,13 @@ impl Capture {
         Mark::of(&self.reply.config).is_some()
     }
 
-    /// `backup.json`: the stream's configuration, and its state when the snapshot began, in the server's own
-    /// words.
-    pub fn backup_json(&self) -> Bytes {
+    /// The stream's configuration, and its state when the snapshot began.
+    ///
+    /// # Errors
+    /// When the server sent something else.
+    pub fn description(&self) -> Result<Description, BadDescription> {
         let StreamReply { config, state, .. } = &self.reply;
-        format!("{{\"config\":{},\"state\":{}}}", config.get(), state.get()).into()
+        Description::new(config.clone(), state.clone())
     }
 
     /// The next bytes of the snapshot; `None` at its end. To be awaited without long breaks, also

@@ -67,7 +67,7 @@ pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};
 pub use meta::{Unlike, agrees, of_stream as stream_info};
-pub use reported_state::{BadReportedState, ReportedState, Shortfall};
+pub use reported_state::{ReportedState, Shortfall};
 pub use tally::MAX_SETS;
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 

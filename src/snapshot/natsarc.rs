@@ -34,7 +34,7 @@ use super::fault::Fault;
 use super::items::{self, Consumer, Item, Look, MAX_RECORD, Record};
 use super::leb128::{self, Number, TooLong};
 use super::messages::Sum;
-use super::reported_state::State;
+use super::reported_state::ReportedState;
 use super::tally::Count;
 use super::{Contents, Format, meta};
 use crate::names::Printable;
@@ -63,13 +63,13 @@ pub fn read<R: Read, L: Look>(
     if magic != *MAGIC {
         return Err(content.damaged("it is in no known format").into());
     }
-    let (state, begun): (State, items::State) = {
+    let (state, begun): (ReportedState, items::State) = {
         let entry = Entry::read(content)?;
         if entry.name != STATE || entry.sequence != 0 {
             return Err(content.damaged("it does not begin with the stream's state").into());
         }
         let json = entry.json(content)?;
-        let state: State = serde_json::from_slice(&json)
+        let state: ReportedState = serde_json::from_slice(&json)
             .map_err(|_| content.damaged("the stream's state is not what servers write"))?;
         let begun = items::State {
             first_seq: state.first_seq,

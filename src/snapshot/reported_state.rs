@@ -1,14 +1,16 @@
-//! What a server promised before it sent a snapshot, read leniently from its raw JSON, and what a
-//! snapshot turned out to hold. Knows no snapshot format.
+//! What a server said of a stream before it sent a snapshot, and whether the snapshot holds that. Knows no
+//! snapshot format.
 
 use serde::Deserialize;
 
 use super::Contents;
 
-/// What the server said in its answer to the snapshot request (`backup.json`).
+/// What the server said in its answer to the snapshot request (`backup.json`). Reads a stream's state as servers
+/// write it.
 ///
 /// Absent numbers are zero: servers leave zeros out.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct ReportedState {
     /// Messages in the stream.
     pub messages: u64,
@@ -20,14 +22,10 @@ pub struct ReportedState {
     pub num_deleted: u64,
     /// Consumers of the stream, those in memory too, whether or not they were asked for.
     pub consumer_count: u64,
-    /// Where the stream keeps its messages, as the server writes it: `file` or `memory`.
+    /// Where the stream keeps its messages, as the server writes it: `file` or `memory`. The configuration says it.
+    #[serde(skip)]
     pub storage: Option<String>,
 }
-
-/// A `backup.json` that is not what a server writes.
-#[derive(Debug, thiserror::Error)]
-#[error("backup.json is not a stream's config and state")]
-pub struct BadReportedState(#[from] serde_json::Error);
 
 /// A snapshot that holds less than was promised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,42 +51,6 @@ pub enum Shortfall {
     },
 }
 
-impl ReportedState {
-    /// Reads the raw `{"config": …, "state": …}`; what it does not know it ignores.
-    pub fn from_backup_json(raw: &[u8]) -> Result<Self, BadReportedState> {
-        #[derive(Deserialize)]
-        struct Backup {
-            config: Config,
-            state: State,
-        }
-        #[derive(Deserialize)]
-        struct Config {
-            storage: Option<String>,
-        }
-        let Backup { config, state } = serde_json::from_slice(raw)?;
-        let State { messages, first_seq, last_seq, num_deleted, consumer_count } = state;
-        Ok(ReportedState {
-            messages,
-            first_seq,
-            last_seq,
-            num_deleted,
-            consumer_count,
-            storage: config.storage,
-        })
-    }
-}
-
-/// A stream's state as servers write it, the part that counts.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct State {
-    pub messages: u64,
-    pub first_seq: u64,
-    pub last_seq: u64,
-    pub num_deleted: u64,
-    pub consumer_count: u64,
-}
-
 impl Contents {
     /// Whether the content keeps the reported state. A stream that grew meanwhile may hold more, never less.
     ///
@@ -112,29 +74,6 @@ impl Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_promise_needs_a_config_and_a_state_and_nothing_in_them() {
-        let raw = br#"{"config":{"name":"A","storage":"file","new":[1]},"new":1,
-            "state":{"messages":3,"bytes":9,"first_seq":2,"first_ts":"x","last_seq":7,"num_deleted":3,"consumer_count":1}}"#;
-        let reported = ReportedState::from_backup_json(raw).unwrap();
-        let expected = ReportedState {
-            messages: 3,
-            first_seq: 2,
-            last_seq: 7,
-            num_deleted: 3,
-            consumer_count: 1,
-            storage: Some("file".into()),
-        };
-        assert_eq!(reported, expected);
-        assert_eq!(
-            ReportedState::from_backup_json(br#"{"config":{},"state":{}}"#).unwrap(),
-            ReportedState::default()
-        );
-        for bad in ["", "{}", "[]", r#"{"config":{}}"#, r#"{"config":{},"state":{"messages":-1}}"#] {
-            assert!(ReportedState::from_backup_json(bad.as_bytes()).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn more_is_a_stream_that_grew_and_less_is_loss() {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::content::Content;
 use super::test_snapshots::*;
 use super::*;
+use crate::description::Description;
 
 /// Captures of real servers: stream, reported state, bytes.
 pub(super) fn captures() -> Vec<(PathBuf, StreamName, ReportedState, Vec<u8>)> {
@@ -17,7 +18,7 @@ pub(super) fn captures() -> Vec<(PathBuf, StreamName, ReportedState, Vec<u8>)> {
     };
     for dir in dirs(&root).iter().flat_map(|version| dirs(version)) {
         let stream = StreamName::new(dir.file_name().unwrap().to_str().unwrap()).unwrap();
-        let reported = ReportedState::from_backup_json(&fs::read(dir.join("backup.json")).unwrap()).unwrap();
+        let reported = Description::from_json(&fs::read(dir.join("backup.json")).unwrap()).unwrap().reported;
         let bytes = fs::read(dir.join("stream.tar.s2")).unwrap();
         found.push((dir, stream, reported, bytes));
     }

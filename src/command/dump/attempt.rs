@@ -20,9 +20,10 @@ use super::output::{Output, Snapshot, Writing};
 use super::plan::HALF;
 use super::watchdog::Pulse;
 use crate::command::verifier::{NotProven, Proven, Verifier};
+use crate::description::BadDescription;
 use crate::jetstream::{self, Capture, CaptureError, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
-use crate::snapshot::{BadReportedState, Contents, HALF_A_BATCH, ReportedState, Wanted};
+use crate::snapshot::{Contents, HALF_A_BATCH, Wanted};
 
 /// A snapshot that came whole and was proven.
 pub(super) struct Captured {
@@ -80,7 +81,7 @@ pub(super) enum AttemptError {
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error("the server's description of the stream makes no sense: {0}")]
-    ReportedState(#[from] BadReportedState),
+    Description(#[from] BadDescription),
     #[error(transparent)]
     NotProven(#[from] NotProven),
     /// A restore has begun since the streams were listed.
@@ -158,8 +159,9 @@ impl Attempt<'_> {
         if capture.is_half_restored() {
             return Err(AttemptError::HalfRestored);
         }
-        let backup_json = capture.backup_json();
-        let reported = ReportedState::from_backup_json(&backup_json)?;
+        let description = capture.description()?;
+        let backup_json = Bytes::from(description.to_json()?);
+        let reported = description.reported;
         let wanted = Wanted { decoded: self.read, names: !self.no_consumers, ..Wanted::default() };
         let mut verifier = Verifier::begin(self.stream, &reported, wanted);
 

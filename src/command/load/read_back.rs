@@ -11,7 +11,7 @@ use super::super::verifier::Verifier;
 use super::compare_state::{State, differs};
 use crate::jetstream::{Capture, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
-use crate::snapshot::{Contents, ReportedState, Wanted};
+use crate::snapshot::{Contents, Wanted};
 
 /// Memory for what is being read back, in bytes.
 const BUFFER: usize = 32 << 20;
@@ -21,7 +21,7 @@ pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Re
     let in_flight = Arc::new(InFlight::default());
     let how = Snapshotting { no_consumers: false, check: false, in_flight, buffer: BUFFER };
     let mut capture = Capture::begin(server, stream, how).await?;
-    let reported = ReportedState::from_backup_json(&capture.backup_json())?;
+    let reported = capture.description()?.reported;
     let mut verifier =
         Verifier::begin_uncompared(stream, &reported, Wanted { sum: true, ..Wanted::default() });
     while let Some(bytes) = capture.next().await? {

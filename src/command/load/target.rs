@@ -4,22 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::restoring::Request;
+use crate::description::{BadDescription, Description};
 use crate::names::StreamName;
 use crate::release::{STREAM_SETTINGS, Setting};
 use crate::settings;
-use crate::snapshot::ReportedState;
-
-/// `backup.json`, its parts untouched.
-#[derive(Deserialize)]
-struct Backup {
-    config: BTreeMap<String, Box<RawValue>>,
-    state: Box<RawValue>,
-}
 
 /// A `backup.json` that cannot be restored.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +19,7 @@ pub(super) enum BadBackup {
     #[error("its backup.json is not a stream's config and state: {0}")]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
-    ReportedState(#[from] crate::snapshot::BadReportedState),
+    Description(#[from] BadDescription),
     #[error("its backup.json describes stream {0}")]
     OtherStream(crate::names::Printable),
 }
@@ -71,9 +63,8 @@ pub(super) fn request(
     wanted: Wanted,
 ) -> Result<(Request, Traits), BadBackup> {
     let Wanted { replicas, placement, dropped } = wanted;
-    let reported = ReportedState::from_backup_json(backup_json)?;
-    let Backup { mut config, state } = serde_json::from_slice(backup_json)?;
-    let described = Some(parsed(&config)?);
+    let Description { config, state, settings: described, reported } = Description::from_json(backup_json)?;
+    let mut config: RawConfig = serde_json::from_str(config.get())?;
     let dropped = drop_settings(&mut config, dropped)?;
     let text = |key: &str| config.get(key).and_then(|v| serde_json::from_str::<String>(v.get()).ok());
     let number = |key: &str| config.get(key).and_then(|v| serde_json::from_str::<u64>(v.get()).ok());
@@ -99,7 +90,7 @@ pub(super) fn request(
         config.insert("num_replicas".into(), to_raw_value(&traits.replicas)?);
     }
     let config = to_raw_value(&config)?;
-    Ok((Request { config, state, reported, described }, traits))
+    Ok((Request { config, state, reported, described: Some(described) }, traits))
 }
 
 type RawConfig = BTreeMap<String, Box<RawValue>>;

@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 use super::{PROGRAM, directories, of_streams};
 use crate::archive::{self, Directories, Entry, Found, Kind, Reader, Tar};
 use crate::cli;
 use crate::command::report::{exit_of, print, say};
 use crate::command::{Failure, secrets};
+use crate::description::{BadDescription, Description, Times};
 use crate::envelope;
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName, counted};
 use crate::settings::{self, Config};
+use crate::snapshot::ReportedState;
 use crate::terminal::Messages;
 use crate::terminal::progress::{Metered, Progress};
 
@@ -67,23 +67,30 @@ fn compare(options: cli::Diff, messages: Messages, progress: Progress) -> anyhow
     Ok(if lines.is_empty() { Exit::Done } else { DIFFERENT })
 }
 
-/// A stream's description.
-#[derive(Debug, Clone, Deserialize)]
+/// What is compared of a stream.
+#[derive(Debug, Clone)]
 struct Described {
     config: Config,
     state: State,
-    #[serde(skip)]
     consumers: Option<u64>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct State {
     messages: u64,
     first_seq: u64,
     last_seq: u64,
-    first_ts: String,
-    last_ts: String,
+    times: Times,
+}
+
+impl Described {
+    fn from_json(json: &[u8]) -> Result<Self, BadDescription> {
+        let description = Description::from_json(json)?;
+        let times = description.times()?;
+        let ReportedState { messages, first_seq, last_seq, .. } = description.reported;
+        let state = State { messages, first_seq, last_seq, times };
+        Ok(Described { config: description.settings, state, consumers: None })
+    }
 }
 
 type Streams = BTreeMap<StreamName, Described>;
@@ -102,7 +109,7 @@ impl Descriptions {
             let what = "the archive's descriptions are too large to compare";
             return Err(Failure::new(Exit::Failed, what).into());
         }
-        let described = serde_json::from_slice(json).map_err(|error| {
+        let described = Described::from_json(json).map_err(|BadDescription(error)| {
             let (place, error) = (Printable::new(place), Printable::new(&error.to_string()));
             Failure::new(Exit::Damaged, format!("{place}: {error}"))
         })?;
@@ -146,7 +153,7 @@ fn streams_of_directories<R: Read>(mut input: Directories<R>) -> anyhow::Result<
     while let Some(found) = input.next()? {
         let Found::Backup { directory, json } = found else { continue };
         let place = directories::place(&directory, directories::BACKUP);
-        described.add(directories::stream(&place, &json)?, &place, &json)?;
+        described.add(directories::described(&place, &json)?.0, &place, &json)?;
     }
     Ok(described.streams)
 }
@@ -217,8 +224,8 @@ fn is_rewritten(a: &State, b: &State) -> bool {
     b.last_seq < a.last_seq
         || b.first_seq < a.first_seq
         || b.messages > a.messages.saturating_add(b.last_seq.saturating_sub(a.last_seq))
-        || (same_first && a.first_ts != b.first_ts)
-        || (same_last && a.last_ts != b.last_ts)
+        || (same_first && a.times.first_ts != b.times.first_ts)
+        || (same_last && a.times.last_ts != b.times.last_ts)
 }
 
 fn sequences(state: &State) -> String {
@@ -231,7 +238,10 @@ mod tests {
     use super::*;
 
     fn streams(json: &str) -> Streams {
-        serde_json::from_str::<BTreeMap<StreamName, Described>>(json).unwrap()
+        let streams: BTreeMap<StreamName, &serde_json::value::RawValue> = serde_json::from_str(json).unwrap();
+        let described =
+            |raw: &serde_json::value::RawValue| Described::from_json(raw.get().as_bytes()).unwrap();
+        streams.into_iter().map(|(name, raw)| (name, described(raw))).collect()
     }
 
     fn between(old: &str, new: &str) -> Vec<String> {

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::archive::{Directories, Found, Kind, ManifestStream};
 use crate::command::Failure;
+use crate::description::{BadDescription, Description};
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName};
-use crate::settings::Config;
-use crate::snapshot::{self, Own, ReportedState, Unlike};
+use crate::snapshot::{self, Own, Unlike};
 
 /// The file that describes a stream.
 pub(super) const BACKUP: &str = "backup.json";
@@ -27,24 +27,11 @@ pub(super) fn place(directory: &str, file: &str) -> String {
     }
 }
 
-/// The configuration that a description has.
-pub(super) fn config(json: &[u8]) -> Result<Config, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Backup {
-        config: Config,
-    }
-    serde_json::from_slice(json).map(|Backup { config }| config)
-}
-
-/// The stream that a description names. A directory may be called otherwise.
-pub(super) fn stream(place: &str, json: &[u8]) -> Result<StreamName, Failure> {
-    let name = config(json).and_then(|config| named(&config));
-    name.map_err(|error| damaged(place, Printable::new(&error.to_string())))
-}
-
-/// The stream of a configuration.
-pub(super) fn named(config: &Config) -> Result<StreamName, serde_json::Error> {
-    serde_json::from_value(config.get("name").cloned().unwrap_or_default())
+/// The description at `place`, and the stream that it names.
+pub(super) fn described(place: &str, json: &[u8]) -> Result<(StreamName, Description), Failure> {
+    let described =
+        Description::from_json(json).and_then(|description| Ok((description.stream()?, description)));
+    described.map_err(|BadDescription(error)| damaged(place, Printable::new(&error.to_string())))
 }
 
 fn damaged(place: &str, what: impl std::fmt::Display) -> Failure {
@@ -80,7 +67,7 @@ pub(super) fn described_by(own: &Own, json: &[u8]) -> Result<(), Unlike> {
 
 /// The same with a description that may be none at all, which others notice.
 pub(super) fn agrees(own: &[u8], json: &[u8]) -> Result<(), Unlike> {
-    config(json).map_or(Ok(()), |config| snapshot::agrees(own, &config))
+    Description::from_json(json).map_or(Ok(()), |description| snapshot::agrees(own, &description.settings))
 }
 
 /// The streams as they are described, with the size that came; an error in those whose snapshots did not come.
@@ -92,9 +79,7 @@ pub(super) fn promised<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Ve
             Found::Snapshot { directory, file, size, .. } => snapshots.take(&directory, file, size)?,
             Found::Backup { directory, json } => {
                 let place = place(&directory, BACKUP);
-                let name = stream(&place, &json)?;
-                let reported =
-                    ReportedState::from_backup_json(&json).map_err(|error| damaged(&place, error))?;
+                let (name, Description { reported, .. }) = described(&place, &json)?;
                 let promised = ManifestStream {
                     messages: reported.messages,
                     first_seq: Some(reported.first_seq),

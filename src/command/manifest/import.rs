@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::directories::{Snapshots, config, described_by, named};
+use super::directories::{BACKUP, Snapshots, described, described_by, place};
 use super::rereadable::RereadableInput;
 use super::verify::Summed;
 use super::{PROGRAM, binary_output, closing, copy_failure};
@@ -22,7 +22,6 @@ use crate::cli;
 use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName};
-use crate::settings;
 use crate::snapshot::{self, Own, ReportedState, Wanted};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
@@ -38,6 +37,8 @@ struct Described {
     name: StreamName,
     reported: ReportedState,
     replicas: Option<u32>,
+    /// The settings that not every release knows.
+    settings: Vec<String>,
     /// Its bytes, without which no stream can be written.
     json: Vec<u8>,
     /// Which of the snapshots it is, in the order in which they come.
@@ -88,22 +89,23 @@ fn describe<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Streams> {
         }
         // `chatto backup` leaves nothing else of a stream that failed.
         let failed = json.is_empty();
-        let (reported, name, num_replicas) = if failed {
+        let (reported, name, replicas, settings) = if failed {
             let name = directory.rsplit('/').next().unwrap_or_default();
-            (ReportedState::default(), StreamName::new(name).map_err(|e| damaged(&directory, e))?, None)
+            let name = StreamName::new(name).map_err(|e| damaged(&directory, e))?;
+            (ReportedState::default(), name, None, Vec::new())
         } else {
-            let reported = ReportedState::from_backup_json(&json).map_err(|e| damaged(&directory, e))?;
-            let bad = |e: serde_json::Error| damaged(&directory, Printable::new(&e.to_string()));
-            let config = config(&json).map_err(bad)?;
-            let replicas = config.get("num_replicas").and_then(Value::as_u64);
-            (reported, named(&config).map_err(bad)?, replicas.and_then(|n| u32::try_from(n).ok()))
+            let (name, description) = described(&place(&directory, BACKUP), &json)?;
+            let replicas = description.settings.get("num_replicas").and_then(Value::as_u64);
+            let replicas = replicas.and_then(|n| u32::try_from(n).ok());
+            let settings = description.newer_settings();
+            (description.reported, name, replicas, settings)
         };
         if !names.insert(name.clone()) {
             return Err(damaged(&directory, format!("stream {name} comes twice")).into());
         }
         let error = Some(if failed { FAILED } else { "its snapshot is not in the tar" }.to_owned());
         let entry = ManifestStream { error, ..ManifestStream::new(name.clone(), Kind::of(&name)) };
-        let described = Described { name, reported, replicas: num_replicas, json, place: usize::MAX, entry };
+        let described = Described { name, reported, replicas, settings, json, place: usize::MAX, entry };
         if streams.insert(directory.clone(), described).is_some() {
             return Err(damaged(&directory, "comes twice").into());
         }
@@ -180,7 +182,7 @@ fn write<R: Read>(
         bytes: stream.entry.bytes,
         format: stream.entry.format.clone(),
         reason: None,
-        settings: settings::newer_in(&stream.json),
+        settings: stream.settings.clone(),
     };
     let index = Index {
         version: 1,

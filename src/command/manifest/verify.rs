@@ -15,12 +15,13 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::directories::{agrees, config};
+use super::directories::agrees;
 use super::{PROGRAM, open};
 use crate::archive::{self, Digest, Entry, Index, Layout, MAX_FAULTS, Manifest, Reader, Tar};
 use crate::cli;
 use crate::command::report::print;
 use crate::command::report::text_of;
+use crate::description::Description;
 use crate::envelope::Damaged;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, consumers, counted};
@@ -245,12 +246,11 @@ impl Verifying {
 
     /// Takes the description of `stream` that lies at `place`.
     fn describe(&mut self, stream: StreamName, place: String, json: &[u8]) {
-        let reported = match ReportedState::from_backup_json(json) {
-            Ok(reported) => reported,
+        let Description { settings, reported, .. } = match Description::from_json(json) {
+            Ok(description) => description,
             Err(error) => return self.fault(place, Printable::new(&text_of(&error.into())).to_string()),
         };
-        let config = config(json).unwrap_or_default();
-        let name = config.get("name").and_then(Value::as_str);
+        let name = settings.get("name").and_then(Value::as_str);
         if let Some(name) = name.filter(|name| *name != stream.as_str()) {
             self.fault(place.clone(), format!("it describes the stream {}", Printable::new(name)));
         }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use chatto_pipes::archive::{
     Digest, Index, IndexedStream, Kind, Manifest, ManifestStream, Server, Stats, Writer,
 };
+use chatto_pipes::description::Description;
 use chatto_pipes::names::StreamName;
-use chatto_pipes::snapshot::{self, ReportedState};
+use chatto_pipes::snapshot;
 
 /// The releases that there are captures of.
 pub const CAPTURED: [&str; 6] = ["2.9.25", "2.10.26", "2.11.11", "2.12.8", "2.14.5", "2.15.1"];
@@ -44,7 +45,7 @@ pub fn archive(release: &str, shape: Shape) -> Vec<u8> {
     for (n, name) in STREAMS.into_iter().enumerate() {
         let (backup, bytes) = capture(release, name);
         let name = StreamName::new(name).unwrap();
-        let reported = ReportedState::from_backup_json(&backup).unwrap();
+        let reported = Description::from_json(&backup).unwrap().reported;
         let contents = snapshot::inspect(&name, &reported, bytes.as_slice()).unwrap();
         let parts = shape == Shape::Parts && name.as_str() == "EVT";
         streams.push(IndexedStream {

@@ -4,10 +4,10 @@
 use super::super::existing::{Extent, Standing};
 use super::super::target;
 use super::{Loading, Skipped};
+use crate::description::Description;
 use crate::exit::Exit;
 use crate::jetstream::{Mark, Removal, StreamReply};
 use crate::names::StreamName;
-use crate::snapshot::ReportedState;
 
 /// What to do about a stream that is not what the archive holds.
 const REPLACE: &str =
@@ -34,7 +34,8 @@ impl Loading {
             self.hint_once(Some(HINT.into()));
             return;
         }
-        let archived = ReportedState::from_backup_json(json).ok().map(|reported| Extent {
+        let described = Description::from_json(json).ok();
+        let archived = described.map(|Description { reported, .. }| Extent {
             messages: reported.messages,
             first_seq: reported.first_seq,
             last_seq: reported.last_seq,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use super::super::directories::{BACKUP, UNDESCRIBED, place, second, stream};
+use super::super::directories::{BACKUP, UNDESCRIBED, described, place, second};
 use super::{Came, Half, Looked, Verifying};
 use crate::archive::{self, Directories, Found};
 use crate::names::StreamName;
@@ -29,7 +29,7 @@ impl Verifying {
                 Found::Backup { directory: path, json } => {
                     let directory = directories.entry(path.clone()).or_default();
                     let place = place(&path, BACKUP);
-                    let described = match stream(&place, &json) {
+                    let described = match described(&place, &json).map(|(name, _)| name) {
                         Ok(name) if names.insert(name.clone()) => Some(name),
                         Ok(name) => {
                             self.fault(place.clone(), format!("describes stream {name}, as another does"));
