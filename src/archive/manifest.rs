@@ -100,6 +100,9 @@ pub struct ManifestStream {
     /// How many consumers the snapshot holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumers: Option<u64>,
+    /// Those of them that the server left out and that were added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub consumers_added: Vec<String>,
     /// Consumers that the server has and the snapshot has not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_consumers: Vec<String>,
@@ -143,6 +146,7 @@ impl ManifestStream {
             last_seq: None,
             deleted: None,
             consumers: None,
+            consumers_added: Vec::new(),
             missing_consumers: Vec::new(),
             consumers_ahead: Vec::new(),
             within_batch: false,

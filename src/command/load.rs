@@ -8,7 +8,6 @@
 mod active_consumers;
 mod announced;
 mod compare_state;
-mod conversion;
 mod critical_sections;
 mod existing;
 mod input;

@@ -7,6 +7,7 @@ pub mod load;
 pub mod manifest;
 
 mod address_space;
+mod conversion;
 mod offline;
 mod report;
 mod secrets;

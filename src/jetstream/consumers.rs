@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Map;
+use serde_json::value::RawValue;
 
 use super::error::STREAM_NOT_FOUND;
 use super::pages::Page;
@@ -26,7 +27,13 @@ struct Info {
     #[serde(default)]
     name: String,
     #[serde(default)]
-    config: Config,
+    config: Option<Box<RawValue>>,
+    #[serde(default)]
+    delivered: Position,
+    #[serde(default)]
+    ack_floor: Position,
+    #[serde(default)]
+    num_ack_pending: u64,
     #[serde(default)]
     created: Option<Timestamp>,
     /// When the server wrote this.
@@ -47,6 +54,18 @@ struct Config {
     /// In ns; zero for never.
     #[serde(default)]
     inactive_threshold: i64,
+    #[serde(default)]
+    mem_storage: bool,
+}
+
+/// How far a consumer has come, in its own count and in its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Position {
+    /// The consumer's count.
+    pub consumer_seq: u64,
+    /// The stream's sequence.
+    pub stream_seq: u64,
 }
 
 impl Page for ConsumersPage {
@@ -60,7 +79,7 @@ impl Page for ConsumersPage {
 }
 
 /// A consumer on the server's list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ListedConsumer {
     /// Its name.
     pub name: String,
@@ -68,30 +87,61 @@ pub struct ListedConsumer {
     pub is_ephemeral: bool,
     /// How long it exists; none where the server does not say it.
     pub age: Option<Duration>,
+    /// What else the server says of it. None where its leader does not answer.
+    pub info: Option<ConsumerInfo>,
+}
+
+/// What a server says of a consumer. It does not say which messages are pending.
+#[derive(Clone, Debug)]
+pub struct ConsumerInfo {
+    /// The configuration, in the server's own words.
+    pub config: Box<RawValue>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// The last delivery.
+    pub delivered: Position,
+    /// Everything up to here is acknowledged.
+    pub ack_floor: Position,
+    /// How many messages await their acknowledgement.
+    pub pending: u64,
+    /// Whether its state is in memory only.
+    pub in_memory: bool,
 }
 
 impl Server {
-    /// All consumers of the stream. None where the stream is gone.
+    /// Gives each consumer of the stream to `take`; none where the stream is gone.
     ///
     /// # Errors
     /// When the server does not answer as it should.
-    pub async fn consumers(&self, stream: &StreamName) -> Result<Vec<ListedConsumer>, Error> {
-        let mut listed = Vec::new();
+    pub async fn consumers(
+        &self,
+        stream: &StreamName,
+        mut take: impl FnMut(ListedConsumer),
+    ) -> Result<(), Error> {
         self.consumer_pages(stream, |page| {
-            listed.extend(page.consumers.unwrap_or_default().into_iter().map(|info| {
+            for info in page.consumers.unwrap_or_default() {
                 let age = info.ts.zip(info.created).map(|(now, then)| now.duration_since(then));
-                ListedConsumer {
+                let config = info.config.as_ref().and_then(|raw| serde_json::from_str(raw.get()).ok());
+                let Config { durable_name, inactive_threshold, mem_storage } = config.unwrap_or_default();
+                take(ListedConsumer {
                     name: info.name,
-                    is_ephemeral: info.config.durable_name.is_none_or(|name| name.is_empty())
-                        && info.config.inactive_threshold > 0,
+                    is_ephemeral: durable_name.is_none_or(|name| name.is_empty()) && inactive_threshold > 0,
                     age: age.map(|age| age.try_into().unwrap_or_default()),
-                }
-            }));
-            let silent = page.missing.unwrap_or_default().into_iter();
-            listed.extend(silent.map(|name| ListedConsumer { name, is_ephemeral: false, age: None }));
+                    info: info.config.map(|config| ConsumerInfo {
+                        config,
+                        created: info.created,
+                        delivered: info.delivered,
+                        ack_floor: info.ack_floor,
+                        pending: info.num_ack_pending,
+                        in_memory: mem_storage,
+                    }),
+                });
+            }
+            for name in page.missing.unwrap_or_default() {
+                take(ListedConsumer { name, is_ephemeral: false, age: None, info: None });
+            }
         })
-        .await?;
-        Ok(listed)
+        .await
     }
 
     /// The names of the stream's consumers that a client waits on: with a pull request, or listening

@@ -35,7 +35,7 @@ pub use bucket::{Bucket, Entry};
 pub use capture::{CHECK_LIMIT, Capture, CaptureError, Snapshotting};
 pub use claim::{Claim, NoClaim};
 pub use connect::{Server, connect};
-pub use consumers::ListedConsumer;
+pub use consumers::{ConsumerInfo, ListedConsumer, Position};
 pub use error::Error;
 pub use in_flight::InFlight;
 pub use list::{Listed, Listing, Unavailable};

@@ -21,11 +21,15 @@ use super::framing::Framing;
 use super::items::{Consumer, Item};
 use super::reported_state::ReportedState;
 use super::writer::{self, WriteError, Writer};
-use super::{inspect_showing, meta};
+use super::{Format, MAX_NAMES, inspect_showing, meta};
 use crate::names::StreamName;
 
 /// The most consumers that are named.
 pub const MAX_NAMED: usize = 100;
+/// How much content passes before the frames that held it are passed on, in bytes.
+const PASSED_AT_ONCE: u64 = 1 << 20;
+/// The most zeros that follow a tar's end, in bytes. Servers write 1,024; other programs fill up records of 10 KiB.
+const MAX_TRAILING: u64 = 1 << 20;
 
 /// Why a snapshot is not written again.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +97,7 @@ pub fn put_consumers_back(promised: u64, bytes: impl Read, mut out: impl Write) 
         content.pass_frames(&mut out).map_err(WriteError::Io)?;
         let before = content.consumed().to_vec();
         let Some(entry) = entries::next(&mut content)? else {
-            content.finish(Some(0))?;
+            trailing(&mut content)?;
             return Ok(content.pass_frames(&mut out).map_err(WriteError::Io)?);
         };
         if entry.path.starts_with("obs/") {
@@ -106,12 +110,109 @@ pub fn put_consumers_back(promised: u64, bytes: impl Read, mut out: impl Write) 
             return consumers(&mut content, entry, last, tar);
         }
         passed = true;
-        if entry.path.ends_with(".blk") {
-            last = last.max(last_of_block(&mut content, entry.size, &mut out)?);
-        } else {
-            content.pass(entry.size, |_| {})?;
+        last = last.max(pass(&mut content, &entry, &mut out)?);
+    }
+}
+
+/// Passes a snapshot on to `out` with consumers added that it lacks: `lacking` is given the names of those that it
+/// has, none where they are too long together ([`MAX_NAMES`]), and gives the others. Each stands at the snapshot's
+/// end at most. One in NATSARC1 passes as it came: it lacks none, and had to say before them how many there are.
+///
+/// # Errors
+/// As [`put_consumers_back`].
+pub fn add_consumers(
+    stream: &StreamName,
+    promised: u64,
+    bytes: impl Read,
+    mut out: impl Write,
+    lacking: impl FnOnce(Option<&[String]>) -> Vec<Consumer>,
+) -> Result<(), ConvertError> {
+    let mut content = Content::new(bytes).keeping_frames();
+    if content.fill()?.first().copied().map(Format::of_content) == Some(Format::NatsArc1) {
+        loop {
+            let at_hand = content.fill()?.len();
+            content.consume(at_hand);
+            content.pass_frames(&mut out).map_err(WriteError::Io)?;
+            if at_hand == 0 {
+                return Ok(());
+            }
         }
-        entries::padding(&mut content, entry.size)?;
+    }
+    let mut last = promised;
+    let (mut names, mut names_bytes) = (Vec::new(), 0);
+    let before = loop {
+        content.pass_frames(&mut out).map_err(WriteError::Io)?;
+        let before = content.consumed().to_vec();
+        let Some(entry) = entries::next(&mut content)? else { break before };
+        if let Some(name) = entry.path.strip_prefix("obs/").and_then(|rest| rest.strip_suffix("/meta.inf")) {
+            names_bytes += name.len() + size_of::<String>();
+            if names_bytes <= MAX_NAMES {
+                names.push(name.to_owned());
+            }
+        }
+        last = last.max(pass(&mut content, &entry, &mut out)?);
+    };
+    trailing(&mut content)?;
+    let mut lacking = lacking((names_bytes <= MAX_NAMES).then_some(&names));
+    if lacking.is_empty() {
+        return Ok(content.pass_frames(&mut out).map_err(WriteError::Io)?);
+    }
+    content.keep_none();
+    let mut tar = Framing::after(out);
+    tar.write(&before).map_err(WriteError::Io)?;
+    for consumer in &mut lacking {
+        consumer.put_back_to(last);
+        consumer.put_before_begin();
+        writer::consumer(&mut tar, stream, consumer)?;
+    }
+    writer::end(tar).map_err(WriteError::Io)?;
+    Ok(())
+}
+
+/// Passes a file on; gives its last sequence where it is a block.
+fn pass<R: Read>(content: &mut Content<R>, entry: &Entry, out: &mut impl Write) -> Result<u64, ConvertError> {
+    let last = match entry.path.ends_with(".blk") {
+        true => last_of_block(content, entry.size, out)?,
+        false => {
+            pass_bytes(content, entry.size, out)?;
+            0
+        }
+    };
+    entries::padding(content, entry.size)?;
+    Ok(last)
+}
+
+fn pass_bytes<R: Read>(
+    content: &mut Content<R>,
+    mut left: u64,
+    out: &mut impl Write,
+) -> Result<(), ConvertError> {
+    while left > 0 {
+        let now = left.min(PASSED_AT_ONCE);
+        content.pass(now, |_| {})?;
+        content.pass_frames(out).map_err(WriteError::Io)?;
+        left -= now;
+    }
+    Ok(())
+}
+
+/// Reads what follows a tar's end, which is held until it is over.
+fn trailing<R: Read>(content: &mut Content<R>) -> Result<(), Fault> {
+    let end = content.offset();
+    content.within(None);
+    loop {
+        let bytes = content.fill()?;
+        let len = bytes.len();
+        if len == 0 {
+            return Ok(());
+        }
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Err(content.damaged("something follows its end"));
+        }
+        content.consume(len);
+        if content.offset() - end > MAX_TRAILING {
+            return Err(content.unsupported("it has too much padding"));
+        }
     }
 }
 
@@ -128,10 +229,9 @@ fn last_of_block<R: Read>(
         let Header { len, sequence, .. } = Header::parse(&header);
         let rest = len.checked_sub(header.len() as u64).filter(|_| len <= left);
         let Some(rest) = rest else { return Err(content.damaged("a record's length").into()) };
-        content.pass(rest, |_| {})?;
+        pass_bytes(content, rest, out)?;
         last = last.max(sequence & !(block::ERASED | block::TOMBSTONE));
         left -= len;
-        content.pass_frames(out).map_err(WriteError::Io)?;
     }
     Ok(last)
 }

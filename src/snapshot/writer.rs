@@ -86,20 +86,13 @@ impl<W: Write> Writer<W> {
         let (number, keyed) = (1, block::keyed(stream, 1));
         let block = Vec::new();
         let mut writer = Writer { out, stream: stream.clone(), number, block, keyed, first: 0, last: 0 };
-        writer.meta("", stream.as_str(), info)?;
+        meta(&mut writer.out, "", stream.as_str(), info)?;
         Ok(writer)
     }
 
     /// Writes a consumer.
     pub fn consumer(&mut self, consumer: &Consumer) -> Result<(), WriteError> {
-        let name = consumer.name.as_str();
-        let bad = |c: char| matches!(c, '/' | '\\' | '.' | '*' | '>') || c.is_whitespace() || c.is_control();
-        if name.is_empty() || name.contains(bad) {
-            return Err(WriteError::BadName(Printable::new(name)));
-        }
-        let key = format!("{}/{name}", self.stream.as_str());
-        self.meta(&format!("obs/{name}/"), &key, &consumer.info)?;
-        self.file(&format!("obs/{name}/o.dat"), &consumer.state.encode())
+        self::consumer(&mut self.out, &self.stream, consumer)
     }
 
     /// Writes a message. Sequences ascend.
@@ -173,16 +166,32 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// A configuration and its checksum.
-    fn meta(&mut self, at: &str, key: &str, info: &RawValue) -> Result<(), WriteError> {
-        let info = info.get().as_bytes();
-        self.file(&format!("{at}meta.inf"), info)?;
-        self.file(&format!("{at}meta.sum"), checksum(key, info).as_bytes())
-    }
-
     fn file(&mut self, path: &str, data: &[u8]) -> Result<(), WriteError> {
         Ok(file(&mut self.out, path, data)?)
     }
+}
+
+/// Writes the files of a consumer.
+pub(super) fn consumer<W: Write>(
+    out: &mut Framing<W>,
+    stream: &StreamName,
+    consumer: &Consumer,
+) -> Result<(), WriteError> {
+    let name = consumer.name.as_str();
+    let bad = |c: char| matches!(c, '/' | '\\' | '.' | '*' | '>') || c.is_whitespace() || c.is_control();
+    if name.is_empty() || name.contains(bad) {
+        return Err(WriteError::BadName(Printable::new(name)));
+    }
+    let key = format!("{}/{name}", stream.as_str());
+    meta(out, &format!("obs/{name}/"), &key, &consumer.info)?;
+    Ok(file(out, &format!("obs/{name}/o.dat"), &consumer.state.encode())?)
+}
+
+/// Writes a configuration and its checksum.
+fn meta<W: Write>(out: &mut Framing<W>, at: &str, key: &str, info: &RawValue) -> io::Result<()> {
+    let info = info.get().as_bytes();
+    file(out, &format!("{at}meta.inf"), info)?;
+    file(out, &format!("{at}meta.sum"), checksum(key, info).as_bytes())
 }
 
 /// Writes a file of a tar.

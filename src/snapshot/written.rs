@@ -383,3 +383,72 @@ fn consumers_of_a_tar_are_put_back_and_all_else_stays() {
         assert_eq!(Contents { bytes: before.bytes, ..after }, before, "{}", dir.display());
     }
 }
+
+/// Consumers that a server left out follow all that came, which stays as it was, wherever a frame ends.
+#[test]
+fn what_a_tar_lacks_is_added_at_its_end() {
+    let at = |stream| {
+        let at = Pair { consumer: 3, stream };
+        ConsumerState { delivered: at, ack_floor: at, ..ConsumerState::default() }
+    };
+    let consumer = |name: &str, stream| {
+        let info = consumer_info(name);
+        Consumer { name: name.to_owned(), info, state: at(stream) }
+    };
+    let messages = (1..=40).map(|sequence| Message { sequence, payload: vec![1; 900], ..Message::default() });
+    let consumers = vec![("held".to_owned(), at(7))];
+    let model = Model { messages: messages.collect(), consumers, last_seq: 40 };
+    let content = decoded(&model.write(&stream())).unwrap();
+    let long = "long".repeat(40);
+    for size in [1, 100, 511, 512, 700, 1023, 1024, 1025, 4096, 1 << 20] {
+        let before = s2(&content, size);
+        let mut names = Vec::new();
+        let mut out = Vec::new();
+        add_consumers(&stream(), 0, before.as_slice(), &mut out, |held| {
+            names = held.unwrap().to_vec();
+            vec![consumer("added", 30), consumer(&long, 99)]
+        })
+        .unwrap();
+        assert_eq!(names, ["held"]);
+        let (read, contents) = shown(&stream(), &model.reported(), &out).unwrap();
+        assert_eq!(read.messages, model.messages, "frames of {size}");
+        // None stands beyond the stream's end.
+        let expected = [("held", at(7)), ("added", at(30)), (&long, at(40))];
+        assert_eq!(read.consumers, expected.map(|(name, state)| (name.to_owned(), state)));
+        assert_eq!(contents.consumers, 3);
+        // All frames but those that held the end are the same bytes.
+        let same = before.iter().zip(&out).take_while(|(a, b)| a == b).count();
+        assert!(size > 4096 || same > before.len() / 4 * 3, "{same} of {}", before.len());
+
+        let mut untouched = Vec::new();
+        add_consumers(&stream(), 0, before.as_slice(), &mut untouched, |_| Vec::new()).unwrap();
+        assert_eq!(untouched, before, "frames of {size}");
+        for cut in [before.len() / 3, before.len() - 1, before.len() - 600.min(before.len() / 2)] {
+            let cut = add_consumers(&stream(), 0, &before[..cut], Vec::new(), |_| Vec::new());
+            assert!(cut.is_err(), "frames of {size}");
+        }
+    }
+    for (dir, stream, _, bytes) in captures() {
+        let mut out = Vec::new();
+        let mut asked = false;
+        add_consumers(&stream, 0, bytes.as_slice(), &mut out, |_| {
+            asked = true;
+            Vec::new()
+        })
+        .unwrap();
+        assert_eq!(out, bytes, "{}", dir.display());
+        assert_eq!(asked, !dir.to_str().unwrap().contains("2.15"), "{}", dir.display());
+    }
+}
+
+/// What follows a tar's end is held until it is over, so it is bounded.
+#[test]
+fn what_follows_the_end_is_bounded() {
+    let model = Model { messages: Vec::new(), consumers: Vec::new(), last_seq: 4 };
+    let content = decoded(&model.write(&stream())).unwrap();
+    for (more, holds) in [(10 << 10, true), (2 << 20, false)] {
+        let longer = [content.clone(), vec![0; more]].concat();
+        let added = add_consumers(&stream(), 0, s2(&longer, 9999).as_slice(), Vec::new(), |_| Vec::new());
+        assert_eq!(added.is_ok(), holds);
+    }
+}

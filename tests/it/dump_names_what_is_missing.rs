@@ -1,14 +1,14 @@
-//! What a snapshot lacks although it is whole, `chatto-dump` names: half of a batch, consumers that the server
-//! leaves out, consumers that are ahead.
+//! What a snapshot lacks although it is whole, `chatto-dump` names: half of a batch, consumers in memory that the
+//! server leaves out, consumers that are ahead. Consumers that other servers keep it adds.
 
 use std::collections::BTreeSet;
 
-use crate::support::api;
 use crate::support::archive::{Archive, load};
 use crate::support::cluster::Cluster;
 use crate::support::programs::{program, program_for, refused, run, run_with};
 use crate::support::s2::{unwrapped, wrapped};
 use crate::support::server::{LATEST, Server};
+use crate::support::{api, builder};
 use anyhow::Result;
 use async_nats::Client;
 use futures_util::StreamExt as _;
@@ -127,30 +127,80 @@ async fn becomes_old(client: &Client, stream: &str, name: &str) -> Result<()> {
     }
 }
 
-/// nats-server, issue 7829: of a stream with replicas a server sends the consumers that it keeps itself.
+/// nats-server, issue 7829: of a stream with replicas a server sends the consumers that it keeps itself. The
+/// others are added.
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_that_other_nodes_keep() -> Result<()> {
     let cluster = Cluster::start("2.14.5").await?;
     let client = cluster.nodes[0].client().await?;
     create(&client, "EVT", json!({ "num_replicas": 3 })).await?;
-    let all: BTreeSet<String> = (0..6).map(|n| format!("reader{n}")).collect();
-    for name in &all {
-        let config = json!({ "durable_name": name, "num_replicas": 1 });
-        create_consumer(&client, "EVT", name, config).await?;
+    for _ in 0..20 {
+        client.request("EVT", "text".into()).await?;
     }
-    becomes_old(&client, "EVT", "reader5").await?;
-    let dump = run(program_for("chatto-dump", &cluster.nodes[0]));
-    let missing = Archive::read(&dump.stdout).in_manifest("EVT")["missing_consumers"].take();
-    let missing: BTreeSet<String> = serde_json::from_value(missing).unwrap_or_default();
-    assert_eq!(dump.code, Some(if missing.is_empty() { 0 } else { 3 }), "{}", dump.stderr);
+    let (mut all, mut nodes) = (BTreeSet::new(), BTreeSet::new());
+    // Whichever node leads the stream, another one keeps a consumer.
+    while nodes.len() < 2 {
+        let name = format!("reader{}", all.len());
+        let config = json!({ "durable_name": name, "num_replicas": 1, "ack_wait": builder::HOUR });
+        create_consumer(&client, "EVT", &name, config).await?;
+        // Of ten messages the first four are acknowledged, and the seventh.
+        builder::consume(&client, "EVT", &name, 10, |n| (n < 4 || n == 6).then_some("+ACK")).await?;
+        let info = api::call(&client, &format!("CONSUMER.INFO.EVT.{name}"), Json::Null).await?;
+        nodes.insert(info["cluster"]["leader"].to_string());
+        all.insert(name);
+    }
+    becomes_old(&client, "EVT", all.last().unwrap()).await?;
+    let dump = run(program_for("chatto-dump", &cluster.nodes[0])).expect_code(0);
+    assert_eq!(dump.stderr, "");
+    let entry = Archive::read(&dump.stdout).in_manifest("EVT");
+    let added: BTreeSet<String> = serde_json::from_value(entry["consumers_added"].clone())?;
+    assert!(!added.is_empty() && added.len() < all.len(), "{entry}");
+    assert_eq!((&entry["consumers"], &entry["missing_consumers"]), (&json!(all.len()), &Json::Null));
+    let mut verify = program("chatto-manifest");
+    verify.args(["verify"]);
+    run_with(verify, &dump.stdout).expect_code(0);
 
-    let destination = Server::start("2.14.5");
-    load(&destination, &[], &dump.stdout).expect_code(0);
-    let names = api::call(&destination.client().await?, "CONSUMER.NAMES.EVT", Json::Null).await?;
-    let restored: BTreeSet<String> = serde_json::from_value(names["consumers"].clone())?;
-    assert_eq!(&restored | &missing, all);
-    assert_eq!(&restored & &missing, BTreeSet::new());
+    let before = api::list(&client, "CONSUMER.LIST.EVT", "consumers").await?;
+    for release in ["2.14.5", LATEST] {
+        let mut destination = Server::start(release);
+        let loaded = load(&destination, &[], &dump.stdout).expect_code(0);
+        assert!(!loaded.stderr.contains("consumer"), "{}", loaded.stderr);
+        destination.restart();
+        let client = destination.client().await?;
+        for consumer in &before {
+            let name = consumer["name"].as_str().unwrap();
+            let info = api::call(&client, &format!("CONSUMER.INFO.EVT.{name}"), Json::Null).await?;
+            let floor = json!({ "consumer_seq": 4, "stream_seq": 4 });
+            assert_eq!(without_time(&info["ack_floor"]), floor, "{release}, {name}: {info}");
+            for field in ["durable_name", "ack_policy", "ack_wait", "deliver_policy"] {
+                assert_eq!(info["config"][field], consumer["config"][field], "{release}, {name}: {field}");
+            }
+        }
+        assert_eq!(before.len(), all.len());
+        // What is not known to be acknowledged is delivered again, and all that follows.
+        for name in &added {
+            assert_eq!(delivered(&client, "EVT", name, 16).await?, (5..=20).collect::<Vec<_>>(), "{release}");
+        }
+    }
     Ok(())
+}
+
+fn without_time(floor: &Json) -> Json {
+    json!({ "consumer_seq": floor["consumer_seq"], "stream_seq": floor["stream_seq"] })
+}
+
+/// The stream's sequences of the next messages that a consumer delivers.
+async fn delivered(client: &Client, stream: &str, consumer: &str, count: usize) -> Result<Vec<u64>> {
+    let inbox = client.new_inbox();
+    let messages = client.subscribe(inbox.clone()).await?;
+    let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+    let body = json!({ "batch": count, "expires": 30 * builder::SECOND }).to_string();
+    client.publish_with_reply(next, inbox, body.into()).await?;
+    // $JS.ACK.STREAM.CONSUMER.times.sequence.…
+    let sequence = |message: async_nats::Message| {
+        message.reply.and_then(|reply| reply.split('.').nth(5)?.parse().ok()).unwrap_or(0)
+    };
+    Ok(messages.take(count).map(sequence).collect().await)
 }
 
 /// nats-server, issue 7693: what is published and consumed at once, a consumer may have beyond what a

@@ -15,15 +15,16 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::consumers::{LeftOut, left_out};
+use super::consumers::{Compared, completing, left_out};
 use super::output::{Output, Snapshot, Writing};
 use super::plan::HALF;
 use super::watchdog::Pulse;
+use crate::command::conversion::Conversion;
 use crate::command::verifier::{NotProven, Proven, Verifier};
 use crate::description::BadDescription;
-use crate::jetstream::{self, Capture, CaptureError, InFlight, Server, Snapshotting};
+use crate::jetstream::{Capture, CaptureError, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
-use crate::snapshot::{Contents, HALF_A_BATCH, Wanted};
+use crate::snapshot::{Contents, ConvertError, HALF_A_BATCH, Wanted};
 
 /// A snapshot that came whole and was proven.
 pub(super) struct Captured {
@@ -36,16 +37,16 @@ pub(super) struct Captured {
     pub duration_ms: u64,
     /// The bytes, unless they have flowed into the archive already.
     pub snapshot: Option<Snapshot>,
-    /// The consumers that are not in it, once that was looked into.
-    pub left_out: Result<LeftOut, jetstream::Error>,
+    /// The consumers that the server left out, once that was looked into.
+    pub left_out: Option<Compared>,
 }
 
 impl Captured {
-    /// Looks which consumers are not in the snapshot, unless none were wanted.
+    /// Looks which consumers are not in the snapshot, unless none were wanted, or that is known.
     pub async fn compare_consumers(&mut self, server: &Server, stream: &StreamName, unwanted: bool) {
-        if !unwanted {
+        if !unwanted && self.left_out.is_none() {
             let contents = &self.proven.contents;
-            self.left_out = left_out(server, stream, contents, self.consumers, self.begun).await;
+            self.left_out = Some(left_out(server, stream, contents, self.consumers, self.begun).await);
         }
     }
 }
@@ -87,6 +88,9 @@ pub(super) enum AttemptError {
     /// A restore has begun since the streams were listed.
     #[error("{HALF}")]
     HalfRestored,
+    /// Nothing can be added to it.
+    #[error("it cannot be passed on: {0}")]
+    Convert(#[from] ConvertError),
     /// It is whole, and another one may be better.
     #[error("{0}")]
     Flawed(Flaw),
@@ -128,6 +132,8 @@ pub(super) enum Overflow<'a> {
 pub(super) struct Attempt<'a> {
     pub server: &'a Server,
     pub stream: &'a StreamName,
+    /// How many servers keep it.
+    pub replicas: u32,
     pub no_consumers: bool,
     pub check: bool,
     /// What may be held in memory in all, in bytes.
@@ -154,7 +160,7 @@ impl Attempt<'_> {
         let begun = Instant::now();
         let pulse = self.pulse;
         pulse.beat();
-        let mut capture = Capture::begin(self.server, self.stream, how).await?;
+        let capture = Capture::begin(self.server, self.stream, how).await?;
         pulse.beat();
         if capture.is_half_restored() {
             return Err(AttemptError::HalfRestored);
@@ -164,6 +170,11 @@ impl Attempt<'_> {
         let reported = description.reported;
         let wanted = Wanted { decoded: self.read, names: !self.no_consumers, ..Wanted::default() };
         let mut verifier = Verifier::begin(self.stream, &reported, wanted);
+        let completing = match self.no_consumers {
+            true => None,
+            false => completing(self.server, self.stream, &reported, self.replicas, begun),
+        };
+        let mut capture = Source { capture, ended: false, completing, in_flight };
 
         let mut gathered = Vec::new();
         let mut size = 0;
@@ -189,11 +200,12 @@ impl Attempt<'_> {
             (true, Overflow::Flow { output, attempt, opened }) => {
                 *opened = true;
                 let head = output.attempt(self.stream.clone(), attempt, backup_json.clone());
-                let begun = Begun { capture, verifier, gathered, pulse };
+                let begun = Begun { capture: &mut capture, verifier, gathered, pulse };
                 (flow(begun, head, self.room, output).await?, None)
             }
             (true, Overflow::Spool(dir)) => {
-                let (proven, file) = spool(Begun { capture, verifier, gathered, pulse }, dir).await?;
+                let (proven, file) =
+                    spool(Begun { capture: &mut capture, verifier, gathered, pulse }, dir).await?;
                 (proven, Some(Snapshot::Spool(file)))
             }
         };
@@ -207,8 +219,39 @@ impl Attempt<'_> {
             begun,
             duration_ms,
             snapshot,
-            left_out: Ok(LeftOut::default()),
+            left_out: capture.completing.and_then(|completing| completing.found.flatten()),
         })
+    }
+}
+
+/// A snapshot's bytes: as they come, or with consumers added that are not in it.
+struct Source {
+    capture: Capture,
+    /// Whether all has come.
+    ended: bool,
+    completing: Option<Conversion<Option<Compared>>>,
+    in_flight: Arc<InFlight>,
+}
+
+impl Source {
+    /// The next bytes; none at the end. To be awaited as [`Capture::next`] is.
+    async fn next(&mut self) -> Result<Option<Bytes>, AttemptError> {
+        let Source { capture, ended, completing, in_flight } = self;
+        let Some(completing) = completing else { return Ok(capture.next().await?) };
+        loop {
+            tokio::select! {
+                came = capture.next(), if !*ended => match came? {
+                    Some(bytes) => completing.feed(bytes),
+                    None => {
+                        *ended = true;
+                        completing.end();
+                    }
+                },
+                written = completing.next() => {
+                    return Ok(written?.map(|bytes| in_flight.count(bytes)));
+                }
+            }
+        }
     }
 }
 
@@ -219,8 +262,8 @@ async fn verdict(verifier: Verifier, pulse: &Arc<Pulse>) -> Result<Proven, NotPr
 }
 
 /// A snapshot that turned out not to fit into memory.
-struct Begun {
-    capture: Capture,
+struct Begun<'a> {
+    capture: &'a mut Source,
     verifier: Verifier,
     /// What has come of it.
     gathered: Vec<Bytes>,
@@ -229,8 +272,13 @@ struct Begun {
 
 /// Writes what has come and all that follows in parts of `part` bytes, one part at a time while the next
 /// is being gathered. `head` is the write that opened the attempt.
-async fn flow(begun: Begun, head: Writing<()>, part: usize, output: &Output) -> Result<Proven, AttemptError> {
-    let Begun { mut capture, mut verifier, gathered, pulse } = begun;
+async fn flow(
+    begun: Begun<'_>,
+    head: Writing<()>,
+    part: usize,
+    output: &Output,
+) -> Result<Proven, AttemptError> {
+    let Begun { capture, mut verifier, gathered, pulse } = begun;
     let mut gathering = Gathering::new(gathered);
     let mut writing = Some(head);
     loop {
@@ -268,8 +316,8 @@ async fn flow(begun: Begun, head: Writing<()>, part: usize, output: &Output) -> 
 }
 
 /// Writes what has come and all that follows into an unlinked file that only we can read.
-async fn spool(begun: Begun, dir: &Path) -> Result<(Proven, File), AttemptError> {
-    let Begun { mut capture, mut verifier, gathered, pulse } = begun;
+async fn spool(begun: Begun<'_>, dir: &Path) -> Result<(Proven, File), AttemptError> {
+    let Begun { capture, mut verifier, gathered, pulse } = begun;
     let failed = |cause| OutputError::Spool { dir: dir.display().to_string(), cause };
     let mut file = tempfile::tempfile_in(dir).map_err(failed)?;
     let mut waiting = Gathering::new(gathered);

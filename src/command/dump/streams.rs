@@ -16,7 +16,7 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::attempt::{Attempt, AttemptError, Captured, Flaw, OutputError, Overflow, written};
-use super::consumers::LeftOut;
+use super::consumers::{Compared, LeftOut};
 use super::output::Output;
 use super::plan::failed_entry;
 use super::watchdog::Pulse;
@@ -173,6 +173,7 @@ impl<'a> Dumping<'a> {
                 let attempt = Attempt {
                     server: &server,
                     stream: &stream.name,
+                    replicas: stream.replicas,
                     no_consumers,
                     check,
                     // So much that a snapshot of the expected size is never held up.
@@ -219,6 +220,7 @@ impl<'a> Dumping<'a> {
             let attempt = Attempt {
                 server: self.server,
                 stream,
+                replicas: listed.replicas,
                 no_consumers: self.settings.no_consumers,
                 check: self.settings.check,
                 buffer: self.settings.buffer,
@@ -277,7 +279,8 @@ impl<'a> Dumping<'a> {
             counted(contents.consumers, "consumer"),
             Size(proven.bytes)
         ));
-        let (missing_consumers, complete) = self.say_left_out(stream, taken.left_out.as_ref());
+        let (consumers_added, missing_consumers, complete) =
+            self.say_left_out(stream, taken.left_out.as_ref());
         if contents.within_batch || !complete {
             self.incomplete.set(self.incomplete.get() + 1);
         }
@@ -289,6 +292,7 @@ impl<'a> Dumping<'a> {
             self.messages.notice(&format!("stream {stream}: ahead of the snapshot's last message: {names}"));
         }
         ManifestStream {
+            consumers_added,
             missing_consumers,
             consumers_ahead: contents.ahead.clone(),
             within_batch: contents.within_batch,
@@ -307,32 +311,42 @@ impl<'a> Dumping<'a> {
         }
     }
 
-    /// Says which consumers are missing, and gives their names, and whether none is missing.
-    fn say_left_out(&self, stream: &StreamName, left_out: Result<&LeftOut, &Error>) -> (Vec<String>, bool) {
-        let LeftOut { lasting, ephemeral } = match left_out {
-            Ok(left_out) => left_out,
-            Err(error) => {
+    /// Says which consumers the server left out. Gives the names of those that were added and of those that are
+    /// missing, and whether none is missing.
+    fn say_left_out(
+        &self,
+        stream: &StreamName,
+        left_out: Option<&Compared>,
+    ) -> (Vec<String>, Vec<String>, bool) {
+        let LeftOut { added, lasting, ephemeral } = match left_out {
+            None => return (Vec::new(), Vec::new(), true),
+            Some(Ok(left_out)) => left_out,
+            Some(Err(error)) => {
                 self.messages.warning(&format!(
                     "stream {stream}: cannot tell whether all its consumers are in the snapshot: {error}"
                 ));
                 self.hint(error.hint());
                 // Somebody who may only dump may not be let to see the list, and knows it.
-                return (Vec::new(), matches!(error, Error::Denied { .. }));
+                return (Vec::new(), Vec::new(), matches!(error, Error::Denied { .. }));
             }
         };
         if !ephemeral.is_empty() {
             let names = consumers(ephemeral);
             self.messages.detail(&format!("stream {stream}: ephemeral and not in its snapshot: {names}"));
         }
+        if !added.is_empty() {
+            let names = consumers(added);
+            self.messages.detail(&format!("stream {stream}: left out of its snapshot, and added: {names}"));
+        }
         if !lasting.is_empty() {
             let names = consumers(lasting);
             self.messages.error(&format!("stream {stream}: the server left out of its snapshot: {names}"));
-            let hint = "a snapshot holds no consumer in memory, and of a stream with replicas none that \
-                        another server keeps: give them as many replicas as the stream, or make them again \
-                        after a restore";
+            let hint = "no snapshot of this server holds a consumer in memory, and none can be added whose \
+                        leader does not answer: wait until all servers of a cluster run, or make the \
+                        consumers again after a restore";
             self.hint(Some(hint.into()));
         }
-        (lasting.clone(), lasting.is_empty())
+        (added.clone(), lasting.clone(), lasting.is_empty())
     }
 
     /// Says what to do, once: what ails one stream may ail all of them.

@@ -16,12 +16,14 @@ use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::super::conversion::Conversion;
 use super::super::verifier::{NotProven, Verifier};
-use super::conversion::Conversion;
 use crate::jetstream::{self, InFlight, Mark, Removal, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
 use crate::settings;
-use crate::snapshot::{ConvertError, Fault, Format, Frames, PADDING, ReportedState, Wanted};
+use crate::snapshot::{
+    ConvertError, Fault, Format, Frames, PADDING, ReportedState, Wanted, put_consumers_back, to_tar,
+};
 
 /// A snapshot up to this size is proven before its restore begins, in bytes.
 const PROVEN_FIRST: u64 = 8 << 20;
@@ -51,8 +53,8 @@ pub(super) struct Restoring {
     verifier: Option<Verifier>,
     /// Whether one in NATSARC1 goes to the server as a tar.
     converts: bool,
-    /// The same for this one, once its format is known.
-    conversion: Option<Conversion>,
+    /// The same for this one, once its format is known. Finds the consumers whose state a tar does not keep.
+    conversion: Option<Conversion<Vec<String>>>,
     /// Consumers that live in memory, and begin anew.
     pub begin_anew: Vec<String>,
     /// The format of what goes to the server, once that is known.
@@ -261,7 +263,11 @@ impl Restoring {
             None => false,
         };
         if let Some(format) = self.format.filter(|_| converts) {
-            let conversion = Conversion::begin(&self.stream, config, reported, format);
+            let (stream, config, last) = (self.stream.clone(), config.clone(), reported.last_seq);
+            let conversion = Conversion::begin(move |from, to| match format {
+                Format::NatsArc1 => to_tar(&stream, &config, from, to),
+                Format::Tar => put_consumers_back(last, from, to).map(|()| Vec::new()),
+            });
             self.unsent.drain(..).for_each(|bytes| conversion.feed(bytes));
             (self.frames, self.ready) = (Frames::new(), 0);
             self.conversion = Some(conversion);
@@ -284,7 +290,7 @@ impl Restoring {
 
     fn end_conversion(&mut self) {
         if let Some(conversion) = self.conversion.take() {
-            self.begin_anew = conversion.in_memory;
+            self.begin_anew = conversion.found.unwrap_or_default();
         }
     }
 
@@ -430,7 +436,7 @@ impl Restoring {
 }
 
 /// What a conversion brings next; for ever nothing where there is none.
-async fn converted(conversion: &mut Option<Conversion>) -> Result<Option<Bytes>, ConvertError> {
+async fn converted(conversion: &mut Option<Conversion<Vec<String>>>) -> Result<Option<Bytes>, ConvertError> {
     match conversion {
         Some(conversion) => conversion.next().await,
         None => std::future::pending().await,

@@ -1,29 +1,26 @@
-//! A snapshot that is written again on its way to a server, on a thread of its own: one in NATSARC1 as a tar, and
-//! a tar with its consumers where they may stand. Memory: what is fed is bounded by whoever counts it, and what
-//! has been written by [`AHEAD`].
+//! A snapshot that is written again while it flows, on a thread of its own. Memory: what is fed is bounded by whoever
+//! counts it, and what has been written by [`AHEAD`].
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc;
 
 use bytes::{Buf, Bytes};
-use serde_json::value::RawValue;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
-use crate::names::StreamName;
-use crate::snapshot::{ConvertError, Format, ReportedState, put_consumers_back, to_tar};
+use crate::snapshot::ConvertError;
 
-/// How many pieces of the tar wait for the server at most. Each is a frame of 256 KiB, or those that lay in as
-/// many bytes as they came.
+/// How many pieces of what is written wait at most. Each is a frame of 256 KiB, or those that lay in as many bytes
+/// as they came.
 const AHEAD: usize = 16;
 
-/// A conversion under way.
-pub(super) struct Conversion {
+/// A conversion under way, which also finds out a `T`.
+pub(super) struct Conversion<T> {
     bytes: mpsc::Sender<Piece>,
-    tar: Receiver<Bytes>,
-    writing: Option<JoinHandle<Result<Vec<String>, ConvertError>>>,
-    /// Once all has come: the consumers whose state a tar does not keep.
-    pub in_memory: Vec<String>,
+    written: Receiver<Bytes>,
+    writing: Option<JoinHandle<Result<T, ConvertError>>>,
+    /// What was found out, once all has been written.
+    pub found: Option<T>,
 }
 
 enum Piece {
@@ -31,24 +28,16 @@ enum Piece {
     End,
 }
 
-impl Conversion {
-    /// Begins to write a snapshot of `stream` that is in this `format`. The stream shall have this `config`.
+impl<T: Send + 'static> Conversion<T> {
+    /// Begins to write a snapshot again with `convert`.
     pub fn begin(
-        stream: &StreamName,
-        config: &RawValue,
-        reported: &ReportedState,
-        format: Format,
-    ) -> Conversion {
+        convert: impl FnOnce(Input, Output) -> Result<T, ConvertError> + Send + 'static,
+    ) -> Conversion<T> {
         let (bytes, pieces) = mpsc::channel();
-        let (to, tar) = channel(AHEAD);
-        let (stream, config) = (stream.clone(), config.to_owned());
+        let (to, written) = channel(AHEAD);
         let input = Input { pieces, current: Bytes::new(), ended: false };
-        let last = reported.last_seq;
-        let writing = tokio::task::spawn_blocking(move || match format {
-            Format::NatsArc1 => to_tar(&stream, &config, input, Output(to)),
-            Format::Tar => put_consumers_back(last, input, Output(to)).map(|()| Vec::new()),
-        });
-        Conversion { bytes, tar, writing: Some(writing), in_memory: Vec::new() }
+        let writing = tokio::task::spawn_blocking(move || convert(input, Output(to)));
+        Conversion { bytes, written, writing: Some(writing), found: None }
     }
 
     /// Feeds the next bytes of the snapshot as it came.
@@ -62,26 +51,26 @@ impl Conversion {
         let _ = self.bytes.send(Piece::End);
     }
 
-    /// The next bytes of the tar that are there already.
+    /// The next bytes that have been written already.
     pub fn ready(&mut self) -> Option<Bytes> {
-        self.tar.try_recv().ok()
+        self.written.try_recv().ok()
     }
 
-    /// Waits for the next bytes of the tar; none when all of it has come.
+    /// Waits for the next bytes; none when all has been written. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ConvertError> {
-        if let Some(bytes) = self.tar.recv().await {
+        if let Some(bytes) = self.written.recv().await {
             return Ok(Some(bytes));
         }
         let Some(writing) = &mut self.writing else { return Ok(None) };
         let ended = writing.await;
         self.writing = None;
-        self.in_memory = ended.map_err(|e| ConvertError::Fault(io::Error::other(e).into()))??;
+        self.found = Some(ended.map_err(|e| ConvertError::Fault(io::Error::other(e).into()))??);
         Ok(None)
     }
 }
 
-/// A sender that goes away without an end is an error, never an end.
-struct Input {
+/// The snapshot as it came. A sender that goes away without an end is an error, never an end.
+pub(super) struct Input {
     pieces: mpsc::Receiver<Piece>,
     current: Bytes,
     ended: bool,
@@ -106,7 +95,8 @@ impl Read for Input {
     }
 }
 
-struct Output(Sender<Bytes>);
+/// The snapshot as it goes on.
+pub(super) struct Output(Sender<Bytes>);
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
