@@ -1,7 +1,7 @@
 //! One program for all integration tests, with one module for each promise. `cargo test NAME` runs the
 //! tests whose path contains NAME: `equality` runs the module, `equality::names` less of it.
 //!
-//! `support` is what the modules share. No module uses another one.
+//! `support` is what the modules share. No module uses another one. `slow` has the modules that take long.
 
 // A failed expectation is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -13,30 +13,21 @@ mod any_release;
 mod archive_tools;
 mod authentication;
 mod chatto_backup_archive;
-mod cluster_leaders;
-mod cluster_losses;
-mod clusters;
 mod completions;
 mod configuration;
 mod contexts;
 mod damage;
-mod domains;
 mod dump_names_what_is_missing;
-mod dump_of_a_server_in_use;
-mod dump_survives_the_server;
 mod equality;
 mod fixtures;
 mod full_disk;
 mod hostile_archives;
 mod keys_export;
 mod keys_never_overwritten;
-mod keys_prompts;
 mod keys_recovery;
 mod keys_seal;
 mod keys_verify;
-mod large_stream;
 mod load_alone;
-mod load_killed;
 mod load_leaves_nothing_half_done;
 mod load_notices_a_running_chatto;
 mod man_pages;
@@ -44,31 +35,23 @@ mod manifest_archives;
 mod manifest_directories;
 mod manifest_man;
 mod manifest_servers;
-mod manifest_ten_million;
 mod manifest_text;
 mod manifest_verify;
-mod manual_examples;
-mod memory_bounds;
 mod messages_hold_no_secret;
 mod nats_tool;
 mod offline;
 mod offline_other_users;
 mod offline_refusals;
-mod overwrite_never_loses;
 mod peers;
-mod permissions;
 mod pipes;
 mod policy;
 mod private_server;
 mod progress;
 mod puts_deletes_purges;
 mod refusals;
-mod replicas;
-mod round_trip;
 mod setting_up;
 mod settings;
-mod sizes;
-mod stalls;
+mod slow;
 mod standard_streams;
 mod tls;
 mod unattended;

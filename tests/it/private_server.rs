@@ -136,7 +136,7 @@ fn it_dies_with_its_parent() {
     }
     let temporary = tempfile::tempdir().unwrap();
     let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "it_dies_with_its_parent", "--nocapture"])
+        .args(["--exact", "private_server::it_dies_with_its_parent", "--nocapture"])
         .env(CHILD, "1")
         .env("TMPDIR", temporary.path())
         .stdout(Stdio::piped())
