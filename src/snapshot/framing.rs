@@ -1,4 +1,7 @@
 //! Writes an S2 stream: content in, frames out. Knows no format inside them.
+//!
+//! Frames are compressed and of one size, or stored and cut where they are told to be. Stored ones have the same
+//! bytes wherever the same content lies between two cuts.
 
 use std::io::{self, Write};
 
@@ -11,10 +14,12 @@ use super::frames::{COMPRESSED, HEADER_LEN, IDENTIFIER, MAGIC, STORED};
 /// processor's cache.
 const FRAME: usize = 256 << 10;
 
-/// Writes content in frames of [`FRAME`] bytes.
+/// Writes content in frames of at most [`FRAME`] bytes.
 pub struct Framing<W> {
     out: W,
     encoder: Encoder,
+    /// Whether frames are stored.
+    stores: bool,
     /// Content that fills no frame yet.
     rest: Vec<u8>,
     frame: Vec<u8>,
@@ -30,7 +35,24 @@ impl<W: Write> Framing<W> {
 
     /// Goes on with a stream of which `out` has frames.
     pub fn after(out: W) -> Self {
-        Framing { out, encoder: Encoder::new(), rest: Vec::with_capacity(FRAME), frame: Vec::new() }
+        let (encoder, rest, frame) = (Encoder::new(), Vec::with_capacity(FRAME), Vec::new());
+        Framing { out, encoder, stores: false, rest, frame }
+    }
+
+    /// Stores what no frame has yet, and all that comes.
+    pub fn stored(self) -> Self {
+        Framing { stores: true, ..self }
+    }
+
+    /// Ends the frame here.
+    pub fn cut(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+
+    /// Ends the frame here, and flushes the output: it may end a piece of its own here too.
+    pub fn end_unit(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.out.flush()
     }
 
     /// Takes more content.
@@ -70,10 +92,15 @@ impl<W: Write> Framing<W> {
     }
 
     fn frame(&mut self, content: &[u8]) -> io::Result<()> {
+        let crc = masked_crc(content).to_le_bytes();
+        if self.stores {
+            self.out.write_all(&header(STORED, crc.len() + content.len()))?;
+            self.out.write_all(&crc)?;
+            return self.out.write_all(content);
+        }
         let block = self.encoder.encode(content);
         let (kind, block) =
             if block.len() < content.len() { (COMPRESSED, &*block) } else { (STORED, content) };
-        let crc = masked_crc(content).to_le_bytes();
         self.frame.clear();
         self.frame.extend(header(kind, crc.len() + block.len()));
         self.frame.extend(crc);

@@ -27,11 +27,12 @@ pub enum Item<'a> {
     Consumer(Consumer),
     /// A message. In the tar format those come too whose deletion is told later, here or in the index.
     Message(Record<'a>),
-    /// Tar: a sequence without a message, before or after its message's own record.
+    /// Tar: a sequence without a message, before or after its message's own record. Those that only the index
+    /// tells come last.
     Deleted {
         /// The sequence.
         sequence: u64,
-        /// When its message was written, in ns since 1970.
+        /// When its message was written, in ns since 1970; zero where only the index tells it.
         time: i64,
     },
 }

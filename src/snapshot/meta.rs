@@ -27,6 +27,13 @@ pub fn of_consumer(name: &str, config: &RawValue, time: i64) -> Option<Box<RawVa
     with(&format!("\"Created\":\"{created}\",\"Name\":{name}"), config)
 }
 
+/// The same configuration as [`of_consumer`] gave, created at another time. None where it is not from there.
+pub fn created_at(info: &RawValue, time: i64) -> Option<Box<RawValue>> {
+    let (_, rest) = info.get().strip_prefix("{\"Created\":\"")?.split_once('"')?;
+    let created = Timestamp::from_nanosecond(time.into()).ok()?;
+    RawValue::from_string(format!("{{\"Created\":\"{created}\"{rest}")).ok()
+}
+
 /// A description with other settings than the snapshot itself: which.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its backup.json is not as written: the snapshot itself has another {0}")]
@@ -80,6 +87,8 @@ mod tests {
         assert_eq!(meta.get(), r#"{"Created":"1970-01-01T00:00:01.500000001Z","name":"S","new":{"x":1.10}}"#);
         let meta = of_consumer("a\"b", raw("{ }"), 0).unwrap();
         assert_eq!(meta.get(), r#"{"Created":"1970-01-01T00:00:00Z","Name":"a\"b" }"#);
+        let later = created_at(&meta, 1_000_000_000).unwrap();
+        assert_eq!(later.get(), r#"{"Created":"1970-01-01T00:00:01Z","Name":"a\"b" }"#);
         for bad in ["[]", "1", "null", "\"x\""] {
             assert!(of_stream(raw(bad), 0).is_none(), "{bad}");
         }

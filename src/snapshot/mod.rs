@@ -15,7 +15,7 @@
 //! snapshot of such items, always in the tar format, which every server from 2.10 on restores:
 //!
 //! ```text
-//! items ─ writer (tar, records) ─ framing (S2 frames) ─ bytes
+//! items ─ writer (tar, records; cuts) ─ framing (S2 frames) ─ bytes
 //! ```
 //!
 //! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), one config or one consumer's
@@ -29,6 +29,7 @@ mod consumer;
 mod consumers;
 mod content;
 mod convert;
+mod cuts;
 mod ending;
 mod entries;
 mod fault;
@@ -41,6 +42,7 @@ mod messages;
 mod meta;
 mod natsarc;
 mod reported_state;
+mod rsyncable;
 mod sums;
 mod tally;
 mod tarball;
@@ -68,6 +70,7 @@ pub use frames::{Frames, PADDING};
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};
 pub use meta::{Unlike, agrees, of_consumer as consumer_info, of_stream as stream_info};
 pub use reported_state::{ReportedState, Shortfall};
+pub use rsyncable::{MAX_CONSUMERS, Origin, rsyncable};
 pub use tally::MAX_SETS;
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 

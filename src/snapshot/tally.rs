@@ -34,6 +34,10 @@ pub struct Tally {
     records: Sequences,
     tombstones: Sequences,
     last: u64,
+    /// Records of messages that are not live by the index, where somebody wants to know.
+    dead: Option<Sequences>,
+    /// Up to here the index has told which records are dead.
+    told: u64,
     /// Over all messages that have a record.
     pub sum: Sum,
     /// What the blocks end with.
@@ -51,6 +55,14 @@ pub struct Index {
     pub last: u64,
     /// Messages that are live by the index and whose records are in the snapshot.
     pub present: u64,
+}
+
+impl Index {
+    /// Whether the stream is the same in the index as when the snapshot began. Otherwise a message that is not live
+    /// by the index may have been so then, and what has replaced it is not in the snapshot.
+    pub fn is_quiet(&self, reported: &ReportedState) -> bool {
+        (self.messages, self.first, self.last) == (reported.messages, reported.first_seq, reported.last_seq)
+    }
 }
 
 /// What a snapshot's messages come to.
@@ -82,6 +94,12 @@ impl Tally {
         Tally { sum, ..Tally::default() }
     }
 
+    /// The same for somebody who wants to know which records are [dead](Tally::dead).
+    pub fn noting_dead(mut self) -> Self {
+        self.dead = Some(Sequences::default());
+        self
+    }
+
     /// A message's record.
     pub fn message(&mut self, sequence: u64) -> Result<(), TooScattered> {
         self.last = self.last.max(sequence);
@@ -109,6 +127,15 @@ impl Tally {
         if first > last {
             return Ok(0);
         }
+        if let Some(dead) = &mut self.dead {
+            // What lies before a block and after the one before it is in neither.
+            let between = records.within(self.told.saturating_add(1), first.saturating_sub(1));
+            let within = deleted.within(first, last).filter(|sequence| records.contains(*sequence));
+            for sequence in between.chain(within) {
+                dead.insert(sequence).map_err(|_| sequence)?;
+            }
+            self.told = self.told.max(last);
+        }
         // What is deleted may still have its record; what has a record and is not deleted is live.
         let (mut gone, mut kept) = (0, 0);
         for sequence in deleted.within(first, last) {
@@ -124,6 +151,15 @@ impl Tally {
         Err(missing.unwrap_or(first))
     }
 
+    /// Once an index was held against all records: those of messages that are not live by it.
+    pub fn dead(&mut self, index: &Index) -> Sequences {
+        let mut dead = self.dead.take().unwrap_or_default();
+        let rest = self.records.within(self.told.saturating_add(1), index.last.min(self.last));
+        rest.for_each(|sequence| drop(dead.insert(sequence)));
+        dead.flush();
+        dead
+    }
+
     /// Counts, with the index where there is one and the reported state where neither index nor records
     /// can tell.
     pub fn count(self, index: Option<&Index>, reported: &ReportedState) -> Count {
@@ -136,16 +172,14 @@ impl Tally {
             // No index: what is new since the reported state is surely there, and the rest is as promised,
             // as far as there are records for it.
             let new = (records - undeleted.rank(reported.last_seq)).min(most);
-            return Count {
-                messages: reported.messages.clamp(new, most),
-                records,
-                first: reported.first_seq,
-                last: if reported.messages == 0 { self.last.max(reported.last_seq) } else { self.last },
+            let last = if reported.messages == 0 { self.last.max(reported.last_seq) } else { self.last };
+            let first = match reported.first_seq {
+                0 if last > 0 => undeleted.min().unwrap_or(last.saturating_add(1)),
+                promised => promised,
             };
+            return Count { messages: reported.messages.clamp(new, most), records, first, last };
         };
-        let quiet = (index.messages, index.first, index.last)
-            == (reported.messages, reported.first_seq, reported.last_seq);
-        if quiet {
+        if index.is_quiet(reported) {
             return Count {
                 messages: index.present,
                 records: records.max(index.present),
@@ -214,12 +248,18 @@ impl Sequences {
         }
     }
 
+    /// All of them, once the set is [flushed](Sequences::flush).
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        self.within(0, u64::MAX)
+    }
+
     /// How many sequences there are.
     pub fn len(&self) -> u64 {
         self.maps.values().map(RoaringBitmap::len).sum()
     }
 
-    fn contains(&self, sequence: u64) -> bool {
+    /// Whether it is there, once the set is [flushed](Sequences::flush).
+    pub fn contains(&self, sequence: u64) -> bool {
         let (upper, lower) = split(sequence);
         self.maps.get(&upper).is_some_and(|map| map.contains(lower))
     }
@@ -232,7 +272,8 @@ impl Sequences {
 
     /// The sequences between these two, both included.
     fn within(&self, first: u64, last: u64) -> impl Iterator<Item = u64> {
-        let maps = self.maps.range(split(first).0..=split(last).0);
+        let maps = self.maps.range(split(first).0..=split(last.max(first)).0);
+        let maps = maps.filter(move |_| first <= last);
         maps.flat_map(move |(upper, map)| {
             let upper = *upper;
             map.range(part(upper, first, last)).map(move |lower| u64::from(upper) << 32 | u64::from(lower))

@@ -55,6 +55,9 @@ pub fn read<R: Read, L: Look>(
     look: &mut L,
 ) -> Result<(StreamName, Contents), L::Error> {
     let mut seen = Seen { own, ..Seen::new(stream.cloned(), sum, consumers) };
+    if L::LOOKS {
+        seen.tally = std::mem::take(&mut seen.tally).noting_dead();
+    }
     while let Some(entry) = entries::next(content)? {
         seen.entry(content, &entry, look)?;
         entries::padding(content, entry.size)?;
@@ -66,6 +69,11 @@ pub fn read<R: Read, L: Look>(
         return Err(content.damaged("an index is without its block").into());
     }
     content.finish(Some(0))?;
+    if let Some(index) = seen.index.as_ref().filter(|index| L::LOOKS && index.is_quiet(reported)) {
+        for sequence in seen.tally.dead(index).iter() {
+            look.item(Item::Deleted { sequence, time: 0 })?;
+        }
+    }
     let stream = seen.stream(content)?.clone();
     let sum = seen.tally.sum;
     let ending = std::mem::take(&mut seen.tally.ending);

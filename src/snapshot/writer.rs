@@ -11,6 +11,10 @@
 //! There is no index: a server makes it from the blocks, and takes everything that it finds there for live.
 //! So only live messages are written. A tar header says how long its file is, so a block is held until it is
 //! complete. Every time in the tar is zero: the same items give the same bytes.
+//!
+//! Where nothing else is asked for, blocks are filled and frames compressed. A snapshot that is
+//! [rsyncable](Writer::rsyncable) has blocks and frames that begin where its sequences have them begin, and stored
+//! frames: messages that are the same in two of them are the same bytes.
 
 use std::io::{self, Write};
 
@@ -19,6 +23,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::block::{self, ERASED, HEADERS, TOMBSTONE};
+use super::cuts;
 use super::framing::Framing;
 use super::items::{Consumer, MAX_RECORD, Record};
 use super::meta::checksum;
@@ -56,13 +61,15 @@ pub enum WriteError {
     BadName(Printable),
 }
 
-/// Writes one snapshot. Consumers come before the messages.
+/// Writes one snapshot. Consumers come before the messages, or [last](Writer::finish_with).
 pub struct Writer<W> {
     out: Framing<W>,
     stream: StreamName,
     number: u32,
     block: Vec<u8>,
     keyed: HighwayHasher,
+    /// Where the block's frames end, if the snapshot is rsyncable.
+    frames: Option<Vec<usize>>,
     /// The first sequence in the block.
     first: u64,
     last: u64,
@@ -85,9 +92,16 @@ impl<W: Write> Writer<W> {
         let out = Framing::begin(out)?;
         let (number, keyed) = (1, block::keyed(stream, 1));
         let block = Vec::new();
-        let mut writer = Writer { out, stream: stream.clone(), number, block, keyed, first: 0, last: 0 };
+        let mut writer =
+            Writer { out, stream: stream.clone(), number, block, keyed, frames: None, first: 0, last: 0 };
         meta(&mut writer.out, "", stream.as_str(), info)?;
         Ok(writer)
+    }
+
+    /// Has it written so that what is unchanged between two snapshots is the same bytes in both. Nothing has been
+    /// written yet. Its output is flushed wherever a piece of it ends that does not depend on what comes before.
+    pub fn rsyncable(self) -> Self {
+        Writer { out: self.out.stored(), frames: Some(Vec::new()), ..self }
     }
 
     /// Writes a consumer.
@@ -102,32 +116,65 @@ impl<W: Write> Writer<W> {
             return Err(WriteError::OutOfOrder(sequence));
         }
         let len = record_len(record).ok_or(WriteError::TooLong(sequence))?;
+        let cut = self.frames.is_some().then(|| cuts::block(self.last, sequence, len)).flatten();
         let full = self.block.len() + len as usize > MAX_BLOCK_FILE || sequence - self.first >= MAX_SPAN;
-        if full && !self.block.is_empty() {
+        if (full || cut.is_some()) && !self.block.is_empty() {
             self.end_block()?;
         }
         if self.block.is_empty() {
-            self.first = sequence;
+            self.begin_block(sequence, cut.unwrap_or(sequence))?;
         }
         self.record(len, record);
         self.last = sequence;
+        if let Some(frames) = self.frames.as_mut().filter(|_| cuts::frame(sequence, len)) {
+            frames.push(self.block.len());
+        }
+        Ok(())
+    }
+
+    /// Writes that the message with this sequence, which was written before, is deleted. `time` is when it was
+    /// stored, in ns since 1970.
+    pub fn deleted(&mut self, sequence: u64, time: i64) -> Result<(), WriteError> {
+        if sequence == 0 || sequence > self.last {
+            return Err(WriteError::OutOfOrder(sequence));
+        }
+        let tombstone = tombstone(sequence, time);
+        let len = record_len(&tombstone).ok_or(WriteError::TooLong(sequence))?;
+        if self.block.len() + len as usize > MAX_BLOCK_FILE {
+            self.end_block()?;
+        }
+        if self.block.is_empty() {
+            self.begin_block(self.last, sequence)?;
+        }
+        self.record(len, &tombstone);
         Ok(())
     }
 
     /// Ends the snapshot of a stream whose last sequence is `last_seq`, be there such a message or not.
     /// `last_time` is when that was written, in ns since 1970, where it is known. Gives the output back.
-    pub fn finish(mut self, last_seq: u64, last_time: i64) -> Result<W, WriteError> {
+    pub fn finish(self, last_seq: u64, last_time: i64) -> Result<W, WriteError> {
+        self.finish_with(last_seq, last_time, &[])
+    }
+
+    /// The same with the consumers last, where servers have them.
+    pub fn finish_with(
+        mut self,
+        last_seq: u64,
+        last_time: i64,
+        consumers: &[Consumer],
+    ) -> Result<W, WriteError> {
         self.end_block()?;
         if last_seq > self.last {
             if last_seq & (ERASED | TOMBSTONE) != 0 {
                 return Err(WriteError::OutOfOrder(last_seq));
             }
-            let nothing = Record { sequence: 0, time: 0, subject: b"", headers: b"", payload: b"" };
-            let tombstone = Record { sequence: last_seq | TOMBSTONE, time: last_time, ..nothing };
+            let tombstone = tombstone(last_seq, last_time);
             let len = record_len(&tombstone).ok_or(WriteError::TooLong(last_seq))?;
+            self.begin_block(last_seq, last_seq)?;
             self.record(len, &tombstone);
             self.end_block()?;
         }
+        consumers.iter().try_for_each(|consumer| self.consumer(consumer))?;
         Ok(end(self.out)?)
     }
 
@@ -151,12 +198,29 @@ impl<W: Write> Writer<W> {
         block.extend(hash.finalize64().to_le_bytes());
     }
 
+    /// Begins a block with the sequence `first`, at the cut that this sequence has made.
+    fn begin_block(&mut self, first: u64, cut: u64) -> Result<(), WriteError> {
+        self.first = first;
+        if self.frames.is_some() {
+            self.number = cuts::number(self.number, cut).ok_or(WriteError::OutOfOrder(first))?;
+            self.keyed = block::keyed(&self.stream, self.number);
+        }
+        Ok(())
+    }
+
     fn end_block(&mut self) -> Result<(), WriteError> {
         if self.block.is_empty() {
             return Ok(());
         }
         let mut block = std::mem::take(&mut self.block);
-        self.file(&format!("msgs/{}.blk", self.number), &block)?;
+        let path = format!("msgs/{}.blk", self.number);
+        match &mut self.frames {
+            None => file(&mut self.out, &path, &block)?,
+            Some(frames) => {
+                cut_file(&mut self.out, &path, &block, frames)?;
+                frames.clear();
+            }
+        }
         block.clear();
         // One large message costs its memory once.
         block.shrink_to(MAX_BLOCK_FILE);
@@ -164,10 +228,6 @@ impl<W: Write> Writer<W> {
         self.number = self.number.checked_add(1).ok_or(WriteError::OutOfOrder(self.last))?;
         self.keyed = block::keyed(&self.stream, self.number);
         Ok(())
-    }
-
-    fn file(&mut self, path: &str, data: &[u8]) -> Result<(), WriteError> {
-        Ok(file(&mut self.out, path, data)?)
     }
 }
 
@@ -202,6 +262,22 @@ pub(super) fn file<W: Write>(out: &mut Framing<W>, path: &str, data: &[u8]) -> i
     entry(out, path, b'0', data)
 }
 
+/// The same in frames of its own, which end at `cuts`.
+fn cut_file<W: Write>(out: &mut Framing<W>, path: &str, data: &[u8], cuts: &[usize]) -> io::Result<()> {
+    out.cut()?;
+    out.write(&tar_header(path, b'0', data.len()))?;
+    let mut from = 0;
+    for cut in cuts {
+        out.cut()?;
+        out.write(data.get(from..*cut).unwrap_or(&[]))?;
+        from = *cut;
+    }
+    out.cut()?;
+    out.write(data.get(from..).unwrap_or(&[]))?;
+    out.write(padding(data.len()))?;
+    out.end_unit()
+}
+
 /// Ends a tar.
 pub(super) fn end<W: Write>(mut out: Framing<W>) -> io::Result<W> {
     out.write(&[0; 2 * TAR_BLOCK])?;
@@ -211,12 +287,22 @@ pub(super) fn end<W: Write>(mut out: Framing<W>) -> io::Result<W> {
 fn entry<W: Write>(out: &mut Framing<W>, path: &str, kind: u8, data: &[u8]) -> io::Result<()> {
     out.write(&tar_header(path, kind, data.len()))?;
     out.write(data)?;
-    let missing = data.len().next_multiple_of(TAR_BLOCK) - data.len();
-    out.write([0; TAR_BLOCK].get(..missing).unwrap_or(&[]))
+    out.write(padding(data.len()))
+}
+
+/// The zeros that follow so many bytes.
+fn padding(len: usize) -> &'static [u8] {
+    const ZEROS: [u8; TAR_BLOCK] = [0; TAR_BLOCK];
+    ZEROS.get(..len.next_multiple_of(TAR_BLOCK) - len).unwrap_or(&[])
+}
+
+/// The record which says that `sequence` has no message.
+fn tombstone(sequence: u64, time: i64) -> Record<'static> {
+    Record { sequence: sequence | TOMBSTONE, time, subject: b"", headers: b"", payload: b"" }
 }
 
 /// The length of a whole record, where a server takes it for a sound one.
-fn record_len(record: &Record<'_>) -> Option<u32> {
+pub(super) fn record_len(record: &Record<'_>) -> Option<u32> {
     let Record { subject, headers, payload, .. } = record;
     let lengths = if headers.is_empty() { 0 } else { 4 };
     let len = block::HEADER_LEN + subject.len() + lengths + headers.len() + payload.len() + SUM_LEN;

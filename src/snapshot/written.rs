@@ -452,3 +452,93 @@ fn what_follows_the_end_is_bounded() {
         assert_eq!(added.is_ok(), holds);
     }
 }
+
+fn rsyncable_of(stream: &StreamName, reported: &ReportedState, bytes: &[u8]) -> Vec<u8> {
+    let config = raw(&format!(r#"{{"name":"{stream}"}}"#));
+    let origin = Origin { stream, config: &config, created: Some(7) };
+    let mut out = Vec::new();
+    rsyncable(&origin, reported, bytes, &mut out, |_| Vec::new()).unwrap();
+    out
+}
+
+#[test]
+fn captures_of_servers_are_the_same_streams_when_they_are_rsyncable() {
+    for (dir, stream, reported, bytes) in captures() {
+        let dir = dir.display();
+        let before = inspect(&stream, &reported, &*bytes).unwrap();
+        let written = rsyncable_of(&stream, &reported, &bytes);
+        let after = inspect(&stream, &reported, &*written).unwrap();
+        assert_eq!(after.agrees_with(&reported), Ok(()), "{dir}");
+        assert_eq!(after.records, after.messages, "what is not live is said to be deleted: {dir}");
+        let same = Contents {
+            format: Format::Tar,
+            records: after.records,
+            bytes: after.bytes,
+            sum: before.sum.and(after.sum),
+            ..before
+        };
+        assert_eq!(after, same, "{dir}");
+        assert_eq!(rsyncable_of(&stream, &reported, &written), written, "written again: {dir}");
+    }
+}
+
+/// Messages of 100 to 3,000 bytes.
+fn many(count: u64) -> Vec<Message> {
+    let message = |sequence: u64| {
+        let payload = (0..100 + sequence.wrapping_mul(0x9e37_79b9) % 2_900).map(|n| (n * sequence) as u8);
+        Message { sequence, payload: payload.collect(), subject: b"a".to_vec(), ..Message::default() }
+    };
+    (1..=count).map(message).collect()
+}
+
+fn write_rsyncable(messages: &[Message]) -> Vec<u8> {
+    let info = stream_info(&raw(r#"{"name":"S"}"#), 7).unwrap();
+    let mut writer = Writer::begin(Vec::new(), &stream(), &info).unwrap().rsyncable();
+    messages.iter().for_each(|message| writer.message(&message.record()).unwrap());
+    writer.finish(0, 0).unwrap()
+}
+
+/// The frames of an S2 stream.
+fn frames_of(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut frames = Vec::new();
+    while let [_, a, b, c, ..] = *bytes {
+        let (frame, rest) =
+            bytes.split_at(4 + usize::from(a) + (usize::from(b) << 8) + (usize::from(c) << 16));
+        frames.push(frame);
+        bytes = rest;
+    }
+    frames
+}
+
+/// How many bytes of `after` lie in no frame of `before`.
+fn new_bytes(before: &[u8], after: &[u8]) -> usize {
+    let known: std::collections::HashSet<_> = frames_of(before).into_iter().collect();
+    frames_of(after).into_iter().filter(|frame| !known.contains(frame)).map(<[u8]>::len).sum()
+}
+
+#[test]
+fn what_is_unchanged_is_the_same_bytes_in_an_rsyncable_snapshot() {
+    let all = many(8_000);
+    let before = write_rsyncable(&all[..7_500]);
+    assert!(before.len() > 10 << 20, "{}", before.len());
+    assert!(frames_of(&before).iter().skip(1).all(|frame| frame[0] == 1), "frames are stored");
+
+    let after = write_rsyncable(&all);
+    let grown = after.len() - before.len();
+    let new = new_bytes(&before, &after);
+    // The last block's sums stay, and its last frame has grown.
+    assert!(new < grown + (300 << 10), "{new} bytes are new of a stream that grew by {grown}");
+
+    for gone in [1..2, 3_000..3_001, 2_000..2_300, 1..4_001] {
+        let (from, until) = (gone.start - 1, gone.end - 1);
+        let rest = [&all[..from], &all[until..]].concat();
+        let after = write_rsyncable(&rest);
+        let new = new_bytes(&write_rsyncable(&all), &after);
+        // In the block that has lost messages all frames but one are the same; the next blocks may have other numbers.
+        assert!(new < 4 << 20, "{new} bytes are new without {gone:?}");
+        assert_eq!(
+            inspect(&stream(), &ReportedState::default(), &*after).unwrap().records,
+            rest.len() as u64
+        );
+    }
+}

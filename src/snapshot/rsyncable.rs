@@ -1,0 +1,166 @@
+//! A snapshot written again so that what is unchanged between two of a stream is the same bytes in both: either
+//! format in, the tar format out, in one pass.
+//!
+//! A server's own snapshot of an unchanged stream differs each time: with the time in every tar header, with the
+//! places at which its frames were cut, and the tar format with an index of all subjects. Written again, it depends on
+//! the messages and consumers alone. Consumers come last, beside what is new in the messages.
+//!
+//! Of a tar, records stay that are not live, until the server takes them away itself, and a tombstone at the end
+//! says so: as many changes in the middle are spared.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+
+use serde_json::value::RawValue;
+
+use super::convert::ConvertError;
+use super::items::{Consumer, Item, Record};
+use super::reported_state::ReportedState;
+use super::tally::{Sequences, TOO_SCATTERED};
+use super::writer::{WriteError, Writer};
+use super::{Fault, Format, Place, inspect_showing, meta};
+use crate::names::StreamName;
+
+/// The most bytes that the consumers of one stream may take, which are held until its messages have been written.
+pub const MAX_CONSUMERS: usize = 16 << 20;
+
+/// The most sequences that are held because they were deleted before their message came, if it comes at all.
+const MAX_EARLY: usize = 1 << 20;
+
+/// What is known of a stream beside its snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// Its name.
+    pub stream: &'a StreamName,
+    /// Its configuration.
+    pub config: &'a RawValue,
+    /// When it was created, in ns since 1970, where that is known. NATSARC1 does not say it.
+    pub created: Option<i64>,
+}
+
+/// Writes the snapshot in `bytes` to `out`. A consumer that stands beyond its end is put back to it. `missing` is told
+/// the names of all consumers and gives those that are to be added.
+///
+/// # Errors
+/// [`ConvertError`]; what was written is no whole snapshot then.
+pub fn rsyncable<W: Write>(
+    origin: &Origin<'_>,
+    reported: &ReportedState,
+    bytes: impl Read,
+    out: W,
+    missing: impl FnOnce(&[String]) -> Vec<Consumer>,
+) -> Result<(), ConvertError> {
+    let mut writing = Rewriting {
+        origin,
+        out: Some(out),
+        writer: None,
+        written: Sequences::default(),
+        early: BTreeSet::new(),
+        late: Sequences::default(),
+        top: (0, 0),
+        consumers: Vec::new(),
+        consumer_bytes: 0,
+    };
+    let contents = inspect_showing(origin.stream, reported, bytes, |item| writing.item(item))?;
+    let Rewriting { writer, mut consumers, mut written, mut late, top: (_, last_time), .. } = writing;
+    let mut writer = writer.ok_or(WriteError::BadConfig)?;
+    written.flush();
+    late.flush();
+    for sequence in late.iter().filter(|sequence| written.contains(*sequence)) {
+        writer.deleted(sequence, 0)?;
+    }
+    if contents.format == Format::NatsArc1 {
+        for consumer in &mut consumers {
+            consumer.put_before_begin();
+            // The snapshot says no more than that it was there when it began, which is another time each time.
+            let info = meta::created_at(&consumer.info, last_time);
+            consumer.info = info.ok_or(WriteError::BadConfig)?;
+        }
+    }
+    let names: Vec<_> = consumers.iter().map(|consumer| consumer.name.clone()).collect();
+    consumers.extend(missing(&names));
+    consumers.iter_mut().for_each(|consumer| consumer.put_back_to(contents.last_seq));
+    writer.finish_with(contents.last_seq, last_time, &consumers)?;
+    Ok(())
+}
+
+struct Rewriting<'a, W> {
+    origin: &'a Origin<'a>,
+    out: Option<W>,
+    writer: Option<Writer<W>>,
+    written: Sequences,
+    /// Sequences that were said to be deleted before a message of them came.
+    early: BTreeSet<u64>,
+    /// Those that were said to be deleted later.
+    late: Sequences,
+    /// The highest sequence so far, and its time.
+    top: (u64, i64),
+    consumers: Vec<Consumer>,
+    consumer_bytes: usize,
+}
+
+impl<W: Write> Rewriting<'_, W> {
+    fn item(&mut self, item: Item<'_>) -> Result<(), ConvertError> {
+        match item {
+            Item::State(state) => {
+                self.top = (state.last_seq, state.last_time);
+                let created = self.origin.created.unwrap_or(state.time);
+                let info = meta::of_stream(self.origin.config, created).ok_or(WriteError::BadConfig)?;
+                self.begin(&info)
+            }
+            Item::Info(info) => self.begin(info),
+            Item::Message(record) => self.message(&record),
+            Item::Deleted { sequence, time } => self.deleted(sequence, time),
+            Item::Consumer(consumer) => {
+                let state = &consumer.state;
+                let numbers = 24 * state.pending.len() + 16 * state.redelivered.len();
+                let size = consumer.info.get().len() + numbers + size_of::<Consumer>();
+                self.consumer_bytes = self.consumer_bytes.saturating_add(size);
+                self.consumers.push(consumer);
+                match self.consumer_bytes > MAX_CONSUMERS {
+                    true => Err(too_much("its consumers are too many to be written last")),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, info: &RawValue) -> Result<(), ConvertError> {
+        let out = self.out.take().ok_or(WriteError::BadConfig)?;
+        self.writer = Some(Writer::begin(out, self.origin.stream, info)?.rsyncable());
+        Ok(())
+    }
+
+    fn message(&mut self, record: &Record<'_>) -> Result<(), ConvertError> {
+        self.time(record.sequence, record.time);
+        while self.early.first().is_some_and(|first| *first < record.sequence) {
+            self.early.pop_first();
+        }
+        if self.early.first() == Some(&record.sequence) {
+            return Ok(());
+        }
+        self.written.insert(record.sequence).map_err(|_| too_much(TOO_SCATTERED))?;
+        let writer = self.writer.as_mut().ok_or(WriteError::BadConfig)?;
+        Ok(writer.message(record)?)
+    }
+
+    fn deleted(&mut self, sequence: u64, time: i64) -> Result<(), ConvertError> {
+        let is_early = sequence > self.top.0;
+        self.time(sequence, time);
+        if !is_early {
+            return self.late.insert(sequence).map_err(|_| too_much(TOO_SCATTERED));
+        }
+        self.early.insert(sequence);
+        if self.early.len() > MAX_EARLY { Err(too_much(TOO_SCATTERED)) } else { Ok(()) }
+    }
+
+    fn time(&mut self, sequence: u64, time: i64) {
+        if sequence > self.top.0 {
+            self.top = (sequence, time);
+        }
+    }
+}
+
+fn too_much(what: &'static str) -> ConvertError {
+    Fault::Unsupported { what, place: Place::default() }.into()
+}
