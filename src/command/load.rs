@@ -1,35 +1,65 @@
 //! `chatto-load`: restore a Chatto server from an archive.
 //!
-//! Reads the archive once, as it comes. Whatever the index (or a manifest that comes first) shows to be
-//! in the way is known before anything changes. Each stream flows into the server while its content is
-//! checked, and becomes real only when it is proven; then the server's own account of it is compared
-//! with what was read. What this run began and could not finish, it removes.
+//! Reads the archive once, as it comes. Whatever the index (or a manifest that comes first) shows to be in the way
+//! is known before anything changes. Each stream is sent to the server while its content is checked, and is
+//! committed only when it is proven; then the state that the server reports is compared with what was read. What
+//! this run began and could not finish, it removes.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `input` | reads the archive on a thread of its own |
+//! | `pairing` | pairs descriptions with snapshots |
+//! | `streams` | the loop: what comes next, and which stream it is for |
+//! | `refusals`, `existing`, `limits`, `newer` | what is in the way before anything changes |
+//! | `job` | one stream, from its description to the end of its restore |
+//! | `restoring` | its bytes on their way to the server |
+//! | `confirm`, `compare_state`, `read_back` | whether the server has what was proven |
+//! | `replacing`, `rescue` | the old stream: archived, deleted, put back |
+//! | `outcomes`, `conclusion`, `left_alone`, `copies` | what has become of every stream, and the exit code |
 
 mod active_consumers;
 mod announced;
 mod compare_state;
+mod conclusion;
+mod confirm;
+mod context;
+mod copies;
 mod critical_sections;
 mod existing;
 mod input;
+mod job;
+mod left_alone;
 mod limits;
 mod newer;
+mod options;
+mod outcomes;
+mod pairing;
 mod read_back;
+mod refusals;
+mod replacing;
 mod rescue;
 mod restoring;
 mod streams;
 mod target;
 
+use std::fs::File;
 use std::pin::pin;
 
 use anyhow::Context;
+use futures_util::future::LocalBoxFuture;
+use tokio::signal::unix::SignalKind;
 
 use self::existing::Existing;
+use self::input::Events;
+use self::options::LoadOptions;
 use self::rescue::Rescue;
-use self::streams::{LoadOptions, Loading};
+use self::streams::Loading;
 use super::Failure;
 use super::offline::{self, Access, Intent, Signals};
 use super::secrets;
-use crate::cli::{self, Conflict};
+use super::session::Endings;
+use crate::cli::{self, Conflict, Select};
+use crate::envelope::Given;
 use crate::exit::Exit;
 use crate::jetstream::{Account, Claim, NoClaim, Server};
 use crate::terminal::Messages;
@@ -65,6 +95,8 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
         }
         let existing = Existing::new(listing);
         let single = reached.server.cluster().is_none();
+        let rescue = (options.conflict == Conflict::Overwrite && !options.no_rescue)
+            .then(|| Rescue::new(options.rescue_dir.as_deref(), restore_rescued));
         let options = LoadOptions {
             conflict: options.conflict,
             select: options.select,
@@ -74,34 +106,41 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             read_back: options.rehearse,
             placement: !options.no_placement,
             dropped: options.drop_setting,
-            rescue: (options.conflict == Conflict::Overwrite && !options.no_rescue)
-                .then(|| Rescue::new(options.rescue_dir.as_deref())),
         };
-        let mut loading = Loading::new(reached.server, existing, options, messages, progress.clone());
+        let mut loading = Loading::new(reached.server, existing, options, rescue, messages, progress.clone());
         let events = input::events(archive, secrets, progress);
-        let critical = loading.critical_sections();
-        let (signal, concluded) = {
-            let mut run = pin!(loading.run(events));
-            let signal = tokio::select! {
-                exit = &mut run => return exit.map(Ok),
-                signal = endings.next() => signal,
-            };
-            // A second signal is for whoever cannot wait.
-            let concluded = tokio::select! {
-                // Ctrl-C ends the program that writes the archive too: what came of that has been said.
-                _ = &mut run => true,
-                () = critical.done() => false,
-                _ = endings.next() => false,
-            };
-            (signal, concluded)
-        };
-        if !concluded {
-            loading.interrupted().await;
-        }
-        Ok(Err(signal))
+        run_until_signal(&mut loading, events, &mut endings).await
     });
     drop(shown);
     offline::ended(ended?.and_then(|ended| ended))
+}
+
+/// Restores what `events` bring. Gives the signal if one has ended that early.
+async fn run_until_signal(
+    loading: &mut Loading,
+    events: Events,
+    endings: &mut Endings,
+) -> anyhow::Result<Result<Exit, SignalKind>> {
+    let critical = loading.critical_sections();
+    let (signal, concluded) = {
+        let mut run = pin!(loading.run(events));
+        let signal = tokio::select! {
+            exit = &mut run => return exit.map(Ok),
+            signal = endings.next() => signal,
+        };
+        // A second signal is for whoever cannot wait.
+        let concluded = tokio::select! {
+            // Ctrl-C ends the program that writes the archive too: what came of that has been said.
+            _ = &mut run => true,
+            () = critical.done() => false,
+            _ = endings.next() => false,
+        };
+        (signal, concluded)
+    };
+    if !concluded {
+        loading.interrupted().await;
+    }
+    Ok(Err(signal))
 }
 
 /// Sees to it that no other load restores into the account meanwhile.
@@ -116,4 +155,28 @@ async fn claim(server: &Server, account: &Account, messages: &Messages) -> anyho
             Ok(None)
         }
     }
+}
+
+/// Restores a rescue archive as it is: the stream was there a moment ago.
+fn restore_rescued(
+    server: Server,
+    archive: File,
+    messages: Messages,
+) -> LocalBoxFuture<'static, anyhow::Result<Exit>> {
+    let options = LoadOptions {
+        conflict: Conflict::Error,
+        select: Select::default(),
+        dry_run: false,
+        account: None,
+        replicas: None,
+        read_back: false,
+        placement: true,
+        dropped: Vec::new(),
+    };
+    Box::pin(async move {
+        let progress = Progress::new(Doing { streams: "restored", archive: "read" });
+        let events = input::events(archive, Given::new(None, None, Vec::new(), |_| {}), progress.clone());
+        let mut loading = Loading::new(server, Existing::default(), options, None, messages, progress);
+        loading.run(events).await
+    })
 }

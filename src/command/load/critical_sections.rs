@@ -1,34 +1,33 @@
-//! CriticalSections that a signal waits for. Between a stream's deletion and the moment when another stands in its
-//! place, or while a server makes up its mind about a commit, leaving at once would leave nobody who
-//! knows what is there.
+//! Critical sections: entered that a signal must not cut short. Between the deletion of a stream and the moment when
+//! another one is in its place, or while a server works on a commit, nobody but this run knows what is there.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// How many such steps are under way; they may be inside of one another.
+/// How many critical sections are entered now. They may be nested.
 #[derive(Clone, Default)]
 pub(super) struct CriticalSections(Arc<watch::Sender<usize>>);
 
-/// One step, over when this is dropped.
+/// A critical section; dropping this leaves it.
 pub(super) struct CriticalSection(CriticalSections);
 
 impl CriticalSections {
-    /// Begins a step.
+    /// Enters a critical section.
     pub fn begin(&self) -> CriticalSection {
-        self.0.send_modify(|steps| *steps = steps.saturating_add(1));
+        self.0.send_modify(|entered| *entered = entered.saturating_add(1));
         CriticalSection(self.clone())
     }
 
-    /// Waits until no step is under way.
+    /// Waits until no critical section is entered.
     pub async fn done(&self) {
         // The sender is ours, so this ends well.
-        let _ = self.0.subscribe().wait_for(|steps| *steps == 0).await;
+        let _ = self.0.subscribe().wait_for(|entered| *entered == 0).await;
     }
 }
 
 impl Drop for CriticalSection {
     fn drop(&mut self) {
-        self.0.0.send_modify(|steps| *steps = steps.saturating_sub(1));
+        self.0.0.send_modify(|entered| *entered = entered.saturating_sub(1));
     }
 }

@@ -1,50 +1,50 @@
-//! The old streams of `--conflict=overwrite`: each goes into an ordinary archive of its own, proven and
-//! on disk, before it is deleted. Whatever happens to us then, `chatto-load` brings it back.
+//! The rescue archives of `--conflict=overwrite`. Each old stream is written to an ordinary archive of its own, which
+//! is checked and on disk before the stream is deleted. Whatever happens to this run then, `chatto-load` restores it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
 use tempfile::TempPath;
 
 use super::super::{Failure, dump};
-use super::existing::Existing;
-use super::input;
-use super::streams::{LoadOptions, Loading};
-use crate::cli::{Conflict, Select};
-use crate::envelope::Given;
 use crate::exit::Exit;
 use crate::jetstream::{Listed, Server};
 use crate::names::StreamName;
 use crate::terminal::Messages;
-use crate::terminal::progress::{Doing, Progress};
 
 /// How much of a stream's name goes into its archive's file name, in characters.
 const NAME_IN_FILE: usize = 50;
 
-/// Where old streams are kept.
+/// Restores an archive into a server. It says what went wrong by itself.
+pub(super) type Restore = fn(Server, File, Messages) -> LocalBoxFuture<'static, anyhow::Result<Exit>>;
+
+/// The rescue archives of one run.
 pub(super) struct Rescue {
     dir: PathBuf,
     /// Part of every file's name: this run's.
     stamp: String,
-    kept: BTreeMap<StreamName, PathBuf>,
+    kept: RefCell<BTreeMap<StreamName, PathBuf>>,
+    restore: Restore,
 }
 
 impl Rescue {
     /// Archives in `dir`, else in `$TMPDIR`, else in `/var/tmp`, which outlives a reboot.
-    pub fn new(dir: Option<&Path>) -> Self {
+    pub fn new(dir: Option<&Path>, restore: Restore) -> Self {
         let temporary = std::env::var_os("TMPDIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let dir = dir.map(Path::to_path_buf).or(temporary).unwrap_or_else(|| "/var/tmp".into());
         let stamp = format!("{}-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
-        Rescue { dir, stamp, kept: BTreeMap::new() }
+        Rescue { dir, stamp, kept: RefCell::default(), restore }
     }
 
-    /// Takes the stream as it is now. Only after this may it be deleted.
+    /// Archives the stream as it is now. Only after this may it be deleted.
     pub async fn take(
-        &mut self,
+        &self,
         server: &Server,
         stream: &StreamName,
         old: Option<Listed>,
@@ -52,7 +52,8 @@ impl Rescue {
     ) -> anyhow::Result<()> {
         let old = old.with_context(|| format!("stream {stream}: the server cannot describe it"))?;
         let part: String = stream.as_str().chars().take(NAME_IN_FILE).collect();
-        let file = format!("chatto-rescue-{}-{}-{part}.tar", self.stamp, self.kept.len() + 1);
+        let number = self.kept.borrow().len() + 1;
+        let file = format!("chatto-rescue-{}-{number}-{part}.tar", self.stamp);
         let path = self.dir.join(file);
         if let Err(error) = write(server, old, &path, messages).await {
             let what = format!("cannot keep stream {stream} in {}: {error:#}", self.dir.display());
@@ -61,62 +62,45 @@ impl Rescue {
                 .into());
         }
         messages.detail(&format!("stream {stream}: the old one is kept in {}", path.display()));
-        self.kept.insert(stream.clone(), path);
+        self.kept.borrow_mut().insert(stream.clone(), path);
         Ok(())
     }
 
-    /// Restores the stream as it was taken.
+    /// Restores the stream as it was archived.
     pub async fn put_back(
-        &mut self,
+        &self,
         server: &Server,
         stream: &StreamName,
         messages: Messages,
     ) -> anyhow::Result<()> {
-        let Some(path) = self.kept.get(stream) else {
+        let Some(path) = self.kept.borrow().get(stream).cloned() else {
             anyhow::bail!("stream {stream}: the old one was not kept");
         };
         let failed = || {
             Failure::new(Exit::Failed, format!("stream {stream}: the old one could not be put back"))
-                .hint(format!("{} puts it back", that_restores(path)))
+                .hint(format!("{} puts it back", that_restores(&path)))
         };
         if !server.reconnected().await {
             return Err(failed().into());
         }
-        let options = LoadOptions {
-            conflict: Conflict::Error,
-            select: Select::default(),
-            dry_run: false,
-            // It was there a moment ago.
-            account: None,
-            replicas: None,
-            read_back: false,
-            placement: true,
-            dropped: Vec::new(),
-            rescue: None,
-        };
-        let no_secrets = Given::new(None, None, Vec::new(), |_| {});
-        let archive = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let progress = Progress::new(Doing { streams: "restored", archive: "read" });
-        let events = input::events(archive, no_secrets, progress.clone());
-        let mut loading =
-            Loading::new(server.clone(), Existing::default(), options, messages.errors_only(), progress);
-        match Box::pin(loading.run(events)).await {
+        let archive = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        match (self.restore)(server.clone(), archive, messages.errors_only()).await {
             Ok(Exit::Done) => {}
             _ => return Err(failed().into()),
         }
         // The old stream is on the server again.
-        let _ = fs::remove_file(path);
-        self.kept.remove(stream);
+        let _ = fs::remove_file(&path);
+        self.kept.borrow_mut().remove(stream);
         Ok(())
     }
 
-    /// The end: what was kept is not needed any more, or else the user must know where it is.
-    pub fn conclude(self, all_is_well: bool, messages: &Messages) {
-        for (stream, path) in &self.kept {
+    /// The end of the run. The archives are removed if all is well; otherwise the user must know where they are.
+    pub fn conclude(&self, all_is_well: bool, messages: &Messages) {
+        for (stream, path) in self.kept.take() {
             if !all_is_well {
-                let command = that_restores(path);
+                let command = that_restores(&path);
                 messages.notice(&format!("stream {stream}: the old one is kept; {command} puts it back"));
-            } else if let Err(e) = fs::remove_file(path) {
+            } else if let Err(e) = fs::remove_file(&path) {
                 messages.warning(&format!("cannot remove {}: {e}", path.display()));
             }
         }
@@ -131,7 +115,7 @@ fn that_restores(path: &Path) -> String {
     format!("chatto-load --conflict overwrite {path}")
 }
 
-/// Writes the archive at `path`. One that did not come to its end is none, and does not stay.
+/// Writes the archive at `path`. An unfinished file is removed.
 async fn write(server: &Server, old: Listed, path: &Path, messages: Messages) -> anyhow::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let unfinished = TempPath::try_from_path(path)?;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::super::compare_state::{difference, parse};
-use super::Loading;
+use super::compare_state::{difference, parse};
+use super::context::Context;
 use crate::exit::Exit;
 use crate::jetstream::{Error, Replicas, StreamReply};
 use crate::names::{StreamName, counted};
@@ -59,93 +59,94 @@ impl Fresh {
     }
 }
 
-impl Loading {
-    /// Waits until the copies of all restored streams are current, as long as they come nearer to that.
-    /// Those of which it is not enough are failed; they stay as they are, as their copies may still come.
-    /// In the place of one that is gone, the old one is put back.
-    pub(super) async fn see_copies(&mut self) {
-        let mut fresh = std::mem::take(&mut self.fresh);
+/// Waits until the copies of all restored streams are current, as long as they come nearer to that.
+/// Those of which it is not enough are failed; they stay as they are, as their copies may still come.
+/// In the place of one that is gone, the old one is put back.
+pub(super) async fn wait(context: &Context) {
+    let mut fresh = context.fresh.take();
+    if !fresh.is_empty() {
+        context.messages.detail("waiting until the cluster has copied what was restored");
+    }
+    let (mut least, mut since) = (u64::MAX, Instant::now());
+    while !fresh.is_empty() {
+        let looked: Vec<(Fresh, Standing)> = stream::iter(fresh)
+            .map(|fresh| async {
+                sleep_until(fresh.restored + BEGUN).await;
+                let standing = standing(context, &fresh).await;
+                (fresh, standing)
+            })
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        let mut left = Vec::new();
+        for (fresh, standing) in looked {
+            match standing {
+                Standing::Settled => {}
+                Standing::Copying(replicas) if replicas.suffice() && replicas.rest_is_offline() => {
+                    say_lacking(context, &fresh.stream, &replicas);
+                }
+                standing => left.push((fresh, standing)),
+            }
+        }
+        let missing = left.iter().map(|(_, standing)| standing.missing()).fold(0, u64::saturating_add);
+        if missing < least {
+            (least, since) = (missing, Instant::now());
+        }
+        let patience = match left.iter().all(|(_, standing)| standing.will_stay_so()) {
+            true => REST.min(context.server.patience()),
+            false => context.server.patience(),
+        };
+        if since.elapsed() >= patience {
+            return give_up_on(context, left).await;
+        }
+        fresh = left.into_iter().map(|(fresh, _)| fresh).collect();
         if !fresh.is_empty() {
-            self.messages.detail("waiting until the cluster has copied what was restored");
-        }
-        let (mut least, mut since) = (u64::MAX, Instant::now());
-        while !fresh.is_empty() {
-            let looked: Vec<(Fresh, Standing)> = stream::iter(fresh)
-                .map(|fresh| async {
-                    sleep_until(fresh.restored + BEGUN).await;
-                    let standing = self.standing(&fresh).await;
-                    (fresh, standing)
-                })
-                .buffered(AT_ONCE)
-                .collect()
-                .await;
-            let mut left = Vec::new();
-            for (fresh, standing) in looked {
-                match standing {
-                    Standing::Settled => {}
-                    Standing::Copying(replicas) if replicas.suffice() && replicas.rest_is_offline() => {
-                        self.say_lacking(&fresh.stream, &replicas);
-                    }
-                    standing => left.push((fresh, standing)),
-                }
-            }
-            let missing = left.iter().map(|(_, standing)| standing.missing()).fold(0, u64::saturating_add);
-            if missing < least {
-                (least, since) = (missing, Instant::now());
-            }
-            let patience = match left.iter().all(|(_, standing)| standing.will_stay_so()) {
-                true => REST.min(self.server.patience()),
-                false => self.server.patience(),
-            };
-            if since.elapsed() >= patience {
-                return self.give_up_on(left).await;
-            }
-            fresh = left.into_iter().map(|(fresh, _)| fresh).collect();
-            if !fresh.is_empty() {
-                sleep(BREATH).await;
-            }
+            sleep(BREATH).await;
         }
     }
+}
 
-    async fn standing(&self, fresh: &Fresh) -> Standing {
-        let Some(proven) = self.done.get(&fresh.stream) else { return Standing::Settled };
-        judged(self.server.glance(&fresh.stream).await, &proven.contents, fresh.may_expire)
+async fn standing(context: &Context, fresh: &Fresh) -> Standing {
+    let answer = context.server.glance(&fresh.stream).await;
+    match context.outcomes.borrow().restored().get(&fresh.stream) {
+        Some(proven) => judged(answer, &proven.contents, fresh.may_expire),
+        None => Standing::Settled,
     }
+}
 
-    async fn give_up_on(&mut self, left: Vec<(Fresh, Standing)>) {
-        const LEFT: &str = "what is there of it was left: look at it when every server of the cluster runs, and \
+async fn give_up_on(context: &Context, left: Vec<(Fresh, Standing)>) {
+    const LEFT: &str = "what is there of it was left: look at it when every server of the cluster runs, and \
                             replace it with --conflict overwrite";
-        const GONE: &str = "the server that restored it has lost the lead meanwhile, and removed it: restore it \
+    const GONE: &str = "the server that restored it has lost the lead meanwhile, and removed it: restore it \
                             again; --stream leaves the others alone";
-        for (Fresh { stream, .. }, standing) in left {
-            let gone = matches!(standing, Standing::Gone);
-            let (text, hint) = match standing {
-                Standing::Settled => continue,
-                Standing::Copying(replicas) if replicas.suffice() => {
-                    self.say_lacking(&stream, &replicas);
-                    continue;
-                }
-                Standing::Copying(replicas) => {
-                    let what = format!("only {} of its {} are current", replicas.current(), of(&replicas));
-                    (format!("restored, and {what}"), LEFT)
-                }
-                Standing::Gone => ("it is gone after its restore".into(), GONE),
-                Standing::Amiss(text) => (text, LEFT),
-            };
-            self.done.remove(&stream);
-            self.fail(&stream, Exit::Partial, &text);
-            self.hint_once(Some(hint.into()));
-            if gone && self.existing.has(&stream) {
-                self.emptied = Some(stream);
-                self.put_back().await;
+    for (Fresh { stream, .. }, standing) in left {
+        let gone = matches!(standing, Standing::Gone);
+        let (text, hint) = match standing {
+            Standing::Settled => continue,
+            Standing::Copying(replicas) if replicas.suffice() => {
+                say_lacking(context, &stream, &replicas);
+                continue;
             }
+            Standing::Copying(replicas) => {
+                let what = format!("only {} of its {} are current", replicas.current(), of(&replicas));
+                (format!("restored, and {what}"), LEFT)
+            }
+            Standing::Gone => ("it is gone after its restore".into(), GONE),
+            Standing::Amiss(text) => (text, LEFT),
+        };
+        context.outcomes.borrow_mut().undone(&stream);
+        context.fail(&stream, Exit::Partial, &text);
+        context.hint(Some(hint.into()));
+        if gone {
+            context.replacing.vanished(&stream);
+            context.put_back(&stream).await;
         }
     }
+}
 
-    fn say_lacking(&self, stream: &StreamName, replicas: &Replicas) {
-        let current = replicas.current();
-        self.messages.warning(&format!("stream {stream}: {current} of its {} are current", of(replicas)));
-    }
+fn say_lacking(context: &Context, stream: &StreamName, replicas: &Replicas) {
+    let current = replicas.current();
+    context.messages.warning(&format!("stream {stream}: {current} of its {} are current", of(replicas)));
 }
 
 fn of(replicas: &Replicas) -> String {

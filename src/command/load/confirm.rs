@@ -1,0 +1,116 @@
+//! After the commit: whether the stream at the destination is what the archive was proven to hold.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::compare_state::{difference, lost_settings, parse};
+use super::context::Context;
+use super::read_back::{self, Equal, compare};
+use super::restoring::Restoring;
+use super::target::Traits;
+use crate::command::report::text_of;
+use crate::command::verifier::Proven;
+use crate::jetstream::StreamReply;
+use crate::names::counted;
+
+/// How long a restored stream may take to show what was restored: the answer of a cluster can be early.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// The pause before the server is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How the stream differs from what was proven, and what to do about it.
+pub(super) struct Differs {
+    pub text: String,
+    pub hint: Option<String>,
+}
+
+impl From<String> for Differs {
+    fn from(text: String) -> Self {
+        Differs { text, hint: None }
+    }
+}
+
+/// Confirms the stream whose commit was answered with `reply`. Its mark is gone after that.
+pub(super) async fn confirm(
+    context: &Context,
+    restoring: &Restoring,
+    traits: &Traits,
+    reply: &StreamReply,
+    proven: &Proven,
+) -> Result<(), Differs> {
+    state(context, restoring, traits, reply, proven).await?;
+    settings(restoring, reply)?;
+    if context.options.read_back {
+        messages(context, restoring, traits, proven).await?;
+    }
+    restoring.take_mark(&reply.config).await.map_err(|e| Differs {
+        text: format!("the mark of its restore cannot be removed: {e}"),
+        hint: e.hint(),
+    })
+}
+
+/// Compares the state that the server reports with what was read.
+async fn state(
+    context: &Context,
+    restoring: &Restoring,
+    traits: &Traits,
+    reply: &StreamReply,
+    proven: &Proven,
+) -> Result<(), Differs> {
+    let stream = &restoring.stream;
+    let deadline = Instant::now() + SETTLE;
+    let mut state = parse(&reply.state)?;
+    while let Some(text) = difference(&state, &proven.contents, traits.may_expire) {
+        if Instant::now() >= deadline {
+            return Err(text.into());
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+        match context.server.stream(stream).await {
+            Ok(Some(reply)) => state = parse(&reply.state)?,
+            Ok(None) => return Err("it is gone after its restore".to_string().into()),
+            Err(e) => return Err(Differs { text: e.to_string(), hint: e.hint() }),
+        }
+    }
+    let expired = proven.contents.messages.saturating_sub(state.messages);
+    if expired > 0 {
+        context.messages.notice(&format!(
+            "stream {stream}: {} past their time (max_age or TTL) and not restored",
+            counted(expired, "message")
+        ));
+    }
+    Ok(())
+}
+
+/// Compares the configuration that the server gave the stream with the one that was asked for.
+fn settings(restoring: &Restoring, reply: &StreamReply) -> Result<(), Differs> {
+    const HINT: &str =
+        "--drop-setting NAME restores the stream without a setting that the server does not keep";
+    match lost_settings(restoring.config(), &reply.config)? {
+        None => Ok(()),
+        Some(text) => Err(Differs { text, hint: Some(HINT.into()) }),
+    }
+}
+
+/// Reads the stream back and compares every message.
+async fn messages(
+    context: &Context,
+    restoring: &Restoring,
+    traits: &Traits,
+    proven: &Proven,
+) -> Result<(), Differs> {
+    let stream = &restoring.stream;
+    if traits.in_memory {
+        context.messages.detail(&format!("stream {stream}: lives in memory, not read back"));
+        return Ok(());
+    }
+    let back = read_back::contents(&context.server, stream).await;
+    let back = back.map_err(|error| format!("cannot be read back: {}", text_of(&error)))?;
+    let messages = counted(back.messages, "message");
+    context.messages.detail(&match compare(&proven.contents, &back, traits.may_expire)? {
+        Equal::Messages => format!("stream {stream}: read back: {messages}, each as in the archive"),
+        Equal::Counts => format!("stream {stream}: read back: {messages}"),
+    });
+    Ok(())
+}

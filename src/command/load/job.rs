@@ -1,0 +1,341 @@
+//! One stream, from its description in the archive to the moment when it is restored, or when what was there before
+//! is there again.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::confirm::{Differs, confirm};
+use super::context::Context;
+use super::copies::Fresh;
+use super::replacing::NoRoom;
+use super::restoring::{Restoring, RestoringError};
+use super::target::{self, Traits};
+use crate::command::Failure;
+use crate::command::report::text_of;
+use crate::command::verifier::{NotProven, Proven};
+use crate::exit::Exit;
+use crate::jetstream::{Error, Mark, Removal};
+use crate::names::{Printable, Size, StreamName, counted, listed};
+use crate::settings;
+use crate::snapshot::{Format, HALF_A_BATCH, Wanted};
+use crate::terminal::progress::Flight;
+
+/// What to do about a stream that may be somebody else's.
+const LOOK: &str =
+    "look at it (nats stream info NAME), and replace it with --conflict overwrite if it is not wanted";
+
+/// A stream being restored.
+pub(super) struct Job {
+    context: Rc<Context>,
+    restoring: Restoring,
+    traits: Traits,
+    /// None once the stream is restored.
+    flight: Option<Flight>,
+    /// Whether the stream has failed. The rest of its snapshot is passed over then.
+    over: bool,
+}
+
+/// What the archive says of a stream.
+pub(super) struct Described {
+    pub stream: StreamName,
+    /// Its `backup.json`.
+    pub json: Vec<u8>,
+    /// Whether `backup.json` has a sum in the archive.
+    pub has_sum: bool,
+    /// The size of its messages in bytes, where the archive tells.
+    pub bytes: Option<u64>,
+}
+
+impl Job {
+    /// Begins to restore a stream. None for one that has failed already.
+    ///
+    /// # Errors
+    /// Where the configuration cannot be written.
+    pub fn begin(context: &Rc<Context>, described: Described) -> anyhow::Result<Option<Job>> {
+        let Described { stream, json, has_sum, bytes } = described;
+        let options = &context.options;
+        let wanted = target::Wanted {
+            replicas: options.replicas,
+            placement: options.placement,
+            dropped: &options.dropped,
+        };
+        let (mut request, traits) = match target::request(&stream, &json, wanted) {
+            Ok(described) => described,
+            Err(e) => {
+                context.fail(&stream, Exit::Damaged, &e.to_string());
+                return Ok(None);
+            }
+        };
+        let destination = context.destination();
+        let lacking = destination.lacks(traits.newer.iter().copied());
+        if let Some((text, hint)) = destination.refusal(&lacking) {
+            context.fail(&stream, Exit::Partial, &text);
+            context.hint(Some(hint));
+            return Ok(None);
+        }
+        if has_sum {
+            request.described = None;
+        }
+        if Mark::of(&request.config).is_some() {
+            const HALF: &str = "the archive holds no more of it than a restore had brought when it was made";
+            context.fail(&stream, Exit::Partial, HALF);
+            request.config = Mark::removed(&request.config)?;
+        }
+        if traits.in_memory && !options.dry_run && !options.read_back {
+            say_what_is_forgotten(context, &stream, traits.has_sources);
+        }
+        let server = (!options.dry_run).then(|| context.server.clone());
+        let flight = context.progress.begin(&stream, bytes);
+        // Sums of messages are needed only where the stream is read back.
+        let wanted = Wanted {
+            sum: options.read_back,
+            decoded: flight.read(),
+            newer: Some(settings::newer_of_consumer),
+            ..Wanted::default()
+        };
+        // From a tar, a server restores a stream in memory without its messages.
+        let restoring = Restoring::new(stream, request, server, context.mark.clone(), wanted)
+            .converting(!traits.in_memory);
+        Ok(Some(Job { context: Rc::clone(context), restoring, traits, flight: Some(flight), over: false }))
+    }
+
+    /// The stream's name.
+    pub fn stream(&self) -> &StreamName {
+        &self.restoring.stream
+    }
+
+    /// Until when the server may hear nothing from us; none when it waits for nothing.
+    pub fn silent_until(&self) -> Option<Instant> {
+        self.restoring.silent_until()
+    }
+
+    /// Lets the server hear from us although there is nothing to send.
+    pub async fn keep_alive(&mut self) {
+        if let Err(error) = self.restoring.keep_alive().await {
+            self.failed(error).await;
+        }
+    }
+
+    /// Takes the next bytes of the snapshot. The restore of a large one begins here.
+    pub async fn take(&mut self, bytes: Bytes) {
+        if self.over {
+            return;
+        }
+        if self.restoring.is_large() && !self.restoring.begun && !self.may_begin().await {
+            return;
+        }
+        let begun = if self.restoring.is_large() { self.restoring.begin().await } else { Ok(()) };
+        let pushed = match begun {
+            Ok(()) => self.restoring.push(bytes).await,
+            error => error,
+        };
+        if let Err(error) = pushed {
+            self.failed(error).await;
+        }
+    }
+
+    /// The snapshot has come whole: waits for the verdict on it, commits it, and compares.
+    pub async fn finish(&mut self) {
+        if self.over {
+            return;
+        }
+        let proven = match self.verdict().await {
+            Ok(proven) => proven,
+            Err(error) => return self.failed(error).await,
+        };
+        if let Err(failure) = self.suits(&proven) {
+            return self.fail(Exit::Failed, &failure.what, failure.hint).await;
+        }
+        if !self.restoring.begun && !self.make_room().await {
+            return;
+        }
+        let context = Rc::clone(&self.context);
+        let _section = context.critical.begin();
+        match self.restoring.commit().await {
+            Ok(None) => self.restored(proven),
+            Ok(Some(reply)) => {
+                match confirm(&context, &self.restoring, &self.traits, &reply, &proven).await {
+                    Ok(()) => self.restored(proven),
+                    Err(Differs { text, hint }) => self.fail(Exit::Partial, &text, hint).await,
+                }
+            }
+            Err(error) => self.failed(error).await,
+        }
+    }
+
+    /// Drops what is not proven, and puts back what it was to replace.
+    pub async fn give_up(&mut self) {
+        self.remove_what_was_begun().await;
+        self.context.put_back(&self.restoring.stream).await;
+    }
+
+    /// Removes what this run created of the stream, and nothing else.
+    pub async fn remove_what_was_begun(&mut self) {
+        let context = Rc::clone(&self.context);
+        let _section = context.critical.begin();
+        if !self.restoring.begun {
+            return;
+        }
+        let removed = match context.gone.get() {
+            true => {
+                self.restoring.begun = false;
+                Err(Error::Disconnected)
+            }
+            false => self.restoring.remove().await,
+        };
+        let stream = &self.restoring.stream;
+        match removed {
+            Ok(Removal::Gone) => {}
+            Ok(Removal::NotOurs) => {
+                let what = "what is there of this name was not made by this restore, and is left alone";
+                context.messages.notice(&format!("stream {stream}: {what}"));
+                context.hint(Some(LOOK.into()));
+            }
+            Err(e) => {
+                if e.is_passing() {
+                    context.gone.set(true);
+                }
+                let what = format!("cannot remove what is there of it: {e}");
+                context.messages.error(&format!("stream {stream}: {what}"));
+                context.hint(e.hint());
+            }
+        }
+    }
+
+    /// Waits for the verdict on the snapshot, while the server goes on hearing from us.
+    async fn verdict(&mut self) -> Result<Proven, RestoringError> {
+        let Some(verifier) = self.restoring.take_verifier() else {
+            return Err(NotProven::Broken("its verdict was given before".into()).into());
+        };
+        let verdict = verifier.verdict();
+        tokio::pin!(verdict);
+        loop {
+            tokio::select! {
+                verdict = &mut verdict => return Ok(verdict?),
+                () = until(self.restoring.silent_until()) => self.restoring.keep_alive().await?,
+            }
+        }
+    }
+
+    /// Whether the destination can hold what was proven.
+    fn suits(&self, proven: &Proven) -> Result<(), Failure> {
+        self.context.can_take(self.restoring.goes_as(proven.contents.format))?;
+        self.context.destination().check_consumers(&proven.contents.newer)?;
+        if self.traits.in_memory && proven.contents.format == Format::Tar && proven.contents.messages > 0 {
+            return Err(Failure::new(
+                Exit::Failed,
+                "it lives in memory, and a server restores none of its messages from this kind of snapshot",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the restore of a large snapshot may begin. If not, the stream has failed.
+    async fn may_begin(&mut self) -> bool {
+        let format = self.restoring.format();
+        if let Some(failure) = format.and_then(|format| self.context.can_take(format).err()) {
+            self.fail(Exit::Failed, &failure.what, None).await;
+            return false;
+        }
+        self.make_room().await
+    }
+
+    /// Makes room for the stream. If there is none, the stream has failed and the old one is there.
+    async fn make_room(&mut self) -> bool {
+        if self.context.options.dry_run {
+            return true;
+        }
+        let context = Rc::clone(&self.context);
+        match context.replacing.make_room(&self.restoring.stream).await {
+            Ok(()) => true,
+            Err(NoRoom { text, hint }) => {
+                self.fail(Exit::Partial, &text, hint).await;
+                false
+            }
+        }
+    }
+
+    async fn failed(&mut self, error: RestoringError) {
+        let exit = match &error {
+            RestoringError::NotProven(_) | RestoringError::Config(_) => Exit::Damaged,
+            RestoringError::Restore(_) | RestoringError::Convert(_) => Exit::Partial,
+        };
+        let hint = error.hint();
+        if let RestoringError::Restore(restore) = &error
+            && restore.is_taken()
+        {
+            // Somebody made a stream of this name meanwhile: what is there is theirs.
+            self.restoring.begun = false;
+        }
+        self.fail(exit, &text_of(&anyhow::Error::new(error)), hint).await;
+    }
+
+    /// The stream has failed: says so, removes what was begun, and puts the old stream back.
+    async fn fail(&mut self, exit: Exit, text: &str, hint: Option<String>) {
+        let context = Rc::clone(&self.context);
+        let _section = context.critical.begin();
+        self.over = true;
+        context.fail(&self.restoring.stream, exit, text);
+        context.hint(hint);
+        if !context.server.reconnected().await {
+            context.gone.set(true);
+        }
+        self.give_up().await;
+    }
+
+    /// The stream is restored: says so, and notes it.
+    fn restored(&mut self, proven: Proven) {
+        let Some(flight) = self.flight.take() else { return };
+        flight.done();
+        let Job { context, restoring, traits, .. } = self;
+        let (messages, stream) = (context.messages, &restoring.stream);
+        if !restoring.begin_anew.is_empty() {
+            let names: Vec<_> = restoring.begin_anew.iter().map(|name| Printable::new(name)).collect();
+            messages.warning(&format!(
+                "stream {stream}: consumers in memory lose their position and begin anew: {}",
+                listed(&names)
+            ));
+        }
+        if !traits.dropped.is_empty() {
+            messages.notice(&format!("stream {stream}: {} left out", traits.dropped.join(", ")));
+        }
+        if proven.contents.within_batch {
+            messages.warning(&format!("stream {stream}: {HALF_A_BATCH}"));
+        }
+        messages.detail(&format!(
+            "stream {stream}: {}, {}, {}",
+            counted(proven.contents.messages, "message"),
+            counted(proven.contents.consumers, "consumer"),
+            Size(proven.bytes)
+        ));
+        context.replacing.replaced(stream);
+        if !context.options.dry_run && (traits.replicas > 1 || context.server.cluster().is_some()) {
+            context.fresh.borrow_mut().push(Fresh::new(stream.clone(), traits.may_expire));
+        }
+        context.outcomes.borrow_mut().done(stream.clone(), proven, traits);
+    }
+}
+
+/// A stream in memory is restored from NATSARC1, and then a server keeps neither (seen on 2.15.1).
+fn say_what_is_forgotten(context: &Context, stream: &StreamName, has_sources: bool) {
+    const IDS: &str = "the server forgets the message ids of a stream in memory";
+    context.messages.warning(&match has_sources {
+        true => format!("stream {stream}: {IDS}, and takes all messages of its sources again"),
+        false => format!("stream {stream}: {IDS}"),
+    });
+    let publishers = "let nobody publish again what may be in the backup";
+    context.hint(Some(match has_sources {
+        true => format!("{publishers}, and leave the sources out with --drop-setting sources"),
+        false => publishers.into(),
+    }));
+}
+
+/// Waits until `due`; for ever if there is nothing due.
+pub(super) async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
