@@ -1,4 +1,4 @@
-//! One stream restored from a snapshot's bytes, with a window of chunks under way.
+//! Restores one stream from a snapshot's bytes. Several chunks are on their way at once.
 //!
 //! The protocol (nats-server, `server/jetstream_api.go`, `processStreamRestore`):
 //!
@@ -11,8 +11,8 @@
 //! | 5 | we | publish an empty chunk: commit |
 //! | 6 | server | answers it with the stream's `config` and `state`, or an error |
 //!
-//! Waiting for each ack before the next chunk would cost a round trip a chunk; order is kept with
-//! many under way. After 5 s without a chunk the server drops the restore without a word.
+//! Up to [`WINDOW`] chunks are sent before the first of them is acknowledged, because a chunk would cost a round trip
+//! otherwise. They arrive in order. If no chunk comes for 5 s, the server drops the restore and tells nobody.
 
 use std::time::Duration;
 
@@ -32,27 +32,26 @@ use crate::names::StreamName;
 /// The largest chunk sent, in bytes, where the server takes messages of that size.
 const CHUNK: usize = 512 << 10;
 
-/// How many chunks are under way at once.
+/// How many chunks may be unacknowledged at once.
 const WINDOW: u64 = 16;
 
-/// How often a server must hear from us. It gives up after 5 s, and this machine may be slow: what is left
-/// of them is for that.
+/// How often the server must hear from us. It gives up after 5 s; the rest is a reserve for slow machines.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// How long the servers of a cluster may take to hear of where one of them listens for chunks.
+/// How long it may take until every server of a cluster knows which of them listens for chunks.
 const HEARD_OF: Duration = Duration::from_secs(2);
 
-/// How long a cluster that says that it has made the stream may take to say where its chunks go.
+/// How long a cluster that has made the stream may take to name the subject for the chunks.
 const NAMED: Duration = Duration::from_secs(5);
 
-/// How often a restore is begun for which a cluster makes the stream and takes no chunks.
+/// How often a restore is begun if the cluster makes the stream and takes no chunks.
 const BEGINNINGS: u32 = 3;
 
-/// How long a server may take to make a stream of what it was sent.
+/// How long a server may take to commit.
 const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
 
-/// A restore under way. Nothing is there for other clients to see before the commit, except what a
-/// NATSARC1 snapshot has brought so far.
+/// A restore under way. Other clients see nothing of the stream before the commit, with two exceptions: a single server
+/// shows what has come of a snapshot in NATSARC1, and a cluster creates the stream at the request.
 pub struct Restore {
     server: Server,
     connection: LossWatch,
@@ -75,13 +74,13 @@ pub enum RestoreError {
     /// The server no longer listens for chunks.
     #[error("the server dropped the restore")]
     Dropped,
-    /// A cluster has made the stream, empty, and takes no chunks for it.
+    /// A cluster has created the stream, which is empty, and takes no chunks for it.
     #[error("the cluster made the stream and listens for no snapshot of it")]
     NotListening,
 }
 
 impl RestoreError {
-    /// Whether somebody else's stream stands where one was to be restored.
+    /// Whether there is a stream of this name already, which is somebody else's.
     pub fn is_taken(&self) -> bool {
         matches!(self, RestoreError::Request(error) if error.is_taken())
     }
@@ -92,10 +91,12 @@ struct Begun {
     deliver_subject: Option<String>,
 }
 
-/// Asks for a restore and gives the subject that takes its chunks; none where the cluster has made the
-/// stream and names no subject. That is so when the new stream's servers elect another leader than the one
-/// that was chosen to take the chunks, which is all that knows of the restore; should that one lead after
-/// all, it names the subject after the other's word on the same reply subject.
+/// Requests a restore and gives the subject for its chunks. None if a cluster has created the stream and names no
+/// subject.
+///
+/// That happens in an election. The cluster chooses one server to take the chunks, and only that server knows of the
+/// restore. If the servers of the new stream elect another one to lead, the other one answers without a subject. The
+/// chosen one may become the leader later; then it answers too, on the same reply subject, and names the subject.
 async fn answer(server: &Server, request: &str, body: String) -> Result<Option<Subject>, Error> {
     let inbox = server.client.new_inbox();
     let failed = |what: String| Error::Answer { request: request.into(), what };
@@ -129,8 +130,8 @@ async fn answer(server: &Server, request: &str, body: String) -> Result<Option<S
     }
 }
 
-/// Where the chunks go. A stream that was made and takes none is removed if it has the mark of the one that was
-/// asked for here, and asked for again.
+/// Requests a restore until there is a subject for its chunks, up to [`BEGINNINGS`] times. A stream that was created
+/// without one is deleted in between, if it has the mark that `config` has.
 async fn begun(
     server: &Server,
     stream: &StreamName,
@@ -153,10 +154,10 @@ async fn begun(
 }
 
 impl Restore {
-    /// Asks the server to begin. `config` and `state` are JSON. In a cluster, `config` has a [`Mark`].
+    /// Requests a restore of `stream`. `config` and `state` are JSON. In a cluster, `config` must have a [`Mark`].
     ///
     /// # Errors
-    /// After [`RestoreError::NotListening`] a stream is there that this has made.
+    /// After [`RestoreError::NotListening`] there is a stream that this request has created.
     pub async fn begin(
         server: &Server,
         stream: &StreamName,
@@ -188,17 +189,17 @@ impl Restore {
         })
     }
 
-    /// Until when the server may hear nothing: then it needs padding, or it drops the restore.
+    /// When the server has to hear from us at the latest. Send padding then, or it drops the restore.
     pub fn silent_until(&self) -> Instant {
         self.last_sent + KEEP_ALIVE
     }
 
-    /// The largest chunk that is sent, in bytes.
+    /// The size of the largest chunk, in bytes.
     pub fn chunk_size(&self) -> usize {
         self.chunk
     }
 
-    /// Sends `bytes` in chunks that fit the server; returns when the last of them is under way.
+    /// Sends `bytes` in chunks that the server takes. Returns after the last one was sent, not acknowledged.
     pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), RestoreError> {
         while !bytes.is_empty() {
             let chunk = bytes.split_to(bytes.len().min(self.chunk));
@@ -211,7 +212,7 @@ impl Restore {
             }
             self.publish(chunk).await?;
         }
-        // Errors are noticed early, not only when the window is full.
+        // So that errors are seen early, and not only when the window is full.
         while self.sent > self.acked {
             match futures_util::FutureExt::now_or_never(self.replies.next()) {
                 Some(Some(message)) => self.acknowledged(&message)?,
@@ -222,8 +223,8 @@ impl Restore {
         Ok(())
     }
 
-    /// Makes the restored stream real, and gives the server's word on it. To be called only when what
-    /// was sent has been proven whole.
+    /// Commits the restore after all chunks were acknowledged, and gives the server's description of the stream. To be
+    /// called only after all that was sent has been verified.
     pub async fn commit(&mut self) -> Result<StreamReply, RestoreError> {
         while self.sent > self.acked {
             self.wait_for_ack().await?;
@@ -233,8 +234,8 @@ impl Restore {
         Ok(parsed("the commit of a restore", &message.payload)?)
     }
 
-    /// Makes the server give up at once, where it would otherwise wait for 5 s: a frame of a type that
-    /// no S2 stream has. Gives the server's last word, which is an error; it comes when the input is over.
+    /// Ends the restore on the server, which would otherwise wait for 5 s: sends a frame of a type that no S2 stream
+    /// has, and the end of the input. The server's answer to that is an error, which this gives.
     pub async fn abort(&mut self) -> Result<(), RestoreError> {
         const RESERVED_FRAME: &[u8] = &[0x02, 0, 0, 0];
         for chunk in [RESERVED_FRAME, &[]] {
@@ -246,9 +247,9 @@ impl Restore {
         Ok(())
     }
 
-    /// Sends the first chunk, alone: in a cluster, the server's answer may come before the word of where
-    /// it listens has reached the server that we talk to. Nobody has received the chunk then, and it can
-    /// be sent again.
+    /// Sends the first chunk, and waits for its acknowledgement. In a cluster, the answer to the request may come
+    /// before the server that we are connected to knows where the chunks go. Then nobody receives the chunk, and it
+    /// can be sent again.
     async fn first(&mut self, chunk: Bytes) -> Result<(), RestoreError> {
         let deadline = Instant::now() + HEARD_OF;
         loop {

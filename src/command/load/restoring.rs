@@ -1,13 +1,15 @@
-//! One stream on its way from the archive to the server: checked while it flows, committed only when
-//! it is proven.
+//! The snapshot of one stream on its way from the archive to the server. The verifier reads the same bytes, and the
+//! restore is committed only after its verdict.
 //!
-//! Nothing is sent before a snapshot is known to be small and whole, or large. Of a large one, the last
-//! frame with data is held back until the check has read everything, so that an input which stalls can
-//! be bridged by padding at any moment, and a server never has a whole snapshot that is not proven.
+//! - A small snapshot (up to [`PROVEN_FIRST`]) is kept in memory until it has been verified. Only then does the restore
+//!   begin.
+//! - A large snapshot is sent while it comes. Its last frame with data is held back until the verdict, for two reasons:
+//!   the server never has a whole snapshot that was not verified, and padding may be sent between two frames at any
+//!   time, which keeps the restore alive while the input stalls.
 //!
-//! A NATSARC1 snapshot goes to the server as a tar, which every release restores and of which more is left, and
-//! no consumer stands beyond the snapshot's end. It is the bytes as they came that are checked; the same bytes
-//! are written again beside that.
+//! A snapshot in NATSARC1 is converted to a tar on the way: every release restores that, and a server keeps more of it
+//! (the message ids, and where the sources stand). A snapshot in tar format is written again if it has consumers,
+//! because they may stand beyond the last message. The verifier always reads the bytes as they came.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,24 +27,25 @@ use crate::snapshot::{
     ConvertError, Fault, Format, Frames, PADDING, ReportedState, Wanted, put_consumers_back, to_tar,
 };
 
-/// A snapshot up to this size is proven before its restore begins, in bytes.
+/// The largest snapshot that is verified before its restore begins, in bytes.
 const PROVEN_FIRST: u64 = 8 << 20;
 
-/// How much may wait for the check or the server, in bytes. More than any frame of a sound snapshot.
+/// The most bytes in memory that wait for the verifier or the server. A valid snapshot has no larger frame.
 const WAITING: usize = 24 << 20;
 
-/// How much of a snapshot tells its format, in bytes.
+/// How many bytes of a snapshot are needed to recognise its format.
 const BEGINNING: usize = 64;
 
 /// What a restore asks the server for.
 pub(super) struct Request {
-    /// The configuration, as the server shall have it.
+    /// The configuration that the stream gets.
     pub config: Box<RawValue>,
-    /// The state, as the archive has it.
+    /// The state in the archive.
     pub state: Box<RawValue>,
     /// The same state as numbers.
     pub reported: ReportedState,
-    /// The archive's own configuration, where nothing but the snapshot shows whether it is what was written.
+    /// The configuration in the archive, if it has to be compared with the one in the snapshot: the archive has no sum
+    /// of it then.
     pub described: Option<settings::Config>,
 }
 
@@ -51,51 +54,54 @@ pub(super) struct Restoring {
     pub stream: StreamName,
     request: Request,
     verifier: Option<Verifier>,
-    /// Whether one in NATSARC1 goes to the server as a tar.
+    /// Whether a snapshot in NATSARC1 is converted to a tar.
     converts: bool,
-    /// The same for this one, once its format is known. Finds the consumers whose state a tar does not keep.
+    /// The conversion, if there is one. It finds the consumers whose state a tar does not keep.
     conversion: Option<Conversion<Vec<String>>>,
-    /// Consumers that live in memory, and begin anew.
+    /// The consumers in memory: they lose their position.
     pub begin_anew: Vec<String>,
-    /// The format of what goes to the server, once that is known.
+    /// The format of what is sent, once it is known.
     format: Option<Format>,
+    /// Whether it was decided how the snapshot is sent.
     decided: bool,
     in_flight: Arc<InFlight>,
+    /// How many bytes of the snapshot have come.
     came: u64,
-    /// What goes to the server: its frames, the part that has not gone, the length of what is ready to go and
-    /// of what has gone.
+    /// Where the frames end in what is sent.
     frames: Frames,
+    /// What is to be sent and was not sent yet.
     unsent: VecDeque<Bytes>,
+    /// How many bytes are to be sent, as far as they are known, and how many of them were sent.
     ready: u64,
     sent: u64,
-    /// Where it goes; none in a dry run.
+    /// None in a dry run.
     server: Option<Server>,
     restore: Option<Restore>,
-    /// This run's mark.
+    /// The mark of this run.
     mark: Mark,
-    /// Whether the stream has it: it can be seen before its commit.
+    /// Whether the stream gets the mark, because it is visible before its commit.
     marked: bool,
     /// When the server was asked to begin.
     asked: Option<Instant>,
-    /// When the stream was made, by the answer to the commit.
+    /// When the stream was created, as the answer to the commit tells.
     created: Option<String>,
-    /// Whether the server is restoring for us, so that something may be left behind.
+    /// Whether the server was asked to begin. Then something may be left behind.
     pub begun: bool,
 }
 
 /// Why a stream was not restored.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RestoringError {
-    /// The archive's fault.
+    /// The archive is at fault.
     #[error(transparent)]
     NotProven(#[from] NotProven),
-    /// The server's.
+    /// The server is at fault, or the connection.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// The snapshot is whole, and cannot be written as the server needs it.
+    /// The snapshot is whole, and cannot be converted to what the server needs.
     #[error("it cannot be written again: {0}")]
     Convert(String),
-    /// Its configuration is none.
+    /// The configuration is not valid.
     #[error("its configuration makes no sense: {0}")]
     Config(#[from] serde_json::Error),
 }
@@ -126,7 +132,7 @@ impl RestoringError {
 }
 
 impl Restoring {
-    /// Begins to take in a snapshot; `server` is none in a dry run.
+    /// Begins to take a snapshot. `server` is none in a dry run.
     pub fn new(
         stream: StreamName,
         request: Request,
@@ -163,30 +169,29 @@ impl Restoring {
         }
     }
 
-    /// The same, and a snapshot in NATSARC1 goes to the server as a tar if it `converts`.
+    /// The same. If it `converts`, a snapshot in NATSARC1 is converted to a tar.
     pub fn converting(self, converts: bool) -> Self {
         Restoring { converts, ..self }
     }
 
-    /// Whether the snapshot has turned out to be a large one, whose restore has to begin before all of
-    /// it is there.
+    /// Whether the snapshot is a large one: its restore has to begin before all of it has come.
     pub fn is_large(&self) -> bool {
         self.came.max(self.ready) > PROVEN_FIRST
     }
 
-    /// The format that goes to the server, once that is known.
+    /// The format that is sent to the server, once it is known.
     pub fn format(&self) -> Option<Format> {
         self.format
     }
 
-    /// The format that goes to the server of a snapshot in this one, or would go if there were one.
+    /// The format that is sent to the server if the snapshot is in this one. In a dry run: that would be sent.
     pub fn goes_as(&self, format: Format) -> Format {
         let as_tar = self.converts && self.server.is_none();
         self.format.unwrap_or(if as_tar { Format::Tar } else { format })
     }
 
-    /// Asks the server to begin, where that has not been done. From here on something may be left behind
-    /// that has to be removed if the restore fails.
+    /// Asks the server to begin the restore, unless that was done. After this, what the restore leaves behind has to be
+    /// removed if it fails.
     pub async fn begin(&mut self) -> Result<(), RestoringError> {
         if let (Some(server), None) = (&self.server, &self.restore) {
             let Request { config, state, .. } = &self.request;
@@ -199,7 +204,7 @@ impl Restoring {
             let restore = Restore::begin(server, &self.stream, config, state).await;
             self.begun = match &restore {
                 Ok(_) | Err(RestoreError::NotListening) => true,
-                // The server may have done what it was asked for all the same.
+                // The server may have begun all the same.
                 Err(RestoreError::Request(error)) => matches!(
                     error,
                     jetstream::Error::Answer { .. }
@@ -213,7 +218,7 @@ impl Restoring {
         Ok(())
     }
 
-    /// Takes the next bytes, and sends on what may be sent once the restore has begun.
+    /// Takes the next bytes of the snapshot. Sends what may be sent, if the restore has begun.
     pub async fn push(&mut self, bytes: Bytes) -> Result<(), RestoringError> {
         let bytes = self.in_flight.count(bytes);
         self.came += bytes.len() as u64;
@@ -248,7 +253,7 @@ impl Restoring {
         Ok(())
     }
 
-    /// Chooses how the snapshot goes to the server, by its first bytes, which have come.
+    /// Decides how the snapshot is sent. Its first bytes have come.
     fn decide(&mut self) {
         if std::mem::replace(&mut self.decided, true) {
             return;
@@ -258,7 +263,7 @@ impl Restoring {
         let Request { config, reported, .. } = &self.request;
         let converts = match self.format {
             Some(Format::NatsArc1) => self.converts,
-            // Its consumers may stand beyond its end.
+            // They may stand beyond the last message.
             Some(Format::Tar) => reported.consumer_count > 0,
             None => false,
         };
@@ -275,14 +280,14 @@ impl Restoring {
         }
     }
 
-    /// The next bytes that go to the server.
+    /// Adds bytes to what is to be sent.
     fn goes(&mut self, bytes: Bytes) {
         self.frames.push(&bytes);
         self.ready += bytes.len() as u64;
         self.unsent.push_back(bytes);
     }
 
-    /// The same, from a conversion.
+    /// Adds bytes that a conversion has written.
     fn converted(&mut self, bytes: Bytes) {
         let bytes = self.in_flight.count(bytes);
         self.goes(bytes);
@@ -294,8 +299,8 @@ impl Restoring {
         }
     }
 
-    /// Takes what is converted already, and sends on what may be sent. Before the restore has begun no more is
-    /// taken than a small snapshot's.
+    /// Takes what has been converted, and sends what may be sent. Before the restore has begun, it takes no more than
+    /// makes the snapshot a large one.
     async fn send_on(&mut self) -> Result<(), RestoringError> {
         loop {
             let wanted = self.restore.is_some() || !self.is_large();
@@ -308,14 +313,14 @@ impl Restoring {
         self.send_until(self.frames.safe()).await
     }
 
-    /// Until when the server may hear nothing from us; none when it waits for nothing.
+    /// When the server has to hear from us at the latest. None if no restore has begun.
     pub fn silent_until(&self) -> Option<Instant> {
         self.restore.as_ref().map(Restore::silent_until)
     }
 
     /// Lets the server hear from us although there is nothing to send.
     pub async fn keep_alive(&mut self) -> Result<(), RestoringError> {
-        // What the check found while the input stalls is said now, not with the next byte.
+        // The input stalls. What the verifier has found is an error now, not with the next byte.
         if self.verifier.as_ref().is_some_and(Verifier::has_ended) {
             return Err(self.verdict_against().await.into());
         }
@@ -323,7 +328,7 @@ impl Restoring {
         self.pad().await
     }
 
-    /// Sends padding if the server is to hear from us now.
+    /// Sends padding if the server has to hear from us now.
     async fn pad(&mut self) -> Result<(), RestoringError> {
         match &mut self.restore {
             Some(restore) if restore.silent_until() <= Instant::now() => {
@@ -338,12 +343,12 @@ impl Restoring {
         &self.request.config
     }
 
-    /// The check, to be asked for its verdict once everything was pushed.
+    /// The verifier, to be asked for its verdict after everything was pushed. Only the first call gives it.
     pub fn take_verifier(&mut self) -> Option<Verifier> {
         self.verifier.take()
     }
 
-    /// The check has ended although bytes still come: it found something.
+    /// The verifier has ended although more bytes come: it has found a fault.
     async fn verdict_against(&mut self) -> NotProven {
         match self.verifier.take() {
             Some(verifier) => verifier.verdict_against().await,
@@ -351,8 +356,8 @@ impl Restoring {
         }
     }
 
-    /// Sends the rest of a proven snapshot and makes the stream real. None in a dry run. The mark is not shown in
-    /// the answer, and is still there.
+    /// Sends the rest of a snapshot that was verified, and commits the restore. Gives the server's answer, without the
+    /// mark; the stream still has the mark. None in a dry run.
     pub async fn commit(&mut self) -> Result<Option<StreamReply>, RestoringError> {
         self.decide();
         self.begin().await?;
@@ -366,7 +371,7 @@ impl Restoring {
                     Some(bytes) => self.converted(bytes),
                     None => self.end_conversion(),
                 },
-                // The check has ended, and well.
+                // The verdict is known, and it is good.
                 () = until(due) => self.pad().await?,
             }
             self.send_until(self.frames.safe()).await?;
@@ -379,7 +384,7 @@ impl Restoring {
         Ok(Some(reply))
     }
 
-    /// Takes away the mark of a restore that is not over. `config` is the stream's, as the commit left it.
+    /// Removes the mark from the stream. `config` is the stream's configuration after the commit.
     pub async fn take_mark(&self, config: &RawValue) -> Result<(), jetstream::Error> {
         match (&self.server, &self.marked) {
             (Some(server), true) => server.take_mark(&self.stream, config).await,
@@ -387,8 +392,8 @@ impl Restoring {
         }
     }
 
-    /// Makes the server forget what it was sent, and removes what is there of it. What is not known to have
-    /// been made here stays.
+    /// Ends the restore on the server and deletes what it has made. A stream that this restore is not known to have
+    /// made stays.
     pub async fn remove(&mut self) -> Result<Removal, jetstream::Error> {
         if !std::mem::take(&mut self.begun) {
             return Ok(Removal::Gone);
@@ -405,10 +410,10 @@ impl Restoring {
         }
     }
 
-    /// Whether this restore has made the stream that the server describes. A mark says so; without one, as a
-    /// single server shows nothing of a tar before it has all of it: the stream is the one of the commit's
-    /// answer, or has been there for longer than this restore, before which there was none, and so comes from
-    /// a snapshot.
+    /// Whether this restore has made the stream that the server describes. The mark tells. A restore from a tar on a
+    /// single server has no mark, because its stream is not visible before the commit. Its stream was created when
+    /// the answer to the commit says. Without that answer: there was no stream of this name before the restore, so one
+    /// that was created longer ago comes from a snapshot.
     fn made(&self, reply: &StreamReply) -> bool {
         if self.marked && Mark::of(&reply.config).as_ref() == Some(&self.mark) {
             return true;
@@ -422,7 +427,7 @@ impl Restoring {
         is_of_commit || restored_from_tar
     }
 
-    /// Sends the snapshot's bytes before `end`.
+    /// Sends the bytes before position `end`.
     async fn send_until(&mut self, end: u64) -> Result<(), RestoringError> {
         let Some(restore) = &mut self.restore else { return Ok(()) };
         while self.sent < end && !self.unsent.is_empty() {
@@ -435,7 +440,7 @@ impl Restoring {
     }
 }
 
-/// What a conversion brings next; for ever nothing where there is none.
+/// What a conversion has written next. Waits for ever if there is no conversion.
 async fn converted(conversion: &mut Option<Conversion<Vec<String>>>) -> Result<Option<Bytes>, ConvertError> {
     match conversion {
         Some(conversion) => conversion.next().await,
@@ -450,8 +455,8 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// The first bytes that wait, up to `room` of them, as one piece: a pipe gives less at once than a
-/// server takes, and a round trip is paid for each chunk.
+/// Takes the first bytes of `waiting`, up to `room` of them, as one chunk. A pipe gives less at once than a server
+/// takes in one chunk, and each chunk costs an acknowledgement.
 fn gathered(waiting: &mut VecDeque<Bytes>, room: usize) -> Bytes {
     let mut chunk = BytesMut::new();
     while let Some(mut piece) = waiting.pop_front() {
