@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{Connect, Offline, Say, Select, Showing};
+use super::{Connect, Offline, Program, STREAMS, Say, Select, Showing};
 use crate::names::Size;
 
 /// The least that `--buffer` may be.
@@ -20,22 +20,22 @@ pub struct Dump {
     #[command(flatten)]
     pub select: Select,
     /// Leave the streams' consumers out
-    #[arg(long)]
+    #[arg(long, help_heading = STREAMS)]
     pub no_consumers: bool,
     /// Let the server check each stream before it sends it
-    #[arg(long)]
+    #[arg(long, help_heading = STREAMS)]
     pub check: bool,
     /// How many small streams to capture at once
-    #[arg(short = 'j', long = "jobs", value_name = "N", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(short = 'j', long = "jobs", value_name = "N", help_heading = RESOURCES, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
     /// Memory for data under way
-    #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = buffer)]
+    #[arg(long, value_name = "SIZE", help_heading = RESOURCES, default_value = "32M", value_parser = buffer)]
     pub buffer: Size,
     /// Gather large streams in a file in DIR, so that each is one entry
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = RESOURCES)]
     pub spool_dir: Option<PathBuf>,
     /// How often to try a stream again
-    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(..=1000))]
+    #[arg(long, value_name = "N", help_heading = STREAMS, default_value = "3", value_parser = clap::value_parser!(u32).range(..=1000))]
     pub retries: u32,
     /// Capture nothing; list what would be
     #[arg(short = 'n', long)]
@@ -49,6 +49,12 @@ pub struct Dump {
     #[command(flatten)]
     pub offline: Offline,
 }
+
+impl Program for Dump {
+    const FIRST: &[&str] = &["config", "server", "token_file", "include_keys", "dry_run"];
+}
+
+const RESOURCES: &str = "Memory and speed";
 
 const EXAMPLES: &str = "\
 Examples:

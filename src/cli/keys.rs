@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use secrecy::SecretString;
 
-use super::{Connect, Offline, Say, Secrets};
+use super::{Connect, Offline, Program, Say, Secrets};
 use crate::chatto::keys::Version;
 
 /// Export and import a Chatto server's encryption keys; encrypt and decrypt backups
@@ -16,6 +16,10 @@ pub struct Keys {
     /// What to do
     #[command(subcommand)]
     pub action: Action,
+}
+
+impl Program for Keys {
+    const FIRST: &[&str] = &["config", "passphrase_file", "recipients_file", "identity", "dry_run"];
 }
 
 /// What to do.
@@ -39,13 +43,13 @@ pub enum Action {
 #[derive(Debug, Args)]
 pub struct Export {
     /// Write the export as backup/keys.json in a tar
-    #[arg(long)]
+    #[arg(long, help_heading = EXPORT)]
     pub tar: bool,
     /// Write the keys unencrypted wherever stdout leads
-    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase", "recipient", "recipients_file"])]
+    #[arg(long, help_heading = EXPORT, conflicts_with_all = ["passphrase_file", "passphrase", "recipient", "recipients_file"])]
     pub plaintext: bool,
     /// Version of the export: 3, or 2 for Chatto v0.0.x, which can hold user keys only
-    #[arg(long, value_name = "N", default_value = "3")]
+    #[arg(long, help_heading = EXPORT, value_name = "N", default_value = "3")]
     pub format_version: Version,
     #[command(flatten)]
     pub say: Say,
@@ -150,6 +154,8 @@ impl Lock {
             && self.recipients_file.is_empty()
     }
 }
+
+const EXPORT: &str = "The export";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use super::offline::NETWORK;
-use super::{Connect, Offline, Say, Secrets, Select, Showing};
+use super::{Connect, Offline, Program, STREAMS, Say, Secrets, Select, Showing};
 
 /// Restore a Chatto server from an archive of chatto-dump or chatto backup: FILE, else stdin
 #[derive(Debug, Parser)]
@@ -23,19 +23,19 @@ pub struct Load {
     #[command(flatten)]
     pub select: Select,
     /// Replicas of every stream [default: nats.replicas, else as archived]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5))]
+    #[arg(long, value_name = "N", help_heading = STREAMS, value_parser = clap::value_parser!(u32).range(1..=5))]
     pub replicas: Option<u32>,
     /// Let the destination choose the servers of every stream
-    #[arg(long)]
+    #[arg(long, help_heading = STREAMS)]
     pub no_placement: bool,
     /// Restore without this setting of streams; may be repeated
-    #[arg(long, value_name = "NAME", value_parser = setting)]
+    #[arg(long, value_name = "NAME", help_heading = STREAMS, value_parser = setting)]
     pub drop_setting: Vec<String>,
     /// Do not keep the old streams until all is well
-    #[arg(long)]
+    #[arg(long, help_heading = EXISTING)]
     pub no_rescue: bool,
     /// Where to keep the old streams [default: $TMPDIR, else /var/tmp]
-    #[arg(long, value_name = "DIR", conflicts_with = "no_rescue")]
+    #[arg(long, value_name = "DIR", help_heading = EXISTING, conflicts_with = "no_rescue")]
     pub rescue_dir: Option<PathBuf>,
     /// Read and check everything, change nothing
     #[arg(short = 'n', long)]
@@ -44,7 +44,7 @@ pub struct Load {
     #[arg(long, group = "private", conflicts_with_all = ["dry_run", "config", "conflict"], conflicts_with_all = NETWORK)]
     pub rehearse: bool,
     /// Restore although clients consume from the destination
-    #[arg(long)]
+    #[arg(long, help_heading = EXISTING)]
     pub force: bool,
     // Before the groups, whose headings also cover what follows them.
     #[command(flatten)]
@@ -58,6 +58,12 @@ pub struct Load {
     #[command(flatten)]
     pub offline: Offline,
 }
+
+impl Program for Load {
+    const FIRST: &[&str] = &["config", "identity", "conflict", "dry_run", "rehearse"];
+}
+
+const EXISTING: &str = "What is there already";
 
 /// What to do about a stream that exists at the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{Say, Secrets, Select};
+use super::{Program, Say, Secrets, Select};
 
 /// Know what is in a backup, without a server
 #[derive(Debug, Parser)]
@@ -15,6 +15,10 @@ pub struct Manifest {
     pub action: Option<Action>,
     #[command(flatten)]
     pub show: Show,
+}
+
+impl Program for Manifest {
+    const FIRST: &[&str] = &[];
 }
 
 /// What to do; [`Action::Show`] where nothing is said.

@@ -13,7 +13,7 @@ mod offline;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, Parser, ValueEnum};
 use secrecy::SecretString;
 
 use crate::names::Glob;
@@ -28,6 +28,56 @@ pub use manifest::{
     Verify,
 };
 pub use offline::Offline;
+
+/// One of the programs.
+pub trait Program: Parser {
+    /// The options that people need first, of the program or of any of its subcommands, in this order: the ids of
+    /// clap's. Where there are none, all are shown at once.
+    const FIRST: &[&str];
+
+    /// Its command line, with those options at the top of its help.
+    fn arguments() -> Command {
+        arranged(Self::command(), Self::FIRST)
+    }
+
+    /// The same for a help text with no more than those.
+    fn brief() -> Command {
+        brief(Self::arguments(), Self::FIRST)
+    }
+}
+
+fn arranged(command: Command, first: &[&str]) -> Command {
+    let order = |id: &str| first.iter().position(|of| *of == id);
+    let command = command.mut_args(|arg| match order(arg.get_id().as_str()) {
+        Some(place) => arg.help_heading(None).display_order(place),
+        None => arg,
+    });
+    command.mut_subcommands(|action| arranged(action, first))
+}
+
+fn brief(command: Command, first: &[&str]) -> Command {
+    let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+    let has_first = command.get_arguments().any(|arg| first.contains(&arg.get_id().as_str()));
+    let command = match has_first {
+        true => {
+            let said = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = said.split_once("\n\n").map(|(examples, _)| format!("{examples}\n\n"));
+            command
+                .mut_args(|arg| if arg.get_help_heading().is_some() { arg.hide(true) } else { arg })
+                .after_help(format!("{}All options: {name} --help", examples.unwrap_or_default()))
+        }
+        false => command,
+    };
+    command.mut_subcommands(|action| {
+        let name = format!("{name} {}", action.get_name());
+        brief(action.bin_name(name), first)
+    })
+}
+
+/// The headings of the help. Set on each option: a heading for a whole group counts for all that follows it.
+const STREAMS: &str = "Streams";
+const MESSAGES: &str = "Messages";
+const DECRYPTION: &str = "Decryption";
 
 /// Where the server is and how to be let in; every program that talks to one has these.
 #[derive(Debug, Args)]
@@ -78,10 +128,10 @@ pub struct Connect {
 #[derive(Debug, Args)]
 pub struct Say {
     /// Say what happens, step by step
-    #[arg(short, long, conflicts_with = "quiet")]
+    #[arg(short, long, conflicts_with = "quiet", help_heading = MESSAGES)]
     verbose: bool,
     /// Say nothing but errors
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = MESSAGES)]
     quiet: bool,
 }
 
@@ -101,7 +151,7 @@ impl Say {
 pub struct Showing {
     /// How to show progress: auto, json or none
     // A list of possible values with texts of their own would turn --help into several screens.
-    #[arg(long, value_name = "MODE", value_enum, default_value = "auto", hide_possible_values = true)]
+    #[arg(long, value_name = "MODE", value_enum, default_value = "auto", hide_possible_values = true, help_heading = MESSAGES)]
     progress: ProgressMode,
 }
 
@@ -122,9 +172,6 @@ impl Showing {
         }
     }
 }
-
-/// Set on each option: a heading for a whole group counts for all that follows it.
-const DECRYPTION: &str = "Decryption";
 
 /// What opens an encrypted input; every program that reads one has these.
 #[derive(Debug, Args)]
@@ -148,10 +195,10 @@ fn secret(text: &str) -> Result<SecretString, String> {
 #[derive(Debug, Default, Args)]
 pub struct Select {
     /// Only streams whose name matches; may be repeated
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", help_heading = STREAMS)]
     pub stream: Vec<Glob>,
     /// Not those whose name matches; may be repeated
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", help_heading = STREAMS)]
     pub exclude: Vec<Glob>,
 }
 

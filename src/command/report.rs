@@ -6,10 +6,10 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
-use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
 
 use super::address_space;
+use crate::cli::Program;
 use crate::exit::Exit;
 use crate::names::Printable;
 use crate::terminal::progress::Style;
@@ -42,7 +42,7 @@ impl Failure {
 }
 
 /// Runs a program: parses its options, calls `run`, and says what went wrong.
-pub fn main<A: Parser>(
+pub fn main<A: Program>(
     program: &'static str,
     arguments: impl IntoIterator<Item = OsString>,
     run: impl FnOnce(A) -> anyhow::Result<Exit>,
@@ -65,7 +65,7 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
         || arguments.iter().any(|argument| argument == "--progress=json")
 }
 
-fn parse_and_run<A: Parser>(
+fn parse_and_run<A: Program>(
     messages: Messages,
     arguments: Vec<OsString>,
     run: impl FnOnce(A) -> anyhow::Result<Exit>,
@@ -74,7 +74,10 @@ fn parse_and_run<A: Parser>(
         messages.error(&meant);
         return Exit::Usage;
     }
-    let arguments = match A::try_parse_from(arguments) {
+    let asked = arguments.clone();
+    let parsed =
+        A::arguments().try_get_matches_from(arguments).and_then(|matches| A::from_arg_matches(&matches));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         // Nothing was said at all: the help is the answer, and not a line of it is an error.
         Err(e) if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -82,6 +85,7 @@ fn parse_and_run<A: Parser>(
             return Exit::Usage;
         }
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            let e = brief_help::<A>(&asked).unwrap_or(e);
             if let Err(closed) = require_stdout() {
                 say(&messages, &closed.into());
                 return Exit::Usage;
@@ -108,12 +112,18 @@ fn parse_and_run<A: Parser>(
     }
 }
 
+/// The help text with the options that people need first, where it was asked for by `-h`.
+fn brief_help<A: Program>(arguments: &[OsString]) -> Option<clap::Error> {
+    let all = arguments.iter().any(|argument| argument == "--help") || arguments.get(1)? == "help";
+    if all { None } else { A::brief().try_get_matches_from(arguments).err() }
+}
+
 /// What was typed as a subcommand, is none, and is too much like one to be taken for a file that is not there.
-fn mistyped<A: Parser>(arguments: &[OsString]) -> Option<String> {
+fn mistyped<A: Program>(arguments: &[OsString]) -> Option<String> {
     /// As similar as clap's own tips are.
     const SIMILAR: f64 = 0.7;
     let word = arguments.get(1)?.to_str()?;
-    let command = A::command();
+    let command = A::arguments();
     let mut names = command.get_subcommands().map(clap::Command::get_name);
     if word.starts_with('-') || word == "help" || Path::new(word).exists() {
         return None;

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chatto_pipes::chatto::config::{Overrides, resolve};
-use chatto_pipes::cli;
+use chatto_pipes::cli::{self, Program as _};
 use chatto_pipes::exit::Exit;
-use clap::{Arg, CommandFactory as _};
+use clap::Arg;
+
+use crate::support::programs::{program, run};
 
 const SECTIONS: [&str; 11] = [
     "NAME",
@@ -42,7 +44,7 @@ const CODES: [Exit; 8] = [
 const OF_LIBRARIES: [&str; 2] = ["SSL_CERT_DIR", "SSL_CERT_FILE"];
 
 fn programs() -> [clap::Command; 4] {
-    [cli::Dump::command(), cli::Load::command(), cli::Keys::command(), cli::Manifest::command()].map(
+    [cli::Dump::arguments(), cli::Load::arguments(), cli::Keys::arguments(), cli::Manifest::arguments()].map(
         |mut program| {
             program.build();
             program
@@ -379,20 +381,71 @@ fn every_example_parses() {
 }
 
 #[test]
-fn help_is_one_screen_whichever_way_it_is_asked_for() {
-    for program in programs() {
-        for (name, action) in std::iter::once((None, &program)).chain(actions(&program)) {
-            let asked = |flag| {
-                let words = std::iter::once(program.get_name()).chain(name).chain([flag]);
-                program.clone().term_width(100).try_get_matches_from(words).unwrap_err().to_string()
+fn help_has_all_options_and_its_short_form_those_that_people_need_first() {
+    let programs = [
+        (cli::Dump::arguments(), cli::Dump::brief(), cli::Dump::FIRST),
+        (cli::Load::arguments(), cli::Load::brief(), cli::Load::FIRST),
+        (cli::Keys::arguments(), cli::Keys::brief(), cli::Keys::FIRST),
+        (cli::Manifest::arguments(), cli::Manifest::brief(), cli::Manifest::FIRST),
+    ];
+    for (mut all, brief, first) in programs {
+        all.build();
+        for (name, action) in std::iter::once((None, &all)).chain(actions(&all)) {
+            let words = |flag| std::iter::once(all.get_name()).chain(name).chain([flag]);
+            let asked = |program: &clap::Command, flag| {
+                let program = program.clone().term_width(100);
+                program.try_get_matches_from(words(flag)).unwrap_err().to_string()
             };
-            let help = asked("--help");
-            assert!(help.contains("Usage: "), "{help}");
-            for long in options(action).filter_map(Arg::get_long) {
-                assert!(help.contains(&format!("--{long}")), "{help}");
+            let (long, short) = (asked(&all, "--help"), asked(&brief, "-h"));
+            assert!(long.contains("Usage: "), "{long}");
+            for option in options(action).filter_map(Arg::get_long) {
+                assert!(long.contains(&format!("--{option}")), "{long}");
             }
-            assert_eq!(help, asked("-h"));
-            assert!(help.lines().count() <= 50, "{} lines:\n{help}", help.lines().count());
+            assert!(long.lines().count() <= 64, "{} lines:\n{long}", long.lines().count());
+
+            let id = |id: &str| options(action).find(|arg| arg.get_id() == id).and_then(Arg::get_long);
+            let wanted: Vec<&str> = first.iter().filter_map(|first| id(first)).collect();
+            if wanted.is_empty() {
+                assert_eq!(long, short);
+                continue;
+            }
+            // In this order, at the top of both, and nothing else in the short one.
+            let shown = |help: &str| -> Vec<String> {
+                let lines = help.lines().skip_while(|line| *line != "Options:").skip(1);
+                let options = lines.take_while(|line| !line.is_empty());
+                options
+                    .filter_map(|line| Some(line.split_once("--")?.1.split([' ', ',']).next()?.into()))
+                    .collect()
+            };
+            for help in [&long, &short] {
+                let shown = shown(help);
+                assert_eq!(&shown[..wanted.len()], wanted, "{help}");
+                assert!(
+                    shown[wanted.len()..].iter().all(|more| more == "help" || more == "version"),
+                    "{help}"
+                );
+            }
+            let options = short.lines().filter(|line| line.trim_start().starts_with('-')).count();
+            assert_eq!(options, shown(&short).len(), "{short}");
+            assert!(short.lines().count() <= 24, "{} lines:\n{short}", short.lines().count());
+
+            // So does the program itself.
+            let said = |flag| {
+                let words: Vec<&str> = words(flag).collect();
+                let mut command = program(words[0]);
+                String::from_utf8(
+                    run({
+                        command.args(&words[1..]);
+                        command
+                    })
+                    .expect_code(0)
+                    .stdout,
+                )
+                .unwrap()
+            };
+            let count = |help: &str| help.lines().filter(|line| line.trim_start().starts_with('-')).count();
+            assert_eq!(count(&said("-h")), options, "{name:?}");
+            assert!(count(&said("--help")) > options, "{name:?}");
         }
     }
 }
