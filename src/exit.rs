@@ -24,6 +24,22 @@ pub enum Exit {
     Unreachable = 7,
 }
 
+impl Exit {
+    /// The same in a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Exit::Done => "done",
+            Exit::Failed => "failed",
+            Exit::Usage => "usage",
+            Exit::Partial => "partial",
+            Exit::Damaged => "damaged",
+            Exit::Conflict => "conflict",
+            Exit::Locked => "locked",
+            Exit::Unreachable => "unreachable",
+        }
+    }
+}
+
 impl Termination for Exit {
     fn report(self) -> ExitCode {
         ExitCode::from(self as u8)

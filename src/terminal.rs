@@ -1,4 +1,4 @@
-//! The edges: the standard streams and the words for a person. stdout is data, stderr is words.
+//! The edges: the standard streams, the words for a person, the report for a program. stdout is data, stderr is words.
 //! Knows nothing of what is said.
 //!
 //! What holds at the terminal, for every program:
@@ -11,6 +11,7 @@
 
 mod descriptors;
 pub mod progress;
+pub mod report;
 mod screen;
 
 use std::fs::File;
@@ -65,7 +66,7 @@ impl Messages {
     /// The last word to a program that reads along: how far it came, and the exit status.
     pub fn summary(&self, exit: Exit) {
         if self.style == Style::Json {
-            let mut event = progress::last_report().unwrap_or_default();
+            let mut event = progress::summary();
             event.insert("event".into(), "summary".into());
             event.insert("status".into(), (exit as u8).into());
             self.event(&Value::Object(event));
@@ -143,8 +144,9 @@ impl Messages {
         screen::words(&event.to_string());
     }
 
-    fn line(&self, kind: &str, text: &str) {
+    fn line(&self, kind: &'static str, text: &str) {
         let text = &without_secrets(text);
+        report::said(kind, text);
         match self.style {
             Style::Json => self.message(kind, text),
             _ => screen::words(&format!("{}: {kind}: {text}", self.program)),
@@ -173,18 +175,23 @@ pub fn stdout() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
+/// stderr as a plain file.
+fn stderr() -> io::Result<File> {
+    Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?))
+}
+
 /// stdin as a plain file, without a buffer that nobody asked for.
 pub fn stdin() -> io::Result<File> {
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
-/// Whether we were started so that a terminal's end is nothing to us, as by nohup(1). Linux says so in
+/// Whether we were started so that this signal is nothing to us, as a terminal's end by nohup(1). Linux says so in
 /// `/proc/self/status`; elsewhere the answer is no.
-pub fn ignores_hangup() -> bool {
-    const HANGUP: u64 = 1;
+pub fn ignores(signal: i32) -> bool {
+    let bit = u32::try_from(signal.saturating_sub(1)).ok().and_then(|bit| 1u64.checked_shl(bit)).unwrap_or(0);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP != 0)
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & bit != 0)
 }
 
 /// Takes progress off the screen, for words that go to stdout; it comes back below them.

@@ -133,6 +133,10 @@ pub struct Say {
     /// Say nothing but errors
     #[arg(short, long, help_heading = MESSAGES)]
     quiet: bool,
+    /// Write what it came to as JSON to FILE; - is stderr
+    // Found before the other arguments are known to be right, by `command::reporting`.
+    #[arg(long, value_name = "FILE", help_heading = MESSAGES)]
+    report: Option<PathBuf>,
 }
 
 impl Say {

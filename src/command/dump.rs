@@ -33,7 +33,7 @@ use crate::cli;
 use crate::exit::Exit;
 use crate::jetstream::{CHECK_LIMIT, Listed, Server};
 use crate::names::{Printable, Size, StreamName, counted};
-use crate::terminal::progress::{Doing, Metered, Progress};
+use crate::terminal::progress::{Doing, Metered, Progress, StreamOutcome, StreamResult};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-dump";
@@ -190,7 +190,7 @@ async fn archive_watched(
         (plan.captures.len() + plan.unavailable.len()) as u64,
         plan.captures.iter().map(|stream| stream.bytes).fold(0, u64::saturating_add),
     );
-    let output = Output::new(Metered::new(to, progress.clone()), mtime, Arc::clone(pulse))
+    let output = Output::new(Metered::new(progress.summed(to), progress.clone()), mtime, Arc::clone(pulse))
         .map_err(OutputError::Archive)?;
     let index = Index {
         version: 1,
@@ -205,19 +205,23 @@ async fn archive_watched(
     let mut entries: Vec<ManifestStream> = Vec::new();
     for (name, reason) in plan.unavailable {
         messages.error(&format!("stream {}: {reason}", Printable::new(&name)));
+        progress.result(StreamResult::not(&name, StreamOutcome::Failed, &reason));
         if let Ok(name) = StreamName::new(name) {
             progress.failed(&name);
             entries.push(failed_entry(name, reason, None));
         }
     }
     let mut captures = plan.captures;
-    let dumping = Dumping::new(server, &output, settings, messages, progress, Arc::clone(pulse));
+    let dumping = Dumping::new(server, &output, settings, messages, progress.clone(), Arc::clone(pulse));
     for step in CaptureStep::ALL {
         let later =
             captures.iter().position(|stream| CaptureStep::of(&stream.name) > step).unwrap_or(captures.len());
         let rest = captures.split_off(later);
         entries.extend(dumping.streams(captures).await?);
         captures = rest;
+    }
+    for (stream, why) in &plan.skipped {
+        progress.result(StreamResult::not(stream.name.as_str(), StreamOutcome::Skipped, why.reason()));
     }
     entries.extend(plan.skipped.iter().map(|(stream, why)| skipped_entry(stream, *why)));
 

@@ -24,7 +24,7 @@ use super::report::{hint_of_output, print, require_stdout};
 use crate::chatto::keys::BUCKET;
 use crate::cli;
 use crate::exit::Exit;
-use crate::terminal::progress::{Doing, Progress, Style};
+use crate::terminal::progress::{Doing, Keys, Progress, Style};
 use crate::terminal::{Messages, Verbosity};
 
 const PROGRAM: &str = "chatto-keys";
@@ -40,29 +40,37 @@ pub fn run(options: cli::Keys) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, Verbosity::Normal).showing(Style::Never);
     let (progress, _shown) = Progress::shown(DOING, messages);
     match options.action {
-        cli::KeysAction::Export(options) => export::run(options),
-        cli::KeysAction::Import(options) => import::run(options),
-        cli::KeysAction::Verify(options) => verify::run(options),
-        cli::KeysAction::List(options) => list(&options),
+        cli::KeysAction::Export(options) => export::run(options, &progress),
+        cli::KeysAction::Import(options) => import::run(options, &progress),
+        cli::KeysAction::Verify(options) => verify::run(options, &progress),
+        cli::KeysAction::List(options) => list(&options, &progress),
         cli::KeysAction::Seal(options) => crypt::seal(options, progress),
         cli::KeysAction::Open(options) => crypt::open(options, progress),
     }
 }
 
 /// One line a key: its ref, its kind, and for an invalid one what is wrong with it.
-fn list(options: &cli::List) -> anyhow::Result<Exit> {
+fn list(options: &cli::List, progress: &Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let found = match fetch(&options.connect, &options.offline, messages)? {
         Ok(found) => found,
         Err(signal) => return offline::ended(Err(signal)),
     };
     let mut lines = String::new();
+    let mut keys = Keys::default();
     for record in &found {
         lines += &match record.validate() {
-            Ok(()) => format!("{}\t{}\n", record.key_ref, record.key_ref.kind()),
-            Err(reason) => format!("{}\tinvalid\t{reason}\n", record.key_ref),
+            Ok(()) => {
+                keys.done = keys.done.saturating_add(1);
+                format!("{}\t{}\n", record.key_ref, record.key_ref.kind())
+            }
+            Err(reason) => {
+                keys.failed = keys.failed.saturating_add(1);
+                format!("{}\tinvalid\t{reason}\n", record.key_ref)
+            }
         };
     }
+    progress.keys(keys);
     print(lines.as_bytes())?;
     Ok(Exit::Done)
 }

@@ -24,12 +24,13 @@ use anyhow::Context;
 
 use super::report::{hint_of_output, require_stdout};
 use super::{Failure, secrets};
-use crate::archive::{self, Ended, Layout, Manifest, Tar};
+use crate::archive::{self, Ended, Kind, Layout, Manifest, ManifestStream, Tar};
 use crate::cli;
 use crate::envelope::{self, Opened};
 use crate::exit::Exit;
-use crate::names::{Printable, Size, counted};
-use crate::terminal::progress::{Doing, Metered, Progress};
+use crate::names::{Printable, Size, consumers, counted};
+use crate::snapshot::HALF_A_BATCH;
+use crate::terminal::progress::{Doing, Metered, Progress, StreamOutcome, StreamResult, Summed};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-manifest";
@@ -64,12 +65,17 @@ fn generator() -> String {
 
 /// The input that `reading` names, unwrapped, for the reader that it is for.
 fn open(reading: cli::Reading, progress: Progress) -> anyhow::Result<Tar<Opened>> {
+    Ok(archive::recognise(unwrapped(reading, progress)?))
+}
+
+/// The same, whatever it is.
+fn unwrapped(reading: cli::Reading, progress: Progress) -> anyhow::Result<Opened> {
     let messages = Messages::new(PROGRAM, reading.say.verbosity());
     let file = reading.file.as_deref();
     let input = secrets::input(file)?;
     let mut secrets = secrets::unlock(reading.secrets, file, messages)?;
     let input = Metered::reading(input, progress);
-    Ok(archive::recognise(envelope::open(Box::new(input), &mut secrets)?))
+    Ok(envelope::open(Box::new(input), &mut secrets)?)
 }
 
 /// Refuses what holds no streams.
@@ -81,17 +87,30 @@ fn of_streams(ended: &Ended) -> anyhow::Result<()> {
 }
 
 /// stdout for an archive, which must not be a terminal.
-fn binary_output(action: &str) -> anyhow::Result<BufWriter<File>> {
+fn binary_output(action: &str, progress: &Progress) -> anyhow::Result<BufWriter<Summed<File>>> {
     if terminal::stdout_is_terminal() {
         return Err(Failure::new(Exit::Usage, "stdout is a terminal, and an archive is binary")
             .hint(format!("write it to a file or a pipe: {PROGRAM} {action} FILE > backup.tar"))
             .into());
     }
-    Ok(BufWriter::with_capacity(GATHER, terminal::stdout().context("cannot use stdout")?))
+    let stdout = progress.summed(terminal::stdout().context("cannot use stdout")?);
+    Ok(BufWriter::with_capacity(GATHER, stdout))
 }
 
 /// Says what an archive holds that was written, and which streams it should hold too and does not.
-fn closing(messages: Messages, manifest: &Manifest) -> Exit {
+fn closing(messages: Messages, manifest: &Manifest, progress: &Progress) -> Exit {
+    for stream in &manifest.streams {
+        progress.result(match (&stream.error, stream.kind) {
+            (Some(error), _) => StreamResult::not(stream.name.as_str(), StreamOutcome::Failed, error),
+            (None, Kind::Skipped) => {
+                let why = stream.reason.as_deref().unwrap_or_default();
+                StreamResult::not(stream.name.as_str(), StreamOutcome::Skipped, why)
+            }
+            (None, _) => {
+                StreamResult::done(&stream.name, stream.messages, stream.bytes).lacking(lacks(stream))
+            }
+        });
+    }
     let streams = counted(manifest.stats.total_streams, "stream");
     messages.closing(&format!("{streams}, {}", Size(manifest.stats.total_bytes)));
     let failed = || manifest.streams.iter().filter_map(|s| Some((&s.name, s.error.as_ref()?)));
@@ -104,6 +123,16 @@ fn closing(messages: Messages, manifest: &Manifest) -> Exit {
             messages.error(&format!("{} failed and are not in the archive", counted(n, "stream")));
             Exit::Partial
         }
+    }
+}
+
+/// What a stream lacks that is in an archive, as its manifest says.
+fn lacks(stream: &ManifestStream) -> Option<String> {
+    let consumers = || format!("lacks {}", consumers(&stream.missing_consumers));
+    match (stream.within_batch, stream.missing_consumers.is_empty()) {
+        (true, _) => Some(HALF_A_BATCH.into()),
+        (false, false) => Some(consumers()),
+        (false, true) => None,
     }
 }
 

@@ -10,6 +10,7 @@ mod address_space;
 mod conversion;
 mod offline;
 mod report;
+mod reporting;
 mod secrets;
 mod session;
 mod verifier;

@@ -21,6 +21,7 @@ use tokio::signal::unix::SignalKind;
 use self::directory::Directory;
 use super::Failure;
 use super::report::shown;
+use super::reporting::Signalled;
 use super::session::{self, Endings};
 use crate::chatto::config::{self, Auth, Connection};
 use crate::cli;
@@ -299,13 +300,9 @@ fn place(url: &str) -> Option<(String, u16)> {
     Some((server.host().to_owned(), server.port()))
 }
 
-/// Ends the program by the signal that ended its work, if one did.
+/// What its work came to, or the signal that ended it.
 pub(super) fn ended(ended: Result<Exit, SignalKind>) -> anyhow::Result<Exit> {
-    ended.or_else(|signal| {
-        signal_hook::low_level::emulate_default_handler(signal.as_raw_value())
-            .context("cannot end as the signal would have it")?;
-        Ok(Exit::Failed)
-    })
+    Ok(ended.map_err(|signal| Signalled(signal.as_raw_value()))?)
 }
 
 #[cfg(test)]

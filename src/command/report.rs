@@ -9,10 +9,12 @@ use anyhow::Context;
 use clap::error::{ContextKind, ErrorKind};
 
 use super::address_space;
+use super::reporting::{self, Signalled};
 use crate::cli::Program;
 use crate::exit::Exit;
 use crate::names::Printable;
 use crate::terminal::progress::Style;
+use crate::terminal::report::call_off;
 use crate::terminal::{self, Messages, Verbosity};
 use crate::{archive, chatto, envelope, jetstream};
 
@@ -53,7 +55,13 @@ pub fn main<A: Program>(
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let style = if asks_for_json(&arguments) { Style::Json } else { Style::Terminal };
     let messages = Messages::new(program, Verbosity::Normal).showing(style);
-    let exit = parse_and_run(messages, arguments, run);
+    let exit = match reporting::begin(messages, &arguments) {
+        Ok(()) => parse_and_run(messages, arguments, run),
+        Err(refused) => {
+            say(&messages, &refused.into());
+            Exit::Usage
+        }
+    };
     messages.summary(exit);
     exit
 }
@@ -70,29 +78,53 @@ fn parse_and_run<A: Program>(
     arguments: Vec<OsString>,
     run: impl FnOnce(A) -> anyhow::Result<Exit>,
 ) -> Exit {
+    let arguments = match parse::<A>(messages, arguments) {
+        Ok(arguments) => arguments,
+        Err(exit) => return reporting::finish(messages, exit),
+    };
+    match run(arguments) {
+        Ok(exit) => reporting::finish(messages, exit),
+        Err(error) => {
+            if let Some(Signalled(signal)) = error.downcast_ref() {
+                // It does not come back.
+                let _ = reporting::end_by(messages, *signal);
+                return Exit::Failed;
+            }
+            say(&messages, &error);
+            reporting::finish(messages, exit_of(&error))
+        }
+    }
+}
+
+/// The arguments; or, where there is nothing to run, how the program ends that has said why.
+fn parse<A: Program>(messages: Messages, arguments: Vec<OsString>) -> Result<A, Exit> {
     if let Some(meant) = mistyped::<A>(&arguments) {
         messages.error(&meant);
-        return Exit::Usage;
+        return Err(Exit::Usage);
     }
     let asked = arguments.clone();
-    let parsed =
-        A::arguments().try_get_matches_from(arguments).and_then(|matches| A::from_arg_matches(&matches));
-    let arguments = match parsed {
-        Ok(arguments) => arguments,
+    let parsed = A::arguments().try_get_matches_from(arguments).and_then(|matches| {
+        reporting::understood(messages, &matches);
+        A::from_arg_matches(&matches)
+    });
+    match parsed {
+        Ok(arguments) => Ok(arguments),
         // Nothing was said at all: the help is the answer, and not a line of it is an error.
         Err(e) if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             messages.plain_text(e.render().to_string().trim_end());
-            return Exit::Usage;
+            Err(Exit::Usage)
         }
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             let e = brief_help::<A>(&asked).unwrap_or(e);
+            // Nothing is done that could be taken for a backup.
+            call_off();
             if let Err(closed) = require_stdout() {
                 say(&messages, &closed.into());
-                return Exit::Usage;
+                return Err(Exit::Usage);
             }
             // A reader that has seen enough of a help text is no failure.
             let _ = std::io::stdout().write_all(e.render().to_string().as_bytes());
-            return Exit::Done;
+            Err(Exit::Done)
         }
         Err(e) => {
             let text = e.render().to_string();
@@ -100,14 +132,7 @@ fn parse_and_run<A: Program>(
             if names_an_output(&e) {
                 messages.hint(&format!("stdout is the output: {} > FILE", messages.program()));
             }
-            return Exit::Usage;
-        }
-    };
-    match run(arguments) {
-        Ok(exit) => exit,
-        Err(error) => {
-            say(&messages, &error);
-            exit_of(&error)
+            Err(Exit::Usage)
         }
     }
 }

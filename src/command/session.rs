@@ -1,6 +1,8 @@
 //! What the network programs do before their own work: resolve the configuration,
 //! connect, and start the machinery that runs them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -80,6 +82,14 @@ pub(super) async fn connect(
     })
 }
 
+/// Whether a program takes care of the signals that ask it to end.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody has begun to watch for them.
+pub(super) fn signals_are_watched() -> bool {
+    WATCHED.load(Ordering::SeqCst)
+}
+
 /// The signals that ask a program to end, for one that has to leave a server clean first.
 pub(super) struct Endings {
     interrupt: Signal,
@@ -92,8 +102,9 @@ impl Endings {
     /// Begins to watch. From here on the signals do nothing by themselves.
     pub fn watch() -> anyhow::Result<Self> {
         let watch = |kind| signal(kind).context("cannot watch for signals");
-        let hangup = if terminal::ignores_hangup() { None } else { Some(watch(SignalKind::hangup())?) };
+        let hangup = if terminal::ignores(SIGHUP) { None } else { Some(watch(SignalKind::hangup())?) };
         let (interrupt, terminate) = (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?);
+        WATCHED.store(true, Ordering::SeqCst);
         let handled = [Some(SIGINT), Some(SIGTERM), hangup.as_ref().map(|_| SIGHUP)];
         // Last: a signal that came before somebody watches for it would be lost.
         envelope::signals_are_handled(&handled.into_iter().flatten().collect::<Vec<_>>());

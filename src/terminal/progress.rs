@@ -8,7 +8,7 @@
 //! - Whatever is shown is gone when the program ends.
 //! - Without a terminal there is nothing but the answers to SIGUSR1.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, Metadata};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,11 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::{Handle, Signals};
 
-use super::{Messages, screen, stderr_is_terminal};
+use super::{Messages, report, screen, stderr_is_terminal};
 use crate::names::{Size, StreamName, counted};
 
 /// How many bytes of the archive must have been taken before anything is drawn.
@@ -75,6 +77,8 @@ struct Shared {
     state: Mutex<State>,
     /// Where events go as JSON; none where nobody reads them.
     events: Option<Messages>,
+    /// What the report is to say; none where there will be none.
+    results: Option<Mutex<Results>>,
 }
 
 #[derive(Default)]
@@ -99,6 +103,114 @@ struct Flying {
     read: Arc<AtomicU64>,
 }
 
+/// How far a program is, as one answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Totals {
+    elapsed_ms: u64,
+    streams: Option<u64>,
+    streams_done: u64,
+    streams_failed: u64,
+    bytes: Option<u64>,
+    bytes_done: u64,
+    archive_bytes: u64,
+}
+
+/// What a run came to, for its report.
+#[derive(Debug, Default, Serialize)]
+pub struct Came {
+    #[serde(skip)]
+    pub(super) answer: Option<&'static str>,
+    archive: Option<Archive>,
+    progress: Option<Totals>,
+    keys: Option<Keys>,
+    streams: Vec<StreamResult>,
+}
+
+/// The archive that a program wrote or read, without what was wrapped around it.
+#[derive(Debug, Serialize)]
+struct Archive {
+    bytes: u64,
+    sha256: String,
+}
+
+/// How many keys became what.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Keys {
+    /// Exported, imported, or sound.
+    pub done: u64,
+    /// There already, with the same value.
+    pub there: u64,
+    /// Of a kind that is neither exported nor imported.
+    pub skipped: u64,
+    /// Not valid, or there with another value.
+    pub failed: u64,
+}
+
+/// What became of a stream.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamResult {
+    /// Its name.
+    pub name: String,
+    /// In one word.
+    pub outcome: StreamOutcome,
+    /// Messages in its snapshot.
+    pub messages: Option<u64>,
+    /// The snapshot's length as it lies in the archive, in bytes.
+    pub bytes: Option<u64>,
+    /// Why it is not done.
+    pub reason: Option<String>,
+}
+
+/// What became of a stream, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamOutcome {
+    /// All is well.
+    Done,
+    /// It is there, and lacks something.
+    Incomplete,
+    /// It is not there.
+    Failed,
+    /// It was left out, or left alone.
+    Skipped,
+}
+
+impl StreamResult {
+    /// A stream with so many messages in so many bytes.
+    pub fn done(name: &StreamName, messages: u64, bytes: u64) -> Self {
+        let (messages, bytes) = (Some(messages), Some(bytes));
+        StreamResult {
+            name: name.as_str().into(),
+            outcome: StreamOutcome::Done,
+            messages,
+            bytes,
+            reason: None,
+        }
+    }
+
+    /// A stream that did not come to that.
+    pub fn not(name: &str, outcome: StreamOutcome, reason: impl Into<String>) -> Self {
+        let (messages, bytes) = (None, None);
+        StreamResult { name: name.into(), outcome, messages, bytes, reason: Some(reason.into()) }
+    }
+
+    /// The same where something is missing, for this reason.
+    pub fn lacking(self, reason: Option<String>) -> Self {
+        let outcome = if reason.is_some() { StreamOutcome::Incomplete } else { self.outcome };
+        StreamResult { outcome, reason, ..self }
+    }
+}
+
+/// What is gathered for the report.
+#[derive(Default)]
+struct Results {
+    streams: BTreeMap<String, StreamResult>,
+    keys: Option<Keys>,
+    answer: Option<&'static str>,
+    /// The archive's digest and its length in bytes, as far as it has come.
+    archive: Option<(Sha256, u64)>,
+}
+
 /// One stream on its way; it is over when this is dropped.
 pub struct Flight {
     progress: Progress,
@@ -108,7 +220,6 @@ pub struct Flight {
 
 /// Shows a [`Progress`] until it is dropped.
 pub struct Shown {
-    progress: Progress,
     stop: Option<Sender<()>>,
     drawing: Option<JoinHandle<()>>,
     signals: Option<(Handle, JoinHandle<()>)>,
@@ -132,16 +243,17 @@ fn questions() -> Option<Signals> {
 impl Progress {
     /// Nothing has happened yet, and nobody is told of what will.
     pub fn new(doing: Doing) -> Self {
-        Self::with(doing, None)
+        Self::with(doing, None, None)
     }
 
-    fn with(doing: Doing, events: Option<Messages>) -> Self {
+    fn with(doing: Doing, events: Option<Messages>, results: Option<Mutex<Results>>) -> Self {
         Progress(Arc::new(Shared {
             doing,
             begun: Instant::now(),
             taken: AtomicU64::new(0),
             state: Mutex::default(),
             events,
+            results,
         }))
     }
 
@@ -149,7 +261,9 @@ impl Progress {
     pub fn shown(doing: Doing, messages: Messages) -> (Self, Shown) {
         let style = messages.style();
         let reports = style == Style::Json && !messages.are_quiet();
-        let progress = Self::with(doing, reports.then_some(messages));
+        let results = report::is_wanted().then(Mutex::default);
+        let progress = Self::with(doing, reports.then_some(messages), results);
+        *current() = Some(progress.clone());
         let (stop, stopped) = channel();
         let draws = style == Style::Terminal && stderr_is_terminal() && screen::can_be_erased();
         let every = if draws { REDRAW } else { REPORT };
@@ -179,7 +293,7 @@ impl Progress {
             });
             (handle, answering)
         });
-        (progress.clone(), Shown { progress, stop: Some(stop), drawing, signals })
+        (progress, Shown { stop: Some(stop), drawing, signals })
     }
 
     /// So many bytes of the archive have gone through the pipe.
@@ -210,6 +324,52 @@ impl Progress {
     pub fn failed(&self, stream: &StreamName) {
         self.state().failed += 1;
         self.event(|| json!({"event": "failed", "stream": stream.as_str()}));
+    }
+
+    /// What became of a stream, for the report; the last word counts, but the first of a failure.
+    pub fn result(&self, result: StreamResult) {
+        self.note(|results| {
+            let before = results.streams.get(&result.name);
+            if before.is_none_or(|before| before.outcome != StreamOutcome::Failed) {
+                results.streams.insert(result.name.clone(), result);
+            }
+        });
+    }
+
+    /// How many keys became what, for the report.
+    pub fn keys(&self, keys: Keys) {
+        self.note(|results| results.keys = Some(keys));
+    }
+
+    /// The outcome in a word, where the exit status has a meaning of its own.
+    pub fn answer(&self, answer: &'static str) {
+        self.note(|results| results.answer = Some(answer));
+    }
+
+    /// `inner`, through which the archive goes: the report has its digest.
+    pub fn summed<T>(&self, inner: T) -> Summed<T> {
+        self.note(|results| results.archive = Some((Sha256::new(), 0)));
+        Summed { inner, progress: self.clone() }
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Results)) {
+        if let Some(results) = &self.0.results {
+            note(&mut results.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    fn came(&self) -> Came {
+        let mut came = Came { progress: Some(self.totals()), ..Came::default() };
+        self.note(|results| {
+            came.answer = results.answer;
+            came.keys = results.keys;
+            came.streams = std::mem::take(&mut results.streams).into_values().collect();
+            came.archive = results.archive.take().map(|(sum, bytes)| Archive {
+                bytes,
+                sha256: sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            });
+        });
+        came
     }
 
     fn taken(&self) -> u64 {
@@ -288,28 +448,37 @@ impl Progress {
         lines
     }
 
+    fn totals(&self) -> Totals {
+        let state = self.state();
+        Totals {
+            elapsed_ms: u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            streams: state.expected.map(|(streams, _)| streams),
+            streams_done: state.done,
+            streams_failed: state.failed,
+            bytes: state.expected.map(|(_, bytes)| bytes),
+            bytes_done: state.read(),
+            archive_bytes: self.taken(),
+        }
+    }
+
     /// All of it, for a program.
     fn report(&self) -> Value {
-        let (state, taken) = (self.state(), self.taken());
-        let in_flight: Vec<_> = state
-            .in_flight
-            .iter()
-            .map(|flying| {
-                let read = flying.read.load(Ordering::Relaxed);
-                json!({"stream": flying.stream.as_str(), "bytes": flying.expected, "bytes_read": read})
-            })
-            .collect();
-        json!({
-            "event": "progress",
-            "elapsed_ms": u64::try_from(self.0.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "streams": state.expected.map(|(streams, _)| streams),
-            "streams_done": state.done,
-            "streams_failed": state.failed,
-            "bytes": state.expected.map(|(_, bytes)| bytes),
-            "bytes_done": state.read(),
-            "archive_bytes": taken,
-            "in_flight": in_flight,
-        })
+        Value::Object(self.event_members("progress"))
+    }
+
+    fn event_members(&self, event: &str) -> Map<String, Value> {
+        let mut members = match serde_json::to_value(self.totals()) {
+            Ok(Value::Object(members)) => members,
+            _ => Map::new(),
+        };
+        let state = self.state();
+        let in_flight = state.in_flight.iter().map(|flying| {
+            let read = flying.read.load(Ordering::Relaxed);
+            json!({"stream": flying.stream.as_str(), "bytes": flying.expected, "bytes_read": read})
+        });
+        members.insert("in_flight".into(), in_flight.collect());
+        members.insert("event".into(), event.into());
+        members
     }
 }
 
@@ -406,18 +575,61 @@ impl Drop for Shown {
             signals.close();
             let _ = answering.join();
         }
-        if let Value::Object(report) = self.progress.report() {
-            *LAST_REPORT.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
-        }
     }
 }
 
-/// How far the work of this program came that was shown.
-static LAST_REPORT: Mutex<Option<Map<String, Value>>> = Mutex::new(None);
+/// The work of this program that is shown, or was.
+static CURRENT: Mutex<Option<Progress>> = Mutex::new(None);
 
-/// The report of work that is over; none where none had begun.
-pub(super) fn last_report() -> Option<Map<String, Value>> {
-    LAST_REPORT.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn current() -> MutexGuard<'static, Option<Progress>> {
+    CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How far the work of this program has come; nothing where none had begun.
+pub(super) fn summary() -> Map<String, Value> {
+    current().as_ref().map(|progress| progress.event_members("summary")).unwrap_or_default()
+}
+
+/// What the work of this program has come to.
+pub(super) fn came() -> Came {
+    current().as_ref().map(Progress::came).unwrap_or_default()
+}
+
+/// Takes down the digest of what is written or read through it, if there will be a report.
+pub struct Summed<T> {
+    inner: T,
+    progress: Progress,
+}
+
+impl<T> Summed<T> {
+    fn passed(&self, bytes: Option<&[u8]>) {
+        self.progress.note(|results| {
+            if let (Some(bytes), Some((sum, length))) = (bytes, &mut results.archive) {
+                sum.update(bytes);
+                *length = length.saturating_add(bytes.len() as u64);
+            }
+        });
+    }
+}
+
+impl<W: io::Write> io::Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.passed(bytes.get(..n));
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: io::Read> io::Read for Summed<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(into)?;
+        self.passed(into.get(..n));
+        Ok(n)
+    }
 }
 
 /// Notes what is written or read through it.

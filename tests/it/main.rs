@@ -49,6 +49,7 @@ mod private_server;
 mod progress;
 mod puts_deletes_purges;
 mod refusals;
+mod report;
 mod setting_up;
 mod settings;
 mod slow;

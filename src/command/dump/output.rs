@@ -15,12 +15,12 @@ use tokio::sync::oneshot;
 use super::watchdog::Pulse;
 use crate::archive::{Digest, Index, Manifest, Writer};
 use crate::names::StreamName;
-use crate::terminal::progress::Metered;
+use crate::terminal::progress::{Metered, Summed};
 
 /// Small entries are gathered up to this size before they are written, in bytes.
 const GATHER: usize = 64 << 10;
 
-type Archive = Writer<BufWriter<Metered<File>>>;
+type Archive = Writer<BufWriter<Metered<Summed<File>>>>;
 
 /// A step of the archive's writing. What it is given is `None` once finished.
 type Step = Box<dyn FnOnce(&mut Option<Archive>) + Send>;
@@ -51,7 +51,7 @@ pub(super) enum Snapshot {
 
 impl Output {
     /// An archive that goes to `to`. `pulse` is told of the writing.
-    pub fn new(to: Metered<File>, mtime: u64, pulse: Arc<Pulse>) -> io::Result<Self> {
+    pub fn new(to: Metered<Summed<File>>, mtime: u64, pulse: Arc<Pulse>) -> io::Result<Self> {
         let (steps, asked) = channel::<Step>();
         let mut archive = Some(Writer::new(BufWriter::with_capacity(GATHER, to), mtime));
         // It ends when the last step is done, or with the program, should nobody read what it writes.
@@ -149,7 +149,9 @@ mod tests {
         for round in 0..100 {
             let (mut reader, writer) = io::pipe().unwrap();
             let reading = thread::spawn(move || reader.read_to_end(&mut Vec::new()));
-            let to = Metered::new(File::from(std::os::fd::OwnedFd::from(writer)), Progress::new(DOING));
+            let progress = Progress::new(DOING);
+            let to = progress.summed(File::from(std::os::fd::OwnedFd::from(writer)));
+            let to = Metered::new(to, progress);
             let output = Output::new(to, 0, Arc::default()).unwrap();
             let index = Index {
                 version: 1,

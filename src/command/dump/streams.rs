@@ -27,7 +27,7 @@ use crate::jetstream::{CaptureError, Error, Listed, Server};
 use crate::names::{Size, StreamName, consumers, counted};
 use crate::snapshot::HALF_A_BATCH;
 use crate::terminal::Messages;
-use crate::terminal::progress::Progress;
+use crate::terminal::progress::{Progress, StreamOutcome, StreamResult};
 
 /// The pause before the first retry; each further one is twice as long.
 const BACK_OFF: Duration = Duration::from_millis(250);
@@ -287,6 +287,13 @@ impl<'a> Dumping<'a> {
         if contents.within_batch {
             self.messages.error(&format!("stream {stream}: in the archive, but {HALF_A_BATCH}"));
         }
+        let lacks = match (contents.within_batch, complete, missing_consumers.as_slice()) {
+            (true, ..) => Some(HALF_A_BATCH.to_owned()),
+            (false, true, _) => None,
+            (false, false, []) => Some("consumers may be missing".to_owned()),
+            (false, false, missing) => Some(format!("lacks {}", consumers(missing))),
+        };
+        self.progress.result(StreamResult::done(stream, contents.messages, proven.bytes).lacking(lacks));
         if !contents.ahead.is_empty() {
             let names = consumers(&contents.ahead);
             self.messages.notice(&format!("stream {stream}: ahead of the snapshot's last message: {names}"));
@@ -362,6 +369,7 @@ impl<'a> Dumping<'a> {
         let GivenUp { text, hint } = given_up;
         self.messages.error(&format!("stream {stream}: {text}"));
         self.progress.failed(stream);
+        self.progress.result(StreamResult::not(stream.as_str(), StreamOutcome::Failed, &text));
         self.hint(hint);
         failed_entry(stream.clone(), text, Some(attempts))
     }

@@ -23,9 +23,10 @@ pub(super) fn seal(options: cli::Seal, progress: Progress) -> anyhow::Result<Exi
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let file = options.file.as_deref();
     let sealing = sealing(options.lock, Some(file), messages)?;
-    let mut input = Metered::reading(input(file)?, progress);
+    let mut input = Metered::reading(input(file)?, progress.clone());
     let lock = sealing.lock()?;
-    let stdout = BufWriter::with_capacity(PIECE, terminal::stdout().context("cannot use stdout")?);
+    let stdout = progress.summed(terminal::stdout().context("cannot use stdout")?);
+    let stdout = BufWriter::with_capacity(PIECE, stdout);
     let mut sealed = envelope::seal(stdout, &lock).map_err(|error| match error {
         envelope::Error::Write(error) => write_failure(&error).into(),
         error => anyhow::Error::from(error),
@@ -41,9 +42,9 @@ pub(super) fn open(options: cli::Open, progress: Progress) -> anyhow::Result<Exi
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let file = options.file.as_deref();
     let mut secrets = unlock(options.secrets, file, messages)?;
-    let input = Box::new(Metered::reading(input(file)?, progress));
+    let input = Box::new(Metered::reading(input(file)?, progress.clone()));
     let mut opened = envelope::unseal(input, &mut secrets)?;
-    let mut stdout = terminal::stdout().context("cannot use stdout")?;
+    let mut stdout = progress.summed(terminal::stdout().context("cannot use stdout")?);
     copy(&mut opened, &mut stdout)?;
     Ok(Exit::Done)
 }

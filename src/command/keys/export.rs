@@ -17,10 +17,11 @@ use crate::command::{Failure, offline};
 use crate::envelope;
 use crate::exit::Exit;
 use crate::names::counted;
+use crate::terminal::progress::{Keys, Progress};
 use crate::terminal::{self, Messages};
 
 /// Runs `chatto-keys export`.
-pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
+pub(super) fn run(options: cli::Export, progress: &Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let stdout = terminal::stdout().context("cannot use stdout")?;
     let lock = protection(&options, &stdout)?;
@@ -45,6 +46,12 @@ pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
             }
         }
     }
+    progress.keys(Keys {
+        done: valid.len() as u64,
+        skipped: left_out.len() as u64,
+        failed: invalid,
+        ..Keys::default()
+    });
     if valid.is_empty() {
         let text = match (invalid, left_out.len()) {
             (0, 0) => "the server has no keys".to_string(),
@@ -71,7 +78,7 @@ pub(super) fn run(options: cli::Export) -> anyhow::Result<Exit> {
     }
     let json = keys::export(&valid, options.format_version, now).context("cannot write the export")?;
     let bytes = if options.tar { tar_of(&json, now).context("cannot write the tar")? } else { json };
-    write(stdout, &bytes, sealing)?;
+    write(progress.summed(stdout), &bytes, sealing)?;
 
     let calls = match left_out.len() {
         0 => String::new(),
@@ -108,9 +115,9 @@ fn protection(options: &cli::Export, stdout: &File) -> anyhow::Result<Option<cli
         .into())
 }
 
-fn write(stdout: File, bytes: &[u8], sealing: Option<Sealing>) -> anyhow::Result<()> {
+fn write(mut stdout: impl Write, bytes: &[u8], sealing: Option<Sealing>) -> anyhow::Result<()> {
     let Some(sealing) = sealing else {
-        return Ok((&stdout).write_all(bytes).map_err(|error| write_failure(&error))?);
+        return Ok(stdout.write_all(bytes).map_err(|error| write_failure(&error))?);
     };
     let lock = sealing.lock()?;
     let mut seal = envelope::seal(BufWriter::new(stdout), &lock).map_err(|error| match error {

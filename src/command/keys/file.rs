@@ -14,6 +14,7 @@ use crate::command::secrets::{input, read_failure, unlock};
 use crate::envelope::{self, Given};
 use crate::exit::Exit;
 use crate::terminal::Messages;
+use crate::terminal::progress::Progress;
 
 /// The length of a tar header, and where in it a POSIX tar names its format.
 const HEADER: usize = 512;
@@ -45,9 +46,14 @@ impl Source {
 
     /// Reads and checks all of it. `of_archive` is the hint for a tar that is no export, `of_bad` that for
     /// an export that is refused.
-    pub(super) fn read(mut self, of_archive: &str, of_bad: &str) -> anyhow::Result<Import> {
+    pub(super) fn read(
+        mut self,
+        progress: &Progress,
+        of_archive: &str,
+        of_bad: &str,
+    ) -> anyhow::Result<Import> {
         let opened = envelope::open(Box::new(input(self.file.as_deref())?), &mut self.secrets)?;
-        let json = export_in(opened, of_archive)?;
+        let json = export_in(progress.summed(opened), of_archive)?;
         let import = keys::import(&json)
             .map_err(|error| Failure::new(Exit::Damaged, error.to_string()).hint(of_bad))?;
         Ok(import)

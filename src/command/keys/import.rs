@@ -11,15 +11,16 @@ use crate::command::offline::{self, Access, Intent, Signals};
 use crate::exit::Exit;
 use crate::names::counted;
 use crate::terminal::Messages;
+use crate::terminal::progress::{Keys, Progress};
 
 /// Runs `chatto-keys import`.
-pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
+pub(super) fn run(options: cli::Import, progress: &Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let dry_run = options.dry_run;
     let source = file::Source::new(options.secrets, options.file, messages)?;
     let intent = if dry_run { Intent::Read } else { Intent::Change };
     let access = Access::find(&options.offline, &options.connect, intent)?;
-    let import = source.read(ARCHIVE_IS_RESTORED, "nothing was imported")?;
+    let import = source.read(progress, ARCHIVE_IS_RESTORED, "nothing was imported")?;
 
     for (what, kind) in
         [("of calls, which are over", Kind::Call), ("data keys, which belong elsewhere", Kind::Dek)]
@@ -70,6 +71,7 @@ pub(super) fn run(options: cli::Import) -> anyhow::Result<Exit> {
         }
         Ok(())
     });
+    progress.keys(Keys { done: imported, there, skipped: import.skipped.len() as u64, failed: different });
     let added = added.with_context(|| match dry_run {
         true => "cannot look at the server's keys".to_owned(),
         false => {

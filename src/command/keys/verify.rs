@@ -9,14 +9,21 @@ use crate::command::report::print;
 use crate::exit::Exit;
 use crate::names::counted;
 use crate::terminal::Messages;
+use crate::terminal::progress::{Keys, Progress};
 
 const REFUSED: &str = "an import would refuse it too: make another export, or take an older one";
 const EMPTY: &str = "it restores nothing: make another export, or take an older one";
 
 /// Runs `chatto-keys verify`.
-pub(super) fn run(options: cli::VerifyKeys) -> anyhow::Result<Exit> {
+pub(super) fn run(options: cli::VerifyKeys, progress: &Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
-    let import = Source::new(options.secrets, options.file, messages)?.read(ARCHIVE_IS_VERIFIED, REFUSED)?;
+    let import =
+        Source::new(options.secrets, options.file, messages)?.read(progress, ARCHIVE_IS_VERIFIED, REFUSED)?;
+    progress.keys(Keys {
+        done: import.records.len() as u64,
+        skipped: import.skipped.len() as u64,
+        ..Keys::default()
+    });
     for record in &import.records {
         messages.detail(&format!("key {}: {}", record.key_ref, record.key_ref.kind()));
     }

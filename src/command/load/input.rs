@@ -123,10 +123,10 @@ impl Events {
 
 /// Begins to read `archive`, and notes how far it is.
 pub(super) fn events(archive: File, mut secrets: Given, progress: Progress) -> Events {
-    let archive = Metered::reading(archive, progress);
+    let archive = Metered::reading(archive, progress.clone());
     let (to, events) = channel(WAITING);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = read(archive, &mut secrets, &to) {
+        if let Err(error) = read(archive, &mut secrets, &progress, &to) {
             // Nobody listens any more when the restore has failed on its own.
             let _ = to.blocking_send(Event::Failed(error));
         }
@@ -134,8 +134,13 @@ pub(super) fn events(archive: File, mut secrets: Given, progress: Progress) -> E
     Events::new(events)
 }
 
-fn read(archive: Metered<File>, secrets: &mut Given, to: &Sender<Event>) -> anyhow::Result<()> {
-    let mut archive = Reader::new(envelope::open(Box::new(archive), secrets)?);
+fn read(
+    archive: Metered<File>,
+    secrets: &mut Given,
+    progress: &Progress,
+    to: &Sender<Event>,
+) -> anyhow::Result<()> {
+    let mut archive = Reader::new(progress.summed(envelope::open(Box::new(archive), secrets)?));
     loop {
         let events = match archive.next()? {
             None => break,

@@ -9,6 +9,7 @@ use super::target;
 use crate::description::Description;
 use crate::exit::Exit;
 use crate::names::StreamName;
+use crate::terminal::progress::{StreamOutcome, StreamResult};
 
 /// What to do about a stream that is not what the archive holds.
 const REPLACE: &str =
@@ -56,6 +57,10 @@ pub(super) fn say_how_they_stand(context: &Context, announced: &Announced) {
         let archived = announced.counted(stream).or(skipped.archived);
         let here = existing.get(stream).and_then(Option::as_ref).map(Extent::from);
         let standing = here.zip(archived).map(|(here, archived)| here.against(&archived, skipped.may_expire));
+        if let Some(Standing::Differs(text) | Standing::GoneOn(text)) = &standing {
+            let why = format!("exists, left alone: {text}");
+            context.progress.result(StreamResult::not(stream.as_str(), StreamOutcome::Skipped, why));
+        }
         match standing {
             None => messages.detail(&format!("stream {stream}: exists, left alone")),
             Some(Standing::AsArchived) => {

@@ -8,7 +8,7 @@ use crate::command::verifier::Proven;
 use crate::exit::Exit;
 use crate::names::{StreamName, counted};
 use crate::terminal::Messages;
-use crate::terminal::progress::Progress;
+use crate::terminal::progress::{Progress, StreamOutcome, StreamResult};
 
 /// A stream that was left alone because it exists.
 pub(super) struct Skipped {
@@ -50,6 +50,7 @@ impl Outcomes {
     pub fn fail(&mut self, stream: &StreamName, exit: Exit, text: &str) {
         self.messages.error(&format!("stream {stream}: {text}"));
         self.progress.failed(stream);
+        self.progress.result(StreamResult::not(stream.as_str(), StreamOutcome::Failed, text));
         self.failed.insert(stream.clone(), exit);
     }
 
@@ -68,6 +69,7 @@ impl Outcomes {
             *self.replica_changes.entry((traits.replicas_before, traits.replicas)).or_default() += 1;
         }
         self.unplaced = self.unplaced.saturating_add(traits.unplaced.into());
+        self.progress.result(StreamResult::done(&stream, proven.contents.messages, proven.bytes));
         self.done.insert(stream, proven);
     }
 
@@ -78,6 +80,8 @@ impl Outcomes {
 
     /// The stream was left alone.
     pub fn skip(&mut self, stream: StreamName, skipped: Skipped) {
+        let why = "exists, left alone";
+        self.progress.result(StreamResult::not(stream.as_str(), StreamOutcome::Skipped, why));
         self.skipped.insert(stream, skipped);
     }
 

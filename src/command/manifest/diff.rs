@@ -64,6 +64,7 @@ fn compare(options: cli::Diff, messages: Messages, progress: Progress) -> anyhow
     let (old, new) = (streams(inputs.0, &a)?, streams(inputs.1, &b)?);
     let lines = differences(&old, &new);
     print(lines.concat().as_bytes())?;
+    progress.answer(if lines.is_empty() { "equal" } else { "different" });
     Ok(if lines.is_empty() { Exit::Done } else { DIFFERENT })
 }
 

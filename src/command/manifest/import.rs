@@ -51,8 +51,9 @@ type Streams = BTreeMap<String, Described>;
 
 pub(super) fn run(options: cli::ImportTar, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
-    let output = binary_output("import")?;
-    let mut input = RereadableInput::new("import", options.reading, options.spool_dir.as_deref(), progress)?;
+    let output = binary_output("import", &progress)?;
+    let mut input =
+        RereadableInput::new("import", options.reading, options.spool_dir.as_deref(), progress.clone())?;
     let mut streams = describe(&mut Directories::new(input.open()?))?;
     prove(&mut Directories::new(input.open()?), &mut streams)?;
     let manifest = write(&mut Directories::new(input.open()?), &streams, output)?;
@@ -63,7 +64,7 @@ pub(super) fn run(options: cli::ImportTar, progress: Progress) -> anyhow::Result
             "stream {name} holds keys and is in the archive; chatto-manifest select --exclude {name} takes it out"
         ));
     }
-    Ok(closing(messages, &manifest))
+    Ok(closing(messages, &manifest, &progress))
 }
 
 fn damaged(directory: &str, what: impl std::fmt::Display) -> Failure {

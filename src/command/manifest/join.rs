@@ -19,11 +19,12 @@ use crate::terminal::progress::Progress;
 
 pub(super) fn run(options: cli::Join, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
-    let output = binary_output("join")?;
-    let mut input = RereadableInput::new("join", options.reading, options.spool_dir.as_deref(), progress)?;
+    let output = binary_output("join", &progress)?;
+    let mut input =
+        RereadableInput::new("join", options.reading, options.spool_dir.as_deref(), progress.clone())?;
     let joined = sizes(Reader::new(input.open()?))?;
     let manifest = select::copy(&mut Reader::new(input.open()?), output, &Select::default(), Some(&joined))?;
-    Ok(closing(messages, &manifest))
+    Ok(closing(messages, &manifest, &progress))
 }
 
 /// Reads a whole archive for the attempts that count, and their sizes.

@@ -21,10 +21,10 @@ use crate::terminal::progress::Progress;
 
 pub(super) fn run(options: cli::SelectStreams, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
-    let output = binary_output("select")?;
-    let mut archive = open(options.reading, progress)?.archive()?;
+    let output = binary_output("select", &progress)?;
+    let mut archive = open(options.reading, progress.clone())?.archive()?;
     let manifest = copy(&mut archive, output, &options.select, None)?;
-    Ok(closing(messages, &manifest))
+    Ok(closing(messages, &manifest, &progress))
 }
 
 /// The snapshots that lie in parts: which attempt counts, and its bytes.

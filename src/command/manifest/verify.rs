@@ -16,7 +16,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::directories::agrees;
-use super::{PROGRAM, open};
+use super::{PROGRAM, unwrapped};
 use crate::archive::{self, Digest, Entry, Index, Layout, MAX_FAULTS, Manifest, Reader, Tar};
 use crate::cli;
 use crate::command::report::print;
@@ -27,7 +27,7 @@ use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, consumers, counted};
 use crate::snapshot::{self, Contents, HALF_A_BATCH, Own, ReportedState, Wanted};
 use crate::terminal::Messages;
-use crate::terminal::progress::Progress;
+use crate::terminal::progress::{Progress, StreamOutcome, StreamResult};
 
 /// What was found out about an archive. Its JSON is documented in chatto-manifest(1): members may be added.
 #[derive(Debug, Serialize)]
@@ -49,6 +49,9 @@ pub struct Report {
     /// What a restore would not bring back as it was, although nothing is wrong with the archive; at most
     /// [`MAX_FAULTS`].
     pub warnings: Vec<Fault>,
+    /// What was found of each stream; not in the JSON.
+    #[serde(skip)]
+    results: Vec<StreamResult>,
 }
 
 /// The verdict in one word.
@@ -83,7 +86,9 @@ pub struct FailedStream {
 
 pub(super) fn run(options: cli::Verify, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
-    let report = verify_tar(open(options.reading, progress)?)?;
+    let input = progress.summed(unwrapped(options.reading, progress.clone())?);
+    let report = verify_tar(archive::recognise(input))?;
+    report.results.iter().for_each(|result| progress.result(result.clone()));
     let text = if options.json {
         let mut json = serde_json::to_string_pretty(&report)?;
         json.push('\n');
@@ -394,6 +399,18 @@ impl Verifying {
         of_snapshots.chain(lacking).take(MAX_FAULTS).collect()
     }
 
+    fn results(&self, failed: &[FailedStream]) -> Vec<StreamResult> {
+        let came = self.came.iter().map(|(stream, came)| match &came.contents {
+            None => StreamResult::not(stream.as_str(), StreamOutcome::Failed, "its snapshot is damaged"),
+            Some(contents) => StreamResult::done(stream, contents.messages, came.bytes)
+                .lacking(contents.within_batch.then(|| HALF_A_BATCH.to_owned())),
+        });
+        let failed = failed
+            .iter()
+            .map(|failed| StreamResult::not(failed.stream.as_str(), StreamOutcome::Failed, &failed.error));
+        came.chain(failed).collect()
+    }
+
     fn report(self, end_record: bool) -> Report {
         let whole = || self.came.values().filter_map(|came| Some((came, came.contents.as_ref()?)));
         let messages = whole().map(|(_, contents)| contents.messages).fold(0, u64::saturating_add);
@@ -407,12 +424,23 @@ impl Verifying {
             })
             .collect();
         let warnings = self.warnings();
+        let results = self.results(&failed);
         let verdict = match (self.faults.is_empty(), failed.is_empty()) {
             (false, _) => Verdict::Damaged,
             (true, false) => Verdict::Incomplete,
             (true, true) => Verdict::Sound,
         };
-        Report { verdict, end_record, streams, messages, bytes, failed, faults: self.faults, warnings }
+        Report {
+            verdict,
+            end_record,
+            streams,
+            messages,
+            bytes,
+            failed,
+            faults: self.faults,
+            warnings,
+            results,
+        }
     }
 }
 

@@ -35,6 +35,7 @@ const LOAD: Setting =
     Setting { page: "man/chatto-load.1", into_new: true, given: "chatto.tar.gz.age key.txt", ..ANY };
 const KEYS: Setting = Setting { page: "man/chatto-keys.1", ..ANY };
 const ARCHIVE: Setting = Setting { page: "man/chatto-archive.5", given: "backup.tar", ..ANY };
+const REPORT: Setting = Setting { page: "man/chatto-report.5", ..ANY };
 const BACKUP: Setting = Setting { page: "man/chatto-backup.7", ..ANY };
 
 const SAYS_SOUND: Then = Shell("grep '^sound: [1-9]' said");
@@ -47,6 +48,14 @@ const STOPPED: &str = "chatto-dump --include-keys | chatto-load --data-dir data
      printf '[nats.embedded]\\nenabled = true\\ndata_dir = \"data\"\\n' > chatto.toml";
 
 pub const SETTINGS: &[Setting] = &[
+    Setting {
+        holds: "mv part chatto.tar.gz.age",
+        given: "backup.pub key.txt",
+        then: Shell("chatto-manifest verify -i key.txt chatto.tar.gz.age"),
+        ..REPORT
+    },
+    Setting { holds: "jq -se", then: Shell("grep -x true said"), ..REPORT },
+    Setting { holds: "chatto-dump --report report.json >backup.tar ||", then: Shell("not grep . said"), ..REPORT },
     Setting { holds: "make install", ..README },
     Setting { holds: "scripts/demo", ..README },
     Setting {
