@@ -70,6 +70,26 @@ impl Description {
         Ok(serde_json::to_vec(&Text { config: &self.config, state: &self.state })?)
     }
 
+    /// The same `backup.json` with a state that says nothing: what the stream holds is then what its snapshot holds.
+    pub fn to_json_without_state(&self) -> Result<Vec<u8>, BadDescription> {
+        #[derive(Serialize)]
+        struct Nothing {
+            messages: u8,
+            bytes: u8,
+            first_seq: u8,
+            first_ts: &'static str,
+            last_seq: u8,
+            last_ts: &'static str,
+            consumer_count: u8,
+        }
+        // As a server writes a state that has nothing in it.
+        const NEVER: &str = "0001-01-01T00:00:00Z";
+        let (messages, bytes, first_seq, last_seq, consumer_count) = (0, 0, 0, 0, 0);
+        let (first_ts, last_ts) = (NEVER, NEVER);
+        let state = Nothing { messages, bytes, first_seq, first_ts, last_seq, last_ts, consumer_count };
+        Ok(serde_json::to_vec(&Text { config: &self.config, state })?)
+    }
+
     /// The stream that it names. A directory may be called otherwise.
     pub fn stream(&self) -> Result<StreamName, BadDescription> {
         Ok(serde_json::from_value(self.settings.get("name").cloned().unwrap_or_default())?)

@@ -35,6 +35,10 @@ pub struct Manifest {
     /// Whether the bucket of encryption keys is among the streams. Ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_keys: Option<bool>,
+    /// Whether nothing in the archive is of this dump alone, so that unchanged data is the same bytes in the next
+    /// one. Ours.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rsyncable: bool,
     /// Every stream of the account, with skipped and failed ones.
     #[serde(default, deserialize_with = "streams")]
     pub streams: Vec<ManifestStream>,

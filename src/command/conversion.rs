@@ -1,7 +1,8 @@
 //! A snapshot that is written again while it flows, on a thread of its own. Memory: what is fed is bounded by whoever
-//! counts it, and what has been written by [`AHEAD`].
+//! counts it, and what has been written by [`AHEAD`], or by two pieces.
 
 use std::io::{self, Read, Write};
+use std::mem;
 use std::sync::mpsc;
 
 use bytes::{Buf, Bytes};
@@ -33,10 +34,27 @@ impl<T: Send + 'static> Conversion<T> {
     pub fn begin(
         convert: impl FnOnce(Input, Output) -> Result<T, ConvertError> + Send + 'static,
     ) -> Conversion<T> {
+        Conversion::begin_with(AHEAD, 0, convert)
+    }
+
+    /// The same in pieces that end where `convert` flushes its output, or, of the part before, have `most` bytes.
+    pub fn begin_in_pieces(
+        most: usize,
+        convert: impl FnOnce(Input, Output) -> Result<T, ConvertError> + Send + 'static,
+    ) -> Conversion<T> {
+        Conversion::begin_with(1, most, convert)
+    }
+
+    fn begin_with(
+        ahead: usize,
+        most: usize,
+        convert: impl FnOnce(Input, Output) -> Result<T, ConvertError> + Send + 'static,
+    ) -> Conversion<T> {
         let (bytes, pieces) = mpsc::channel();
-        let (to, written) = channel(AHEAD);
+        let (to, written) = channel(ahead);
         let input = Input { pieces, current: Bytes::new(), ended: false };
-        let writing = tokio::task::spawn_blocking(move || convert(input, Output(to)));
+        let output = Output { to, piece: Vec::new(), most };
+        let writing = tokio::task::spawn_blocking(move || convert(input, output));
         Conversion { bytes, written, writing: Some(writing), found: None }
     }
 
@@ -96,15 +114,38 @@ impl Read for Input {
 }
 
 /// The snapshot as it goes on.
-pub(super) struct Output(Sender<Bytes>);
+pub(super) struct Output {
+    to: Sender<Bytes>,
+    /// What is sent in one piece.
+    piece: Vec<u8>,
+    /// The most bytes of a piece; none for one piece a write.
+    most: usize,
+}
+
+impl Output {
+    fn send(&mut self, piece: Bytes) -> io::Result<()> {
+        self.to.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
-        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        if self.most == 0 {
+            self.send(Bytes::copy_from_slice(bytes))?;
+            return Ok(bytes.len());
+        }
+        let now = bytes.get(..self.most - self.piece.len()).unwrap_or(bytes);
+        self.piece.extend_from_slice(now);
+        if self.piece.len() == self.most {
+            self.flush()?;
+        }
+        Ok(now.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match mem::take(&mut self.piece) {
+            piece if piece.is_empty() => Ok(()),
+            piece => self.send(piece.into()),
+        }
     }
 }

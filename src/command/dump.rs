@@ -9,6 +9,7 @@ mod attempt;
 mod consumers;
 mod output;
 mod plan;
+mod rewriting;
 mod streams;
 mod watchdog;
 
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use self::attempt::{OutputError, written};
 use self::output::Output;
 use self::plan::{Plan, failed_entry, skipped_entry};
+use self::rewriting::{Rsyncable, coarse, newest};
 use self::streams::{BACK_OFF_MAX, Dumping, Settings};
 use self::watchdog::Pulse;
 use super::Failure;
@@ -108,6 +110,7 @@ async fn dump(
         buffer: usize::try_from(options.buffer.0).unwrap_or(usize::MAX),
         spool_dir: options.spool_dir.clone(),
         retries: options.retries,
+        rsyncable: options.rsyncable.then(|| Rsyncable::of(&plan)),
     };
     let begun = std::time::Instant::now();
     let stdout = terminal::stdout().context("cannot use stdout")?;
@@ -181,11 +184,13 @@ async fn archive_watched(
     pulse: &Arc<Pulse>,
 ) -> Result<Written, OutputError> {
     let begun = std::time::Instant::now();
-    let created_at = whole_seconds(Timestamp::now());
+    let rsyncable = settings.rsyncable.is_some();
+    let created_at = if rsyncable { newest(&plan) } else { whole_seconds(Timestamp::now()) };
     let generator = concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_string();
     let archived = ArchivedServer { version: server.version_text(), cluster: server.cluster() };
 
-    let mtime = u64::try_from(created_at.as_second()).unwrap_or_default();
+    let indexed_at = if rsyncable { Timestamp::UNIX_EPOCH } else { created_at };
+    let mtime = u64::try_from(indexed_at.as_second()).unwrap_or_default();
     progress.expect(
         (plan.captures.len() + plan.unavailable.len()) as u64,
         plan.captures.iter().map(|stream| stream.bytes).fold(0, u64::saturating_add),
@@ -194,11 +199,11 @@ async fn archive_watched(
         .map_err(OutputError::Archive)?;
     let index = Index {
         version: 1,
-        created_at,
+        created_at: indexed_at,
         generator: generator.clone(),
         server: Some(archived.clone()),
         include_keys,
-        streams: plan.indexed(),
+        streams: if rsyncable { coarse(plan.indexed()) } else { plan.indexed() },
     };
     written(output.index(index)).await?;
 
@@ -225,13 +230,17 @@ async fn archive_watched(
     }
     entries.extend(plan.skipped.iter().map(|(stream, why)| skipped_entry(stream, *why)));
 
-    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let duration_ms = match rsyncable {
+        true => 0,
+        false => u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
     let mut manifest = Manifest {
         version: 1,
         created_at,
         generator: Some(generator),
         server: Some(archived),
         include_keys: Some(include_keys),
+        rsyncable,
         streams: entries,
         stats: Stats::default(),
     };
@@ -256,6 +265,7 @@ pub(super) async fn rescue(
         buffer: RESCUE_BUFFER,
         spool_dir: None,
         retries: 3,
+        rsyncable: None,
     };
     let name = stream.name.clone();
     let plan = Plan { captures: vec![stream], skipped: Vec::new(), unavailable: Vec::new() };

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Map;
 use serde_json::value::RawValue;
@@ -45,6 +46,10 @@ pub struct Listed {
     pub first_seq: u64,
     /// The last sequence.
     pub last_seq: u64,
+    /// When the stream was created, if the server says so.
+    pub created: Option<Timestamp>,
+    /// When its last message was written, if there has been one.
+    pub last_time: Option<Timestamp>,
     /// The mark of a restore that is under way or was cut off: what is there is not the stream.
     pub mark: Option<Mark>,
     /// Whether somebody has written to it since that restore was begun.
@@ -82,6 +87,8 @@ struct ListPage {
 struct ListItem {
     config: Box<RawValue>,
     state: ItemState,
+    #[serde(default)]
+    created: String,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +181,11 @@ impl Page for NamesPage {
     }
 }
 
+/// Servers write a time that is none as one of the year 1.
+fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().filter(|time| *time > Timestamp::UNIX_EPOCH)
+}
+
 fn listed(item: &ListItem) -> Result<Result<Listed, Unavailable>, Error> {
     let failed = |e: serde_json::Error| Error::Answer { request: "STREAM.LIST".into(), what: e.to_string() };
     let config: ItemConfig = serde_json::from_str(item.config.get()).map_err(failed)?;
@@ -190,6 +202,8 @@ fn listed(item: &ListItem) -> Result<Result<Listed, Unavailable>, Error> {
             settings: settings::asked_for(&all, &STREAM_SETTINGS).into_iter().map(|s| s.name).collect(),
             first_seq: item.state.first_seq,
             last_seq: item.state.last_seq,
+            created: time(&item.created),
+            last_time: time(&item.state.last_ts),
             written_since: mark.as_ref().is_some_and(|mark| mark.is_older_than(&item.state.last_ts)),
             mark,
         }),

@@ -38,8 +38,8 @@ pub struct Origin<'a> {
     pub created: Option<i64>,
 }
 
-/// Writes the snapshot in `bytes` to `out`. A consumer that stands beyond its end is put back to it. `missing` is told
-/// the names of all consumers and gives those that are to be added.
+/// Writes the snapshot in `bytes` to `out`. A consumer that stands beyond its end is put back to it. Servers leave
+/// consumers out of a tar: `missing` is told the names of those in it and gives those that are to be added.
 ///
 /// # Errors
 /// [`ConvertError`]; what was written is no whole snapshot then.
@@ -77,8 +77,10 @@ pub fn rsyncable<W: Write>(
             consumer.info = info.ok_or(WriteError::BadConfig)?;
         }
     }
-    let names: Vec<_> = consumers.iter().map(|consumer| consumer.name.clone()).collect();
-    consumers.extend(missing(&names));
+    if contents.format == Format::Tar {
+        let names: Vec<_> = consumers.iter().map(|consumer| consumer.name.clone()).collect();
+        consumers.extend(missing(&names));
+    }
     consumers.iter_mut().for_each(|consumer| consumer.put_back_to(contents.last_seq));
     writer.finish_with(contents.last_seq, last_time, &consumers)?;
     Ok(())

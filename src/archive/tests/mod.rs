@@ -55,6 +55,7 @@ fn manifest(streams: &[&str]) -> Manifest {
         generator: Some("test 1".into()),
         server: None,
         include_keys: Some(false),
+        rsyncable: false,
         streams,
         stats: Stats::default(),
     };

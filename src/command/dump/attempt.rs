@@ -15,10 +15,12 @@ use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::consumers::{Compared, completing, left_out};
+use super::consumers::{Compared, completing, left_out, may_lack_some};
 use super::output::{Output, Snapshot, Writing};
 use super::plan::HALF;
+use super::rewriting::{Rewritten, Rsyncable, rewriting};
 use super::watchdog::Pulse;
+use crate::archive::PART_SIZE;
 use crate::command::conversion::Conversion;
 use crate::command::verifier::{NotProven, Proven, Verifier};
 use crate::description::BadDescription;
@@ -134,6 +136,10 @@ pub(super) struct Attempt<'a> {
     pub stream: &'a StreamName,
     /// How many servers keep it.
     pub replicas: u32,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// How it is written again, if it is.
+    pub rsyncable: Option<Rsyncable>,
     pub no_consumers: bool,
     pub check: bool,
     /// What may be held in memory in all, in bytes.
@@ -154,7 +160,8 @@ impl Attempt<'_> {
             no_consumers: self.no_consumers,
             check: self.check,
             in_flight: Arc::clone(&in_flight),
-            buffer: self.buffer,
+            // The other half is for what has been written again, which may be much more than what came.
+            buffer: if self.rsyncable.is_some() { self.buffer / 2 } else { self.buffer },
         };
         let captured_at = Timestamp::now();
         let begun = Instant::now();
@@ -167,14 +174,24 @@ impl Attempt<'_> {
         }
         let description = capture.description()?;
         let backup_json = Bytes::from(description.to_json()?);
-        let reported = description.reported;
         let wanted = Wanted { decoded: self.read, names: !self.no_consumers, ..Wanted::default() };
-        let mut verifier = Verifier::begin(self.stream, &reported, wanted);
-        let completing = match self.no_consumers {
-            true => None,
-            false => completing(self.server, self.stream, &reported, self.replicas, begun),
+        let reported = &description.reported;
+        let mut verifier = Verifier::begin(self.stream, reported, wanted);
+        let (written, most) = match self.rsyncable {
+            Some(_) => (Arc::new(InFlight::default()), self.buffer / 2),
+            None => (in_flight, usize::MAX),
         };
-        let mut capture = Source { capture, ended: false, completing, in_flight };
+        let conversion = match (self.rsyncable, self.no_consumers) {
+            (Some(_), no_consumers) => {
+                let (stream, description, created) = (self.stream, &description, self.created);
+                let adds_consumers = !no_consumers && may_lack_some(self.server, self.replicas);
+                let of = Rewritten { stream, description, created, adds_consumers };
+                Some(rewriting(self.server, &of, begun, self.room.min(PART_SIZE)))
+            }
+            (None, true) => None,
+            (None, false) => completing(self.server, self.stream, reported, self.replicas, begun),
+        };
+        let mut capture = Source { capture, ended: false, conversion, written, most };
 
         let mut gathered = Vec::new();
         let mut size = 0;
@@ -199,9 +216,15 @@ impl Attempt<'_> {
             (true, Overflow::Refuse) => return Err(AttemptError::Outgrown),
             (true, Overflow::Flow { output, attempt, opened }) => {
                 *opened = true;
-                let head = output.attempt(self.stream.clone(), attempt, backup_json.clone());
+                let (json, part) = match self.rsyncable {
+                    Some(Rsyncable { small_parts }) => {
+                        (description.to_json_without_state()?.into(), (!small_parts).then_some(self.room))
+                    }
+                    None => (backup_json.clone(), Some(self.room)),
+                };
+                let head = output.attempt(self.stream.clone(), attempt, json);
                 let begun = Begun { capture: &mut capture, verifier, gathered, pulse };
-                (flow(begun, head, self.room, output).await?, None)
+                (flow(begun, head, part, output).await?, None)
             }
             (true, Overflow::Spool(dir)) => {
                 let (proven, file) =
@@ -219,37 +242,42 @@ impl Attempt<'_> {
             begun,
             duration_ms,
             snapshot,
-            left_out: capture.completing.and_then(|completing| completing.found.flatten()),
+            left_out: capture.conversion.and_then(|conversion| conversion.found.flatten()),
         })
     }
 }
 
-/// A snapshot's bytes: as they come, or with consumers added that are not in it.
+/// A snapshot's bytes: as they come, with consumers added that are not in it, or written again.
 struct Source {
     capture: Capture,
     /// Whether all has come.
     ended: bool,
-    completing: Option<Conversion<Option<Compared>>>,
-    in_flight: Arc<InFlight>,
+    conversion: Option<Conversion<Option<Compared>>>,
+    /// What has been converted and is still in memory.
+    written: Arc<InFlight>,
+    /// While there is more of it than this, in bytes, no more is taken.
+    most: usize,
 }
 
 impl Source {
     /// The next bytes; none at the end. To be awaited as [`Capture::next`] is.
     async fn next(&mut self) -> Result<Option<Bytes>, AttemptError> {
-        let Source { capture, ended, completing, in_flight } = self;
-        let Some(completing) = completing else { return Ok(capture.next().await?) };
+        let Source { capture, ended, conversion, written, most } = self;
+        let Some(conversion) = conversion else { return Ok(capture.next().await?) };
         loop {
+            let takes = written.bytes() <= *most;
             tokio::select! {
                 came = capture.next(), if !*ended => match came? {
-                    Some(bytes) => completing.feed(bytes),
+                    Some(bytes) => conversion.feed(bytes),
                     None => {
                         *ended = true;
-                        completing.end();
+                        conversion.end();
                     }
                 },
-                written = completing.next() => {
-                    return Ok(written?.map(|bytes| in_flight.count(bytes)));
+                converted = conversion.next(), if takes => {
+                    return Ok(converted?.map(|bytes| written.count(bytes)));
                 }
+                () = written.falls(), if !takes => {}
             }
         }
     }
@@ -270,20 +298,20 @@ struct Begun<'a> {
     pulse: Arc<Pulse>,
 }
 
-/// Writes what has come and all that follows in parts of `part` bytes, one part at a time while the next
-/// is being gathered. `head` is the write that opened the attempt.
+/// Writes what has come and all that follows in parts of `part` bytes, or in those in which it comes, one part at a
+/// time while the next is being gathered. `head` is the write that opened the attempt.
 async fn flow(
     begun: Begun<'_>,
     head: Writing<()>,
-    part: usize,
+    part: Option<usize>,
     output: &Output,
 ) -> Result<Proven, AttemptError> {
     let Begun { capture, mut verifier, gathered, pulse } = begun;
     let mut gathering = Gathering::new(gathered);
     let mut writing = Some(head);
     loop {
-        if writing.is_none() && gathering.size >= part {
-            writing = Some(output.part(gathering.take(part)));
+        if writing.is_none() && gathering.size >= part.unwrap_or(1) {
+            writing = Some(output.part(gathering.next(part)));
         }
         tokio::select! {
             done = async { match writing.as_mut() {
@@ -310,7 +338,7 @@ async fn flow(
     }
     let proven = verdict(verifier, &pulse).await?;
     while gathering.size > 0 {
-        written(output.part(gathering.take(part))).await?;
+        written(output.part(gathering.next(part))).await?;
     }
     Ok(proven)
 }
@@ -381,6 +409,12 @@ impl Gathering {
     fn push(&mut self, bytes: Bytes) {
         self.size += bytes.len();
         self.pieces.push_back(bytes);
+    }
+
+    /// Takes what the next part of `part` bytes has, or the next piece.
+    fn next(&mut self, part: Option<usize>) -> Vec<Bytes> {
+        let piece = self.pieces.front().map_or(0, Bytes::len);
+        self.take(part.unwrap_or(piece))
     }
 
     /// Takes the first `size` bytes, or all that there are.

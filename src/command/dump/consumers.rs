@@ -73,7 +73,7 @@ pub(super) fn completing(
     replicas: u32,
     begun: Instant,
 ) -> Option<Conversion<Option<Compared>>> {
-    if replicas < 2 || !server.may_be_in_cluster() {
+    if !may_lack_some(server, replicas) {
         return None;
     }
     let (server, stream, last, runtime) =
@@ -81,16 +81,30 @@ pub(super) fn completing(
     Some(Conversion::begin(move |from, to| {
         let mut compared = None;
         snapshot::add_consumers(&stream, last, from, to, |names| {
-            let found = runtime.block_on(find(&server, &stream, names, begun, true));
-            let (found, added) = match found {
-                Ok((left_out, added)) => (Ok(left_out), added),
-                Err(error) => (Err(error), Vec::new()),
-            };
-            compared = Some(found);
+            let (left_out, added) = runtime.block_on(found(&server, &stream, names, begun));
+            compared = Some(left_out);
             added
         })?;
         Ok(compared)
     }))
+}
+
+/// Whether a snapshot may lack what can be added.
+pub(super) fn may_lack_some(server: &Server, replicas: u32) -> bool {
+    replicas > 1 && server.may_be_in_cluster()
+}
+
+/// Finds the consumers that are not among `held`, and makes those that can be added.
+pub(super) async fn found(
+    server: &Server,
+    stream: &StreamName,
+    held: Option<&[String]>,
+    begun: Instant,
+) -> (Compared, Vec<Consumer>) {
+    match find(server, stream, held, begun, true).await {
+        Ok((left_out, added)) => (Ok(left_out), added),
+        Err(error) => (Err(error), Vec::new()),
+    }
 }
 
 /// Finds the consumers that are not among `held`, and, where that is to be done, makes of each one that can be

@@ -19,6 +19,7 @@ use super::attempt::{Attempt, AttemptError, Captured, Flaw, OutputError, Overflo
 use super::consumers::{Compared, LeftOut};
 use super::output::Output;
 use super::plan::failed_entry;
+use super::rewriting::Rsyncable;
 use super::watchdog::Pulse;
 use crate::archive::{Kind, ManifestStream, PART_SIZE};
 use crate::command::report::text_of;
@@ -40,7 +41,7 @@ const UNIT: usize = 4 << 10;
 
 /// How streams are captured.
 #[derive(Clone, Debug)]
-pub(in crate::command) struct Settings {
+pub(super) struct Settings {
     pub no_consumers: bool,
     pub check: bool,
     /// How many small streams at once.
@@ -49,6 +50,8 @@ pub(in crate::command) struct Settings {
     pub buffer: usize,
     pub spool_dir: Option<PathBuf>,
     pub retries: u32,
+    /// How snapshots are written again, if they are.
+    pub rsyncable: Option<Rsyncable>,
 }
 
 /// What a dump works with, stream after stream.
@@ -121,7 +124,9 @@ impl<'a> Dumping<'a> {
         // an earlier stream from being captured.
         let captured = stream::iter(small)
             .then(|stream| async {
-                let units = u32::try_from(expected_size(&stream).div_ceil(UNIT)).unwrap_or(u32::MAX);
+                // Also as it came, where it is written again.
+                let held = expected_size(&stream) * if self.settings.rsyncable.is_some() { 2 } else { 1 };
+                let units = u32::try_from(held.div_ceil(UNIT)).unwrap_or(u32::MAX);
                 let reserved = Arc::clone(&memory).acquire_many_owned(units).await.ok();
                 (stream, reserved)
             })
@@ -161,7 +166,7 @@ impl<'a> Dumping<'a> {
         let progress = self.progress.clone();
         let reserve = expected_size(&stream);
         let pulse = Arc::clone(&self.pulse);
-        let (no_consumers, check) = (self.settings.no_consumers, self.settings.check);
+        let Settings { no_consumers, check, rsyncable, .. } = *self.settings;
         tokio::spawn(async move {
             let mut attempts = 0;
             let outcome = loop {
@@ -174,10 +179,12 @@ impl<'a> Dumping<'a> {
                     server: &server,
                     stream: &stream.name,
                     replicas: stream.replicas,
+                    created: stream.created,
+                    rsyncable,
                     no_consumers,
                     check,
                     // So much that a snapshot of the expected size is never held up.
-                    buffer: reserve.saturating_mul(4),
+                    buffer: reserve.saturating_mul(if rsyncable.is_some() { 8 } else { 4 }),
                     room: reserve,
                     overflow: Overflow::Refuse,
                     read: flight.read(),
@@ -221,6 +228,8 @@ impl<'a> Dumping<'a> {
                 server: self.server,
                 stream,
                 replicas: listed.replicas,
+                created: listed.created,
+                rsyncable: self.settings.rsyncable,
                 no_consumers: self.settings.no_consumers,
                 check: self.settings.check,
                 buffer: self.settings.buffer,
@@ -298,6 +307,7 @@ impl<'a> Dumping<'a> {
             let names = consumers(&contents.ahead);
             self.messages.notice(&format!("stream {stream}: ahead of the snapshot's last message: {names}"));
         }
+        let of_this_dump = self.settings.rsyncable.is_none();
         ManifestStream {
             consumers_added,
             missing_consumers,
@@ -310,9 +320,9 @@ impl<'a> Dumping<'a> {
             last_seq: Some(contents.last_seq),
             deleted: Some(contents.deleted),
             consumers: Some(contents.consumers),
-            captured_at: Some(*captured_at),
-            duration_ms: Some(*duration_ms),
-            attempts: Some(attempts),
+            captured_at: of_this_dump.then_some(*captured_at),
+            duration_ms: of_this_dump.then_some(*duration_ms),
+            attempts: of_this_dump.then_some(attempts),
             sha256: Some(proven.sha256),
             ..ManifestStream::new(stream.clone(), Kind::of(stream))
         }

@@ -149,6 +149,8 @@ mod tests {
             settings: Vec::new(),
             first_seq: 1,
             last_seq: 1,
+            created: None,
+            last_time: None,
             mark: mark.map(Mark::new),
             written_since,
         }

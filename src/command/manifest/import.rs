@@ -199,6 +199,7 @@ fn write<R: Read>(
         generator: Some(index.generator.clone()),
         server: None,
         include_keys: Some(index.include_keys),
+        rsyncable: false,
         streams: in_order.iter().map(|stream| stream.entry.clone()).collect(),
         stats: Stats::default(),
     };

@@ -101,6 +101,7 @@ fn write(to: ChildStdin, snapshot: fn(&mut Archive)) {
         generator: Some(index.generator.clone()),
         server: None,
         include_keys: Some(false),
+        rsyncable: false,
         streams: vec![ManifestStream {
             messages: MESSAGES,
             bytes,

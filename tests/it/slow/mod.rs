@@ -17,5 +17,6 @@ mod overwrite_never_loses;
 mod permissions;
 mod replicas;
 mod round_trip;
+mod rsyncable;
 mod sizes;
 mod stalls;

@@ -89,6 +89,7 @@ pub fn archive(release: &str, shape: Shape) -> Vec<u8> {
         generator: Some(index.generator.clone()),
         server: Some(Server { version: release.to_owned(), cluster: None }),
         include_keys: Some(false),
+        rsyncable: false,
         streams: entries,
         stats: Stats::default(),
     };

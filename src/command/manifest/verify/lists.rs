@@ -105,7 +105,7 @@ fn differences(entry: &ManifestStream, came: &Came) -> Vec<String> {
 
 fn index_faults(index: &Index, manifest: &Manifest, faults: &mut Vec<(String, String)>) {
     let mut fault = |what: String| faults.push((INDEX.to_owned(), what));
-    if index.created_at != manifest.created_at {
+    if index.created_at != manifest.created_at && !manifest.rsyncable {
         fault("has another time than the manifest".into());
     }
     if manifest.include_keys.is_some_and(|keys| keys != index.include_keys) {

@@ -1,0 +1,107 @@
+//! Snapshots that are written again as they pass, for programs that store what they already have only once
+//! (`--rsyncable`).
+//!
+//! Two archives of an account in which nothing has changed are the same bytes, and where something has, little
+//! else differs. So what is of one dump only is left out of such an archive: when it was made, how long it took. And what
+//! changes with every message stands at its end, in the manifest: a number in the index, or before a stream's first
+//! part, costs whoever keeps pieces of some megabytes one of them in each dump.
+
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::consumers::{Compared, found};
+use super::plan::Plan;
+use crate::archive::IndexedStream;
+use crate::command::conversion::Conversion;
+use crate::description::Description;
+use crate::jetstream::Server;
+use crate::names::StreamName;
+use crate::snapshot::{self, Origin};
+
+/// Up to so many bytes of messages a part of the archive ends where the content has it end. These are small parts: some
+/// 650,000 in an archive of that size, of the million that it may have. Beyond, parts have their full size.
+const SMALL_PARTS: u64 = 256 << 30;
+
+/// How an archive is written whose unchanged parts are to be the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rsyncable {
+    /// Whether each piece of a snapshot is a part of the archive.
+    pub small_parts: bool,
+}
+
+impl Rsyncable {
+    pub fn of(plan: &Plan) -> Self {
+        let bytes = plan.captures.iter().map(|stream| stream.bytes).fold(0, u64::saturating_add);
+        Rsyncable { small_parts: bytes <= SMALL_PARTS }
+    }
+}
+
+/// When the newest message was written that is to come, in whole seconds: what such an archive has for the time at
+/// which it was made.
+pub(super) fn newest(plan: &Plan) -> Timestamp {
+    let newest = plan.captures.iter().filter_map(|stream| stream.last_time).max().unwrap_or_default();
+    Timestamp::from_second(newest.as_second()).unwrap_or(newest)
+}
+
+/// The index with estimates that stay the same while a stream grows by less than a third.
+pub(super) fn coarse(streams: Vec<IndexedStream>) -> Vec<IndexedStream> {
+    let coarse = |stream: IndexedStream| IndexedStream {
+        messages: rounded_down(stream.messages),
+        bytes: rounded_down(stream.bytes),
+        ..stream
+    };
+    streams.into_iter().map(coarse).collect()
+}
+
+/// A number without its binary digits but the first two.
+fn rounded_down(number: u64) -> u64 {
+    let digits = (u64::BITS - number.leading_zeros()).saturating_sub(2);
+    number >> digits << digits
+}
+
+/// The stream that a snapshot is of.
+pub(super) struct Rewritten<'a> {
+    pub stream: &'a StreamName,
+    pub description: &'a Description,
+    pub created: Option<Timestamp>,
+    /// Whether consumers may be missing that can be added.
+    pub adds_consumers: bool,
+}
+
+/// Begins to write a snapshot again, in pieces of at most `piece` bytes.
+pub(super) fn rewriting(
+    server: &Server,
+    of: &Rewritten<'_>,
+    begun: Instant,
+    piece: usize,
+) -> Conversion<Option<Compared>> {
+    let (server, stream) = (server.clone(), of.stream.clone());
+    let (config, reported) = (of.description.config.clone(), of.description.reported.clone());
+    let created = of.created.and_then(|created| created.as_nanosecond().try_into().ok());
+    let (adds, runtime) = (of.adds_consumers, Handle::current());
+    Conversion::begin_in_pieces(piece, move |from, to| {
+        let origin = Origin { stream: &stream, config: &config, created };
+        let mut compared = None;
+        snapshot::rsyncable(&origin, &reported, from, to, |names| {
+            if !adds {
+                return Vec::new();
+            }
+            let (left_out, added) = runtime.block_on(found(&server, &stream, Some(names), begun));
+            compared = Some(left_out);
+            added
+        })?;
+        Ok(compared)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_estimate_changes_seldom_and_is_never_more() {
+        let numbers = [0, 1, 2, 3, 5, 8, 11, 12, 1000, u64::MAX].map(rounded_down);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 8, 8, 12, 768, 3 << 62]);
+    }
+}
