@@ -1,10 +1,14 @@
-//! The small types that the other modules speak in: stream names, globs, byte sizes, and names made
+//! The small types that the other modules speak in: stream names, globs, subjects, byte sizes, and names made
 //! safe to print. Knows nothing of files, servers or archives.
+
+mod subjects;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use subjects::{BadSubject, Prefix, Renaming, SubjectPattern};
 
 /// The longest stream name that nats-server accepts, in bytes (`JSMaxNameLen`).
 pub const STREAM_NAME_MAX: usize = 255;

@@ -159,6 +159,26 @@ impl ConsumerState {
             || sequences.chain(again).any(|sequence| sequence > last)
     }
 
+    /// Forgets the messages that are `gone`. One that was pending counts as acknowledged, as when a server deletes
+    /// it (nats-server, `processAckMsgLocked` in `server/consumer.go`).
+    pub fn without(&mut self, gone: impl Fn(u64) -> bool) {
+        let before = self.pending.len();
+        self.pending.retain(|(sequence, _)| !gone(*sequence));
+        self.redelivered.retain(|(sequence, _)| !gone(*sequence));
+        if self.pending.len() == before {
+            return;
+        }
+        let Pair { consumer, stream } = &mut self.ack_floor;
+        let next = self.pending.iter().map(|(_, pending)| pending.sequence).min();
+        match (self.pending.first(), next) {
+            (Some((first, _)), Some(next)) => {
+                *stream = first.saturating_sub(1).max(*stream);
+                *consumer = next.saturating_sub(1).max(*consumer);
+            }
+            _ => self.ack_floor = self.delivered,
+        }
+    }
+
     /// Puts the consumer back to `last` where it stands beyond: what is stored next is delivered then. The
     /// consumer's own counts stay, as servers of 2.15 leave them.
     pub fn put_back_to(&mut self, last: u64) {
@@ -310,6 +330,27 @@ mod tests {
         state.put_back_to(50);
         assert_eq!((state.delivered.stream, state.ack_floor.stream, state.pending.len()), (50, 50, 0));
         assert!(!state.is_ahead_of(50));
+    }
+
+    #[test]
+    fn a_message_that_is_gone_is_pending_nowhere_and_holds_no_floor_back() {
+        let pending = |sequence| Pending { sequence, timestamp: 0 };
+        let state = ConsumerState {
+            delivered: Pair { consumer: 40, stream: 90 },
+            ack_floor: Pair { consumer: 5, stream: 60 },
+            pending: vec![(61, pending(6)), (80, pending(20)), (85, pending(22))],
+            redelivered: vec![(61, 1), (80, 2)],
+        };
+        let without = |gone: &[u64]| {
+            let mut state = state.clone();
+            state.without(|sequence| gone.contains(&sequence));
+            let floor = (state.ack_floor.consumer, state.ack_floor.stream);
+            (floor, state.pending.len(), state.redelivered.len())
+        };
+        assert_eq!(without(&[70, 90]), ((5, 60), 3, 2), "they were acknowledged");
+        assert_eq!(without(&[80]), ((5, 60), 2, 1));
+        assert_eq!(without(&[61]), ((19, 79), 2, 1));
+        assert_eq!(without(&[61, 80, 85]), ((40, 90), 0, 0));
     }
 
     #[test]

@@ -18,9 +18,12 @@
 //! items ─ writer (tar, records; cuts) ─ framing (S2 frames) ─ bytes
 //! ```
 //!
+//! [`edit`](mod@edit) joins both, and leaves out what is not to be [kept](Keep) and [renames](Rename) what is.
+//!
 //! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), one config or one consumer's
 //! state (64 MiB at most), and for the tar format the sequences of the records (two bytes for a scattered
-//! message, a bit for one in a row; at most [`MAX_SETS`], and 32 MiB for what one block has deleted). Messages
+//! message, a bit for one in a row; at most [`MAX_SETS`], three times that in an edit, and 32 MiB for what one block has
+//! deleted). Messages
 //! are never held by a check; who is shown items is shown whole messages ([`MAX_RECORD`]), and a writer holds
 //! one block ([`MAX_BLOCK_FILE`]) or one message, whichever is larger.
 
@@ -30,6 +33,9 @@ mod consumers;
 mod content;
 mod convert;
 mod cuts;
+mod edit;
+#[cfg(test)]
+mod edited;
 mod ending;
 mod entries;
 mod fault;
@@ -37,10 +43,12 @@ mod frames;
 mod framing;
 mod index;
 mod items;
+mod keep;
 mod leb128;
 mod messages;
 mod meta;
 mod natsarc;
+mod rename;
 mod reported_state;
 mod rsyncable;
 mod sums;
@@ -64,11 +72,14 @@ pub use consumer::{BadState, ConsumerState, Pair, Pending};
 pub use consumers::MAX_NAMES;
 pub use content::MAX_BLOCK;
 pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_tar};
+pub use edit::{Edit, EditError, Edited, Then, edit};
 pub use ending::MAX_AHEAD;
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};
+pub use keep::{Keep, Matched};
 pub use meta::{Unlike, agrees, of_consumer as consumer_info, of_stream as stream_info};
+pub use rename::Rename;
 pub use reported_state::{ReportedState, Shortfall};
 pub use rsyncable::{MAX_CONSUMERS, Origin, rsyncable};
 pub use tally::MAX_SETS;

@@ -248,6 +248,18 @@ impl Sequences {
         }
     }
 
+    /// Takes one sequence away; gives whether it was there.
+    pub fn remove(&mut self, sequence: u64) -> bool {
+        self.flush();
+        let (upper, lower) = split(sequence);
+        self.maps.get_mut(&upper).is_some_and(|map| map.remove(lower))
+    }
+
+    /// The first one, once the set is [flushed](Sequences::flush).
+    pub fn first(&self) -> Option<u64> {
+        self.maps.iter().find_map(|(upper, map)| Some(u64::from(*upper) << 32 | u64::from(map.min()?)))
+    }
+
     /// All of them, once the set is [flushed](Sequences::flush).
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         self.within(0, u64::MAX)

@@ -1,0 +1,288 @@
+//! A snapshot written again with less in it, or under another name: either format in, the tar format out, in one
+//! pass. What is kept is what was there, byte for byte: subject, headers, payload, time and sequence.
+//!
+//! What goes is a gap, as a deletion leaves it. The last sequence stays, so that a stream goes on counting where
+//! it was. A server's tar tells only after a message, some of it at its very end, that it is deleted; such a message
+//! is written and then marked as deleted, as servers do.
+//!
+//! Consumers stay within what is left. A message that is gone is pending nowhere, and counts as acknowledged, as
+//! when a server deletes it.
+
+use std::io::{Read, Write};
+
+use serde_json::value::RawValue;
+
+use super::consumers;
+use super::convert::{ConvertError, MAX_NAMED};
+use super::fault::Fault;
+use super::items::{Consumer, Item, Record};
+use super::keep::{Keep, Matched};
+use super::rename::Rename;
+use super::reported_state::{ReportedState, Shortfall};
+use super::rsyncable::MAX_CONSUMERS;
+use super::tally::{Sequences, TOO_SCATTERED};
+use super::writer::{self, WriteError, Writer};
+use super::{Contents, inspect_showing, meta};
+use crate::names::StreamName;
+
+/// What is done to a stream; by default, nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Edit {
+    /// Which messages stay.
+    pub keep: Keep,
+    /// What becomes of its name and subjects.
+    pub rename: Rename,
+    /// Whether its consumers go.
+    pub no_consumers: bool,
+}
+
+/// Why a snapshot is not edited.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// What is read is not whole, or cannot be written.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// What is read is less than was promised.
+    #[error(transparent)]
+    Short(#[from] Shortfall),
+    /// There are too many consumers.
+    #[error("its consumers take more than {} MiB", MAX_CONSUMERS >> 20)]
+    Consumers,
+    /// So many sequences are too many.
+    #[error("{TOO_SCATTERED}")]
+    TooScattered,
+}
+
+impl From<Fault> for EditError {
+    fn from(fault: Fault) -> Self {
+        EditError::Convert(fault.into())
+    }
+}
+
+impl From<WriteError> for EditError {
+    fn from(error: WriteError) -> Self {
+        EditError::Convert(error.into())
+    }
+}
+
+/// What an edited snapshot holds, and what of the source it does not.
+#[derive(Debug, Clone, Default)]
+pub struct Edited {
+    /// What the source holds.
+    pub source: Contents,
+    /// Messages that stay.
+    pub messages: u64,
+    /// The bytes of their records, as a server counts them. Those count too that are written and marked as
+    /// deleted.
+    pub bytes: u64,
+    /// The bytes of the records that are not written.
+    pub bytes_gone: u64,
+    /// The first sequence; one more than the last when there are no messages any more.
+    pub first_seq: u64,
+    /// The last sequence.
+    pub last_seq: u64,
+    /// When the last message of the source was written, in ns since 1970; zero where nobody knows.
+    pub last_time: i64,
+    /// Consumers that stay.
+    pub consumers: u64,
+    /// Those of them that live in memory, [`MAX_NAMED`] at most: a server makes them anew, whatever a tar says of
+    /// their state.
+    pub in_memory: Vec<String>,
+    /// Which patterns matched a message.
+    pub matched: Matched,
+    /// What was there before [`Keep::before`].
+    pub then: Then,
+}
+
+/// What a stream shows of a moment in the past.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Then {
+    /// Whether messages from before it are missing.
+    pub missing: bool,
+    /// Whether something was stored since.
+    pub stored_since: bool,
+}
+
+impl Edited {
+    /// Sequences between first and last without a message.
+    pub fn deleted(&self) -> u64 {
+        match self.last_seq.checked_sub(self.first_seq) {
+            Some(span) if span > 0 => span.saturating_add(1).saturating_sub(self.messages),
+            _ => 0,
+        }
+    }
+}
+
+/// Writes the snapshot in `bytes` to `out` as `edit` says. The stream has this `config`; its name and subjects there
+/// are those before the edit.
+///
+/// # Errors
+/// [`EditError`]; what was written is no whole snapshot then.
+pub fn edit(
+    stream: &StreamName,
+    config: &RawValue,
+    reported: &ReportedState,
+    edit: &Edit,
+    bytes: impl Read,
+    out: impl Write,
+) -> Result<Edited, EditError> {
+    let mut editing = Editing {
+        edit,
+        name: edit.rename.name().unwrap_or(stream),
+        config,
+        out: Some(out),
+        writer: None,
+        kept: Sequences::default(),
+        deleted: Sequences::default(),
+        top: 0,
+        expected: 1,
+        is_over: false,
+        consumers: Vec::new(),
+        consumer_bytes: 0,
+        edited: Edited::default(),
+    };
+    let contents = inspect_showing(stream, reported, bytes, |item| editing.item(item))?;
+    contents.agrees_with(reported)?;
+    editing.finish(contents)
+}
+
+struct Editing<'a, W> {
+    edit: &'a Edit,
+    name: &'a StreamName,
+    config: &'a RawValue,
+    out: Option<W>,
+    writer: Option<Writer<W>>,
+    /// The sequences that were written and not deleted since.
+    kept: Sequences,
+    /// The sequences that were said to be deleted before any message of them came.
+    deleted: Sequences,
+    /// The highest sequence so far.
+    top: u64,
+    /// The sequence that comes next where nothing from before [`Keep::before`] is missing.
+    expected: u64,
+    /// Whether that time has been reached.
+    is_over: bool,
+    consumers: Vec<Consumer>,
+    consumer_bytes: usize,
+    edited: Edited,
+}
+
+impl<W: Write> Editing<'_, W> {
+    fn item(&mut self, item: Item<'_>) -> Result<(), EditError> {
+        match item {
+            Item::State(state) => {
+                self.time(state.last_seq, state.last_time);
+                let info = meta::of_stream(self.config, state.time).ok_or(WriteError::BadConfig)?;
+                self.begin(&info)
+            }
+            Item::Info(info) => self.begin(info),
+            Item::Consumer(_) if self.edit.no_consumers => Ok(()),
+            Item::Consumer(consumer) => self.consumer(consumer),
+            Item::Message(record) => self.message(&record),
+            Item::Deleted { sequence, time } => self.deleted(sequence, time),
+        }
+    }
+
+    fn begin(&mut self, info: &RawValue) -> Result<(), EditError> {
+        let info = self.edit.rename.stream_config(info).ok_or(WriteError::BadConfig)?;
+        let out = self.out.take().ok_or(WriteError::BadConfig)?;
+        self.writer = Some(Writer::begin(out, self.name, &info)?);
+        Ok(())
+    }
+
+    fn consumer(&mut self, mut consumer: Consumer) -> Result<(), EditError> {
+        let state = &consumer.state;
+        let numbers = state.pending.len().saturating_mul(24) + state.redelivered.len().saturating_mul(16);
+        let size = consumer.info.get().len() + consumer.name.len() + numbers + size_of::<Consumer>();
+        self.consumer_bytes = self.consumer_bytes.saturating_add(size);
+        if self.consumer_bytes > MAX_CONSUMERS {
+            return Err(EditError::Consumers);
+        }
+        consumer.info = self.edit.rename.consumer_config(&consumer.info).ok_or(WriteError::BadConfig)?;
+        self.consumers.push(consumer);
+        Ok(())
+    }
+
+    fn message(&mut self, record: &Record<'_>) -> Result<(), EditError> {
+        self.look_back(record.sequence, record.time);
+        self.time(record.sequence, record.time);
+        let len = writer::record_len(record).map_or(0, u64::from);
+        if self.deleted.contains(record.sequence) || !self.edit.keep.keeps(record, &mut self.edited.matched) {
+            self.edited.bytes_gone = self.edited.bytes_gone.saturating_add(len);
+            return Ok(());
+        }
+        let rename = &self.edit.rename;
+        let (subject, payload) =
+            (rename.subject(record.subject), rename.payload(record.subject, record.payload));
+        let record = Record { subject: &subject, payload: &payload, ..*record };
+        self.writer()?.message(&record)?;
+        self.kept.insert(record.sequence).map_err(|_| EditError::TooScattered)?;
+        self.edited.bytes =
+            self.edited.bytes.saturating_add(writer::record_len(&record).map_or(0, u64::from));
+        Ok(())
+    }
+
+    fn deleted(&mut self, sequence: u64, time: i64) -> Result<(), EditError> {
+        if sequence > self.top {
+            self.deleted.insert(sequence).map_err(|_| EditError::TooScattered)?;
+            self.deleted.flush();
+        }
+        self.edited.then.missing |= sequence < self.expected;
+        self.time(sequence, time);
+        if self.kept.remove(sequence) {
+            self.writer()?.deleted(sequence, time)?;
+        }
+        Ok(())
+    }
+
+    /// Notes what a message says of those from before [`Keep::before`].
+    fn look_back(&mut self, sequence: u64, time: i64) {
+        if self.is_over {
+            return;
+        }
+        // What lies between the last message from before and the first one since may be of either.
+        self.edited.then.missing |= sequence > self.expected;
+        self.is_over = self.edit.keep.before.is_some_and(|before| time >= before);
+        if !self.is_over {
+            self.expected = sequence.saturating_add(1);
+        }
+    }
+
+    fn time(&mut self, sequence: u64, time: i64) {
+        self.edited.then.stored_since |= self.edit.keep.before.is_some_and(|before| time >= before);
+        if sequence > self.top {
+            (self.top, self.edited.last_time) = (sequence, time);
+        }
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer<W>, EditError> {
+        self.writer.as_mut().ok_or_else(|| WriteError::BadConfig.into())
+    }
+
+    fn finish(mut self, source: Contents) -> Result<Edited, EditError> {
+        self.kept.flush();
+        let last = source.last_seq;
+        self.edited.then.missing |= !self.is_over && last >= self.expected;
+        for consumer in &mut self.consumers {
+            consumer.put_back_to(last);
+            if source.format == super::Format::NatsArc1 {
+                consumer.put_before_begin();
+            }
+            consumer.state.without(|sequence| !self.kept.contains(sequence));
+            let stays = consumers::stays(consumer.info.get().as_bytes());
+            if consumer.is_in_memory() && stays && self.edited.in_memory.len() < MAX_NAMED {
+                self.edited.in_memory.push(consumer.name.clone());
+            }
+        }
+        let writer = self.writer.take().ok_or(WriteError::BadConfig)?;
+        writer.finish_with(last, self.edited.last_time, &self.consumers)?;
+        Ok(Edited {
+            messages: self.kept.len(),
+            first_seq: self.kept.first().unwrap_or(if last == 0 { 0 } else { last.saturating_add(1) }),
+            last_seq: last,
+            consumers: self.consumers.len() as u64,
+            source,
+            ..self.edited
+        })
+    }
+}

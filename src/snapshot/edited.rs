@@ -1,0 +1,332 @@
+//! Promises of an edit: what it keeps is what a plain model keeps, byte for byte, whatever the source is.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+use super::test_snapshots::{self, natsarc, record, s2, tarball};
+use super::tests::captures;
+use super::*;
+use crate::names::{Prefix, Renaming, SubjectPattern};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Message {
+    time: i64,
+    subject: String,
+    headers: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+/// By sequence.
+type Messages = BTreeMap<u64, Message>;
+
+const SUBJECTS: [&str; 5] = ["a", "a.b", "a.b.c", "b", "$KV.A.x"];
+
+fn stream(name: &str) -> StreamName {
+    StreamName::new(name).unwrap()
+}
+
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap()
+}
+
+/// The live messages, and the consumers by name.
+fn shown(stream: &StreamName, bytes: &[u8]) -> (Messages, BTreeMap<String, ConsumerState>, Contents) {
+    let (mut messages, mut deleted, mut consumers) = (Messages::new(), Vec::new(), BTreeMap::new());
+    let contents = inspect_showing(stream, &ReportedState::default(), bytes, |item| {
+        match item {
+            Item::Message(Record { sequence, time, subject, headers, payload }) => {
+                let subject = String::from_utf8(subject.to_vec()).unwrap();
+                let message = Message { time, subject, headers: headers.to_vec(), payload: payload.to_vec() };
+                messages.insert(sequence, message);
+            }
+            Item::Deleted { sequence, .. } => deleted.push(sequence),
+            Item::Consumer(consumer) => drop(consumers.insert(consumer.name, consumer.state)),
+            Item::State(_) | Item::Info(_) => {}
+        }
+        Ok::<_, Fault>(())
+    })
+    .unwrap();
+    deleted.iter().for_each(|sequence| drop(messages.remove(sequence)));
+    (messages, consumers, contents)
+}
+
+fn messages() -> impl Strategy<Value = Messages> {
+    let bytes = |most| prop::collection::vec(any::<u8>(), 0..most);
+    let headers = prop_oneof![Just(Vec::new()), Just(b"NATS/1.0\r\nA: b\r\n\r\n".to_vec())];
+    let gap = prop_oneof![9 => Just(1_u64), 2 => 2..6_u64, 1 => 1..3_000_000_u64];
+    let message =
+        (gap, 1..100_i64, 0..SUBJECTS.len(), headers, prop_oneof![9 => bytes(50), 1 => bytes(3000)]);
+    prop::collection::vec(message, 0..40).prop_map(|all| {
+        let mut sequence = 0;
+        let next = |(gap, time, subject, headers, payload): (u64, i64, usize, Vec<u8>, Vec<u8>)| {
+            sequence += gap;
+            (sequence, Message { time, subject: SUBJECTS[subject].to_owned(), headers, payload })
+        };
+        all.into_iter().map(next).collect()
+    })
+}
+
+/// Some bounds of each kind, most of them none.
+fn keep() -> impl Strategy<Value = Keep> {
+    let patterns = || {
+        let pattern = prop::sample::select(&["a", "a.*", "a.>", "b", "$KV.>", ">", "z"][..]);
+        let pattern = pattern.prop_map(|pattern| pattern.parse::<SubjectPattern>().unwrap());
+        prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(pattern, 1..3)]
+    };
+    let time = || prop::option::weighted(0.3, 1..100_i64);
+    let sequence = || prop::option::weighted(0.3, 1..60_u64);
+    (patterns(), patterns(), time(), time(), sequence(), sequence()).prop_map(
+        |(subjects, dropped, after, before, first_seq, last_seq)| Keep {
+            subjects,
+            dropped,
+            after,
+            before,
+            first_seq,
+            last_seq,
+        },
+    )
+}
+
+/// What `keep` says, said once more and plainly.
+fn stays(keep: &Keep, sequence: u64, message: &Message) -> bool {
+    let matches = |patterns: &[SubjectPattern]| {
+        patterns.iter().any(|pattern| match pattern.to_string().as_str() {
+            ">" => true,
+            "a.>" => ["a.b", "a.b.c"].contains(&message.subject.as_str()),
+            "a.*" => message.subject == "a.b",
+            "$KV.>" => message.subject == "$KV.A.x",
+            exact => message.subject == exact,
+        })
+    };
+    !(!keep.subjects.is_empty() && !matches(&keep.subjects)
+        || matches(&keep.dropped)
+        || keep.after.is_some_and(|after| message.time < after)
+        || keep.before.is_some_and(|before| message.time >= before)
+        || keep.first_seq.is_some_and(|first| sequence < first)
+        || keep.last_seq.is_some_and(|last| sequence > last))
+}
+
+fn in_natsarc(messages: &Messages, last: u64, consumers: &[(&str, &ConsumerState)]) -> Vec<u8> {
+    let first = messages.keys().next().copied().unwrap_or(last + 1);
+    let state = format!(
+        r#"{{"messages":{},"first_seq":{first},"last_seq":{last},"consumer_count":{}}}"#,
+        messages.len(),
+        consumers.len()
+    );
+    let mut entries = Vec::new();
+    for (name, state) in consumers {
+        let json = format!(r#"{{"config":{{}},"state":{}}}"#, serde_json::to_string(state).unwrap());
+        entries.push(test_snapshots::entry(&format!("consumers/{name}"), 5, 0, b"", json.as_bytes()));
+    }
+    for (sequence, Message { time, subject, headers, payload }) in messages {
+        let zigzag = (time << 1).cast_unsigned();
+        entries.push(test_snapshots::entry(subject, zigzag, *sequence, headers, payload));
+    }
+    entries.push(test_snapshots::entry("", 0, 0, b"", b""));
+    s2(&natsarc(&state, &entries), 1000)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_kept_is_what_was_there_and_nothing_else_is(
+        messages in messages(),
+        keep in keep(),
+        trailing in prop_oneof![Just(0_u64), 1..50_u64],
+        pending in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        renamed in any::<bool>(),
+    ) {
+        let last = messages.keys().last().copied().unwrap_or(0) + trailing;
+        let sequences: Vec<u64> = messages.keys().copied().collect();
+        let mut state = ConsumerState {
+            delivered: Pair { consumer: 90, stream: last },
+            ..ConsumerState::default()
+        };
+        if !sequences.is_empty() {
+            let mut waiting: Vec<u64> = pending.iter().map(|index| *index.get(&sequences)).collect();
+            waiting.sort_unstable();
+            waiting.dedup();
+            let wait = |(n, sequence): (usize, &u64)| {
+                (*sequence, Pending { sequence: n as u64 + 7, timestamp: 0 })
+            };
+            state.pending = waiting.iter().enumerate().map(wait).collect();
+        }
+        let renaming: Option<Renaming> = renamed.then(|| "S=T".parse().unwrap());
+        let prefixes: Vec<Prefix> = if renamed { vec!["a.b=x".parse().unwrap()] } else { Vec::new() };
+        let change = Edit { keep: keep.clone(), rename: Rename::new(renaming.as_ref(), &prefixes), no_consumers: false };
+        let new_subject = |subject: &str| match subject {
+            "a.b" if renamed => "x".to_owned(),
+            "a.b.c" if renamed => "x.c".to_owned(),
+            other => other.to_owned(),
+        };
+        let expected: Messages = messages
+            .iter()
+            .filter(|(sequence, message)| stays(&keep, **sequence, message))
+            .map(|(sequence, message)| {
+                (*sequence, Message { subject: new_subject(&message.subject), ..message.clone() })
+            })
+            .collect();
+
+        let source = in_natsarc(&messages, last, &[("C", &state)]);
+        let mut out = Vec::new();
+        let config = raw(r#"{"name":"S"}"#);
+        let reported = ReportedState { messages: messages.len() as u64, last_seq: last, ..ReportedState::default() };
+        let edited = edit(&stream("S"), &config, &reported, &change, source.as_slice(), &mut out).unwrap();
+        let name = stream(if renamed { "T" } else { "S" });
+        let (read, consumers, contents) = shown(&name, &out);
+        prop_assert_eq!(&read, &expected);
+        prop_assert_eq!(contents.last_seq, last, "the stream goes on counting where it was");
+        prop_assert_eq!(contents.records, contents.messages);
+        let counted = (edited.messages, edited.first_seq, edited.last_seq, edited.deleted(), edited.consumers);
+        let held = (contents.messages, contents.first_seq, contents.last_seq, contents.deleted, contents.consumers);
+        prop_assert_eq!(counted, held);
+        let waiting: Vec<u64> = consumers["C"].pending.iter().map(|(sequence, _)| *sequence).collect();
+        let left = state.pending.iter().map(|(sequence, _)| *sequence).filter(|sequence| expected.contains_key(sequence));
+        prop_assert_eq!(waiting, left.collect::<Vec<_>>());
+
+        // What was written is read again, and edited to the same.
+        let mut again = Vec::new();
+        let nothing = Edit::default();
+        edit(&name, &config, &ReportedState::default(), &nothing, out.as_slice(), &mut again).unwrap();
+        prop_assert_eq!(again, out);
+    }
+
+    /// In the tar format messages are told to be deleted behind their records: by a tombstone, or only by the index.
+    #[test]
+    fn a_message_that_was_deleted_stays_deleted(
+        mut fates in prop::collection::vec(0..5_u8, 1..60),
+        keep in keep(),
+        indexed in any::<bool>(),
+    ) {
+        let keep = Keep { after: None, before: None, ..keep };
+        // Of the last message a server keeps a trace.
+        if let Some(fate @ 0) = fates.last_mut() {
+            *fate = 1;
+        }
+        let subject = |sequence: u64| SUBJECTS[usize::try_from(sequence).unwrap() % SUBJECTS.len()];
+        let (mut block, mut tombs, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
+        let mut expected = Messages::new();
+        for (sequence, fate) in (1..).zip(&fates) {
+            if *fate != 0 {
+                block.extend(record(1, sequence, subject(sequence), None, &[*fate; 9]));
+            }
+            match fate {
+                1 => tombs.extend(record(2, sequence | 1 << 62, "", None, b"")),
+                2 if indexed => {}
+                0 => {}
+                _ => {
+                    let payload = vec![*fate; 9];
+                    let time = i64::from_le_bytes([7; 8]);
+                    let message = Message { time, subject: subject(sequence).into(), headers: Vec::new(), payload };
+                    expected.insert(sequence, message);
+                    continue;
+                }
+            }
+            deleted.push(sequence);
+        }
+        let last = fates.len() as u64;
+        let live = expected.len() as u64;
+        let first = expected.keys().next().copied().unwrap_or(last + 1);
+        let within: Vec<u64> = deleted.into_iter().filter(|sequence| *sequence > first).collect();
+        // A block's range begins with its first live message.
+        let index = test_snapshots::index([live, first, last], &[(first, last, &within)]);
+        let mut files = vec![("msgs/1.blk", block)];
+        if !tombs.is_empty() {
+            files.push(("msgs/2.blk", tombs));
+        }
+        if indexed {
+            files.push(("msgs/index.db", index));
+        }
+        let source = s2(&tarball(&files), 700);
+        let reported = ReportedState { messages: live, first_seq: first, last_seq: last, ..ReportedState::default() };
+        expected.retain(|sequence, message| stays(&keep, *sequence, message));
+        let mut out = Vec::new();
+        let change = Edit { keep, ..Edit::default() };
+        let edited = edit(&stream("S"), &raw("{}"), &reported, &change, source.as_slice(), &mut out).unwrap();
+        let (read, _, contents) = shown(&stream("S"), &out);
+        prop_assert_eq!(&read, &expected);
+        prop_assert_eq!((edited.messages, edited.first_seq), (contents.messages, contents.first_seq));
+        prop_assert_eq!((edited.messages, edited.deleted()), (read.len() as u64, contents.deleted));
+        prop_assert_eq!(contents.last_seq, last);
+    }
+}
+
+/// Real ones of every release: an edit with nothing to do changes nothing that can be read.
+#[test]
+fn captures_of_servers_are_the_same_after_an_edit_with_nothing_to_do() {
+    for (dir, stream, reported, bytes) in captures() {
+        let config = raw(&format!(r#"{{"name":"{stream}"}}"#));
+        let mut out = Vec::new();
+        let edited = edit(&stream, &config, &reported, &Edit::default(), bytes.as_slice(), &mut out).unwrap();
+        let (before, consumers, _) = shown(&stream, &bytes);
+        let (after, same_consumers, contents) = shown(&stream, &out);
+        assert_eq!(after, before, "{}", dir.display());
+        assert_eq!(contents.messages, edited.source.messages, "{}", dir.display());
+        assert_eq!(contents.last_seq, edited.source.last_seq, "{}", dir.display());
+        assert_eq!(same_consumers.len(), consumers.len(), "{}", dir.display());
+    }
+}
+
+#[test]
+fn every_cut_of_the_source_is_noticed() {
+    let message = Message { time: 5, subject: "a".into(), headers: Vec::new(), payload: vec![7; 500] };
+    let messages: Messages = (1..9).map(|sequence| (sequence, message.clone())).collect();
+    let source = in_natsarc(&messages, 9, &[("C", &ConsumerState::default())]);
+    let nothing = Edit::default();
+    let reported = ReportedState { messages: 8, last_seq: 9, ..ReportedState::default() };
+    for len in 0..source.len() {
+        let cut = source.get(..len).unwrap();
+        let edited = edit(&stream("S"), &raw(r#"{"name":"S"}"#), &reported, &nothing, cut, std::io::sink());
+        assert!(edited.is_err(), "{len}");
+    }
+    let promised = ReportedState { messages: 9, ..reported };
+    let short =
+        edit(&stream("S"), &raw(r#"{"name":"S"}"#), &promised, &nothing, source.as_slice(), std::io::sink());
+    assert!(matches!(short, Err(EditError::Short(_))));
+}
+
+#[test]
+fn a_moment_is_seen_where_nothing_from_before_it_is_missing() {
+    let of = |sequences: &[(u64, i64)], last: u64, before: i64| {
+        let message = |time| Message { time, subject: "a".into(), headers: Vec::new(), payload: Vec::new() };
+        let messages = sequences.iter().map(|(sequence, time)| (*sequence, message(*time))).collect();
+        let source = in_natsarc(&messages, last, &[]);
+        let change = Edit { keep: Keep { before: Some(before), ..Keep::default() }, ..Edit::default() };
+        let none = ReportedState::default();
+        let edited =
+            edit(&stream("S"), &raw(r#"{"name":"S"}"#), &none, &change, source.as_slice(), std::io::sink());
+        let Then { missing, stored_since } = edited.unwrap().then;
+        (missing, stored_since)
+    };
+    assert_eq!(of(&[(1, 10), (2, 20), (3, 30)], 3, 40), (false, false));
+    assert_eq!(of(&[(1, 10), (2, 20), (4, 40), (9, 50)], 9, 40), (true, true), "3 may be from before");
+    assert_eq!(of(&[(1, 10), (2, 20), (3, 40), (9, 50)], 9, 40), (false, true));
+    assert_eq!(of(&[(1, 10), (3, 20), (4, 40)], 4, 40), (true, true));
+    assert_eq!(of(&[(2, 10)], 2, 40), (true, false));
+    assert_eq!(of(&[(1, 10)], 2, 40), (true, false), "the last one was deleted");
+    assert_eq!(of(&[], 0, 40), (false, false));
+}
+
+#[test]
+fn what_consumers_take_is_bounded() {
+    let config = format!(r#"{{"config":{{"x":"{}"}},"state":{{}}}}"#, "x".repeat(MAX_CONSUMERS / 2));
+    let consumer =
+        |name: &str| test_snapshots::entry(&format!("consumers/{name}"), 5, 0, b"", config.as_bytes());
+    let entries = [consumer("A"), consumer("B"), test_snapshots::entry("", 0, 0, b"", b"")];
+    let source = s2(&natsarc(r#"{"consumer_count":2}"#, &entries), 1 << 20);
+    let run = |change: &Edit| {
+        edit(
+            &stream("S"),
+            &raw(r#"{"name":"S"}"#),
+            &ReportedState::default(),
+            change,
+            source.as_slice(),
+            std::io::sink(),
+        )
+    };
+    assert!(matches!(run(&Edit::default()), Err(EditError::Consumers)));
+    assert_eq!(run(&Edit { no_consumers: true, ..Edit::default() }).unwrap().consumers, 0);
+}

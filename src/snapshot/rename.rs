@@ -1,0 +1,216 @@
+//! A stream's new name and new subjects, wherever a snapshot has the old ones: in the subjects of messages, in
+//! the configurations of the stream and of its consumers, and in what object stores write of their objects.
+//!
+//! Whatever names another stream stays: `mirror` and `sources` name where messages come from, with the subjects
+//! that they have there. What a client of an object store writes at `$O.BUCKET.M.…` holds the bucket's name, and a
+//! link to an object of the same bucket holds it again; no other payload is touched.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::names::{Prefix, Renaming, StreamName};
+use crate::settings::Config;
+
+/// What becomes of names; by default, nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Rename {
+    name: Option<StreamName>,
+    prefixes: Vec<Prefix>,
+    /// The bucket of an object store: where its descriptions lie, its old name and its new one, as JSON.
+    bucket: Option<(String, String, String)>,
+}
+
+impl Rename {
+    /// Gives the stream this name, if there is one, and exchanges these prefixes of its subjects. The first that
+    /// fits counts.
+    pub fn new(renaming: Option<&Renaming>, prefixes: &[Prefix]) -> Self {
+        let own = renaming.and_then(Renaming::prefix);
+        let json = |name: &str| Value::from(name).to_string();
+        let bucket = renaming.and_then(Renaming::object_store);
+        Rename {
+            name: renaming.map(|renaming| renaming.new.clone()),
+            prefixes: own.into_iter().chain(prefixes.iter().cloned()).collect(),
+            bucket: bucket.map(|(old, new)| (format!("$O.{old}.M."), json(old), json(new))),
+        }
+    }
+
+    /// The new name, if there is one.
+    pub fn name(&self) -> Option<&StreamName> {
+        self.name.as_ref()
+    }
+
+    /// A subject.
+    pub fn subject<'a>(&self, subject: &'a [u8]) -> Cow<'a, [u8]> {
+        self.prefixes.iter().find_map(|prefix| prefix.replace(subject)).unwrap_or(subject.into())
+    }
+
+    /// The payload of the message that has this subject in the source.
+    pub fn payload<'a>(&self, subject: &[u8], payload: &'a [u8]) -> Cow<'a, [u8]> {
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            #[serde(borrow, default)]
+            bucket: Option<&'a RawValue>,
+        }
+        #[derive(Deserialize)]
+        struct Options<'a> {
+            #[serde(borrow, default)]
+            link: Option<Named<'a>>,
+        }
+        #[derive(Deserialize)]
+        struct Info<'a> {
+            #[serde(borrow, default)]
+            bucket: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            options: Option<Options<'a>>,
+        }
+        let Some((descriptions, old, new)) = &self.bucket else { return payload.into() };
+        if !subject.starts_with(descriptions.as_bytes()) {
+            return payload.into();
+        }
+        let Ok(Info { bucket, options }) = serde_json::from_slice(payload) else { return payload.into() };
+        let link = options.and_then(|options| options.link?.bucket);
+        let old_name: Option<String> = serde_json::from_str(old).ok();
+        let mut places: Vec<_> = [bucket, link].into_iter().flatten().map(RawValue::get).collect();
+        places.retain(|name| serde_json::from_str(name).ok() == old_name);
+        // From the last on, so that the others stay where they are.
+        places.sort_by_key(|name| std::cmp::Reverse(name.as_ptr().addr()));
+        let mut renamed = payload.to_vec();
+        for name in places {
+            let at = name.as_ptr().addr().wrapping_sub(payload.as_ptr().addr());
+            renamed.splice(at..at.saturating_add(name.len()), new.bytes());
+        }
+        renamed.into()
+    }
+
+    /// A stream's configuration, or what a snapshot has of it. One without anything to rename stays as it is
+    /// written. None where it is no JSON object.
+    pub fn stream_config(&self, config: &RawValue) -> Option<Box<RawValue>> {
+        self.changed(config, |config| {
+            if let Some(name) = &self.name {
+                config.insert("name".into(), name.as_str().into());
+            }
+            self.list(config.get_mut("subjects"));
+            if let Some(transform) = config.get_mut("subject_transform") {
+                self.text(transform.get_mut("src"));
+                self.text(transform.get_mut("dest"));
+            }
+            self.text(config.get_mut("republish").and_then(|republish| republish.get_mut("src")));
+            let mut transforms = |source: &mut Value| {
+                for transform in items(source.get_mut("subject_transforms")) {
+                    self.text(transform.get_mut("dest"));
+                }
+            };
+            config.get_mut("mirror").into_iter().for_each(&mut transforms);
+            items(config.get_mut("sources")).for_each(&mut transforms);
+        })
+    }
+
+    /// A consumer's configuration, or what a snapshot has of it.
+    pub fn consumer_config(&self, config: &RawValue) -> Option<Box<RawValue>> {
+        self.changed(config, |config| {
+            self.text(config.get_mut("filter_subject"));
+            self.list(config.get_mut("filter_subjects"));
+        })
+    }
+
+    fn changed(&self, config: &RawValue, change: impl FnOnce(&mut Config)) -> Option<Box<RawValue>> {
+        let before: Config = serde_json::from_str(config.get()).ok()?;
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Some(config.to_owned());
+        }
+        RawValue::from_string(Value::Object(after).to_string()).ok()
+    }
+
+    fn text(&self, subject: Option<&mut Value>) {
+        if let Some(Value::String(subject)) = subject
+            && let Cow::Owned(new) = self.subject(subject.as_bytes())
+            && let Ok(new) = String::from_utf8(new)
+        {
+            *subject = new;
+        }
+    }
+
+    fn list(&self, subjects: Option<&mut Value>) {
+        items(subjects).for_each(|subject| self.text(Some(subject)));
+    }
+}
+
+fn items(list: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
+    list.and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rename(renaming: &str, prefixes: &[&str]) -> Rename {
+        let prefixes: Vec<_> = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
+        Rename::new(Some(&renaming.parse().unwrap()), &prefixes)
+    }
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_configuration_has_the_new_name_and_subjects_and_all_else_as_before() {
+        let kv = rename("KV_A=KV_B", &[]);
+        let config = kv.stream_config(raw(
+            r#"{"name":"KV_A","new":1,"subjects":["$KV.A.>","other"],"republish":{"src":"$KV.A.x","dest":"$KV.A.y"},
+                "subject_transform":{"src":"$KV.A.>","dest":"$KV.A.z.>"},
+                "sources":[{"name":"KV_A","filter_subject":"$KV.A.>","subject_transforms":[{"src":"$KV.A.>","dest":"$KV.A.>"}]}]}"#,
+        ));
+        let expected: Value = serde_json::from_str(
+            r#"{"name":"KV_B","new":1,"subjects":["$KV.B.>","other"],"republish":{"src":"$KV.B.x","dest":"$KV.A.y"},
+                "subject_transform":{"src":"$KV.B.>","dest":"$KV.B.z.>"},
+                "sources":[{"name":"KV_A","filter_subject":"$KV.A.>","subject_transforms":[{"src":"$KV.A.>","dest":"$KV.B.>"}]}]}"#,
+        )
+        .unwrap();
+        assert_eq!(serde_json::from_str::<Value>(config.unwrap().get()).unwrap(), expected);
+
+        let consumer = r#"{"name":"c","filter_subject":"$KV.A.k","filter_subjects":["$KV.A.>","$KV.C"]}"#;
+        let consumer = kv.consumer_config(raw(consumer)).unwrap();
+        let expected = r#"{"filter_subject":"$KV.B.k","filter_subjects":["$KV.B.>","$KV.C"],"name":"c"}"#;
+        assert_eq!(consumer.get(), expected);
+
+        let same = r#"{"name": "KV_A",  "x":1.10, "subjects":["$KV.A.>"]}"#;
+        assert_eq!(Rename::default().stream_config(raw(same)).unwrap().get(), same);
+        assert!(kv.stream_config(raw("[]")).is_none());
+    }
+
+    #[test]
+    fn the_first_prefix_that_fits_counts() {
+        let stream = rename("EVT=OLD", &["evt.a=x", "evt=y"]);
+        let subjects = ["evt.a.b", "evt.b", "other", "evt"]
+            .map(|subject| String::from_utf8(stream.subject(subject.as_bytes()).into_owned()).unwrap());
+        assert_eq!(subjects, ["x.b", "y.b", "other", "y"]);
+    }
+
+    #[test]
+    fn the_description_of_an_object_names_the_new_bucket_and_keeps_every_other_byte() {
+        let objects = rename("OBJ_a=OBJ_b.c".replace('.', "-").as_str(), &[]);
+        let renamed = |subject: &str, payload: &str| {
+            let payload = objects.payload(subject.as_bytes(), payload.as_bytes()).into_owned();
+            String::from_utf8(payload).unwrap()
+        };
+        let info = r#"{ "name":"a","bucket" :"a", "options":{"link":{"bucket":"a","name":"a"},"n":1.50},"x":"\"bucket\":\"a\""}"#;
+        let expected = r#"{ "name":"a","bucket" :"b-c", "options":{"link":{"bucket":"b-c","name":"a"},"n":1.50},"x":"\"bucket\":\"a\""}"#;
+        assert_eq!(renamed("$O.a.M.eA==", info), expected);
+        for (subject, payload) in [
+            ("$O.a.C.nuid", info),
+            ("$O.b.M.eA==", info),
+            ("$O.a.M.eA==", r#"{"bucket":"other","options":{"link":{"bucket":"b","name":"x"}}}"#),
+            ("$O.a.M.eA==", r#"{"bucket":7}"#),
+            ("$O.a.M.eA==", ""),
+            ("$O.a.M.eA==", "[]"),
+        ] {
+            assert_eq!(renamed(subject, payload), payload, "{subject}");
+        }
+        assert_eq!(Rename::default().payload(b"$O.a.M.eA==", info.as_bytes()), info.as_bytes());
+    }
+}
