@@ -163,6 +163,12 @@ impl Glob {
     }
 }
 
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.pattern())
+    }
+}
+
 impl FromStr for Glob {
     type Err = std::convert::Infallible;
     fn from_str(pattern: &str) -> Result<Self, Self::Err> {

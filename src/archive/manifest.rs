@@ -13,7 +13,7 @@ use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::index::Server;
-use super::{Digest, Error, MAX_STREAMS};
+use super::{Digest, Error, MAX_EDITS, MAX_OPTIONS, MAX_STREAMS};
 use crate::names::{Printable, StreamName};
 
 /// The version of the manifest that this crate writes, and the only one that it reads.
@@ -39,12 +39,25 @@ pub struct Manifest {
     /// one. Ours.
     #[serde(default, skip_serializing_if = "is_false")]
     pub rsyncable: bool,
+    /// What was done to it since it was dumped, the last edit last. Ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "edits")]
+    pub edited: Vec<Edited>,
     /// Every stream of the account, with skipped and failed ones.
     #[serde(default, deserialize_with = "streams")]
     pub streams: Vec<ManifestStream>,
     /// The sums of the above.
     #[serde(default)]
     pub stats: Stats,
+}
+
+/// One edit of an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edited {
+    /// The digest of the archive that was edited: of the tar, without compression and encryption.
+    pub source: Digest,
+    /// The options of the edit, as arguments.
+    #[serde(deserialize_with = "options")]
+    pub options: Vec<String>,
 }
 
 /// What a stream is used for, which its name's prefix tells, or that it was left out.
@@ -131,6 +144,9 @@ pub struct ManifestStream {
     /// The digest of the whole snapshot, whether it lies in one entry or in parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Digest>,
+    /// Why it is not as it was at the moment that an edit was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_rewound: Option<String>,
     /// Why it was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -159,6 +175,7 @@ impl ManifestStream {
             attempts: None,
             attempt: None,
             sha256: None,
+            not_rewound: None,
             reason: None,
         }
     }
@@ -242,27 +259,38 @@ pub(super) fn unique<'a>(entry: &str, names: impl Iterator<Item = &'a StreamName
 
 /// Reads a list of at most [`MAX_STREAMS`]. Go writes an empty one as `null`.
 pub(super) fn streams<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    struct List<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-        type Value = Vec<T>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a list of at most {MAX_STREAMS} streams")
-        }
-        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
-            Ok(Vec::new())
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
-            let mut streams = Vec::new();
-            while let Some(stream) = list.next_element()? {
-                if streams.len() == MAX_STREAMS {
-                    return Err(A::Error::invalid_length(MAX_STREAMS.saturating_add(1), &self));
-                }
-                streams.push(stream);
-            }
-            Ok(streams)
-        }
+    from.deserialize_any(List::<T, MAX_STREAMS>(PhantomData))
+}
+
+fn edits<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Edited>, D::Error> {
+    from.deserialize_any(List::<_, MAX_EDITS>(PhantomData))
+}
+
+fn options<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    from.deserialize_any(List::<_, MAX_OPTIONS>(PhantomData))
+}
+
+/// A list of at most so many.
+struct List<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+    type Value = Vec<T>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MAX}")
     }
-    from.deserialize_any(List(PhantomData))
+    fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+        Ok(Vec::new())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            if items.len() == MAX {
+                return Err(A::Error::invalid_length(MAX.saturating_add(1), &self));
+            }
+            items.push(item);
+        }
+        Ok(items)
+    }
 }
 
 #[cfg(test)]
@@ -306,7 +334,7 @@ mod tests {
         };
         assert_eq!(read(MAX_STREAMS).unwrap(), MAX_STREAMS);
         let error = read(MAX_STREAMS + 1).unwrap_err().to_string();
-        assert!(error.contains("expected a list of at most 32768 streams"), "{error}");
+        assert!(error.contains("expected a list of at most 32768"), "{error}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use directories::{Content, Directories, Found};
 pub use entry::{Ended, Entry, Layout};
 pub use error::Error;
 pub use index::{Index, IndexedStream, Server};
-pub use manifest::{Kind, Manifest, ManifestStream, Stats};
+pub use manifest::{Edited, Kind, Manifest, ManifestStream, Stats};
 pub use reader::{Body, Joined, Reader};
 pub use recognise::{Replay, Tar, recognise};
 pub use writer::{Writer, write_keys};
@@ -66,6 +66,12 @@ pub const MAX_ENTRIES: u64 = 1 << 20;
 /// A stream costs at most 600 bytes in the index or manifest and 500 in the ledger, most of them its name:
 /// 20 MiB and 16 MiB; with names of 40 bytes it is a third of that.
 pub const MAX_STREAMS: usize = 32_768;
+
+/// The most edits that a manifest tells of, the last ones.
+pub const MAX_EDITS: usize = 100;
+
+/// The most options that it tells of one edit.
+pub const MAX_OPTIONS: usize = 10_000;
 
 /// The most attempts of all streams together. One costs 250 bytes: 8 MiB.
 pub const MAX_ATTEMPTS: usize = 32_768;

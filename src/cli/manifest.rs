@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use super::{Program, Say, Secrets, Select};
+use crate::names::{Prefix, Renaming, SubjectPattern};
 
 /// Know what is in a backup, without a server
 #[derive(Debug, Parser)]
@@ -32,6 +34,8 @@ pub enum Action {
     Verify(Verify),
     /// Write a smaller archive
     Select(SelectStreams),
+    /// Write an archive with streams renamed, and with less in them
+    Edit(EditStreams),
     /// Write the same archive with every stream as one entry
     Join(Join),
     /// Write what differs between two archives
@@ -48,6 +52,7 @@ impl Action {
             Action::List(options) => &options.reading.say,
             Action::Verify(options) => &options.reading.say,
             Action::Select(options) => &options.reading.say,
+            Action::Edit(options) => &options.reading.say,
             Action::Join(options) => &options.reading.say,
             Action::Diff(options) => &options.say,
             Action::Import(options) => &options.reading.say,
@@ -115,6 +120,65 @@ pub struct SelectStreams {
     pub reading: Reading,
 }
 
+/// `chatto-manifest edit`.
+#[derive(Debug, Args)]
+pub struct EditStreams {
+    /// Give a stream another name, and a bucket its subjects too; may be repeated
+    #[arg(long, value_name = "OLD=NEW", help_heading = EDITS)]
+    pub rename: Vec<Renaming>,
+    /// Begin subjects with NEW instead of OLD; may be repeated
+    #[arg(long, value_name = "OLD=NEW", help_heading = EDITS)]
+    pub subject: Vec<Prefix>,
+    /// Keep only messages whose subject matches; may be repeated
+    #[arg(long, value_name = "PATTERN", help_heading = EDITS)]
+    pub keep_subject: Vec<SubjectPattern>,
+    /// Drop messages whose subject matches; may be repeated
+    #[arg(long, alias = "exclude-subject", value_name = "PATTERN", help_heading = EDITS)]
+    pub drop_subject: Vec<SubjectPattern>,
+    /// Keep only messages stored at TIME or later: RFC 3339, or how long ago, such as 2h
+    #[arg(long, value_name = "TIME", value_parser = past, help_heading = EDITS)]
+    pub after: Option<Timestamp>,
+    /// Keep only messages stored before TIME
+    #[arg(long, value_name = "TIME", value_parser = past, help_heading = EDITS)]
+    pub before: Option<Timestamp>,
+    /// Keep only messages with this sequence or a higher one
+    #[arg(long, value_name = "N", help_heading = EDITS)]
+    pub first_seq: Option<u64>,
+    /// Keep only messages with this sequence or a lower one
+    #[arg(long, value_name = "N", help_heading = EDITS)]
+    pub last_seq: Option<u64>,
+    /// Leave the streams' consumers out
+    #[arg(long, help_heading = EDITS)]
+    pub no_consumers: bool,
+    #[command(flatten)]
+    pub select: Select,
+    /// Write no archive; say what would go
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+const EDITS: &str = "Edits";
+
+/// A time that has passed, or how long ago that was.
+fn past(text: &str) -> Result<Timestamp, String> {
+    let now = Timestamp::now();
+    let ago = || {
+        let span = text.parse::<Span>().ok().filter(|span| !span.is_negative())?;
+        let ago = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+        now.checked_sub(ago).ok()
+    };
+    match text.parse::<Timestamp>().ok().or_else(ago) {
+        Some(time) if time > now => Err(format!("{time} is in the future")),
+        Some(time) => Ok(time),
+        None => {
+            Err("write a time with its zone, such as 2026-08-01T03:00:00Z, or how long ago, such as 2h"
+                .into())
+        }
+    }
+}
+
 /// `chatto-manifest join`.
 #[derive(Debug, Args)]
 pub struct Join {
@@ -154,6 +218,7 @@ const EXAMPLES: &str = "\
 Examples:
   chatto-manifest verify -i key.txt chatto.tar.gz.age
   chatto-manifest select --exclude 'OBJ_*' backup.tar > small.tar
+  chatto-manifest edit --rename KV_A=KV_A_OLD backup.tar > old.tar
 
 Exit status: 0 done, 3 some streams failed, 4 damaged archive, 6 cannot decrypt;
 diff: 0 equal, 1 different, 2 trouble; see chatto-manifest(1)";

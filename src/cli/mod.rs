@@ -24,8 +24,8 @@ pub use dump::Dump;
 pub use keys::{Action as KeysAction, Export, Import, Keys, List, Lock, Open, Seal, Verify as VerifyKeys};
 pub use load::{Conflict, Load};
 pub use manifest::{
-    Action as ManifestAction, Diff, ImportTar, Join, ListStreams, Manifest, Reading, SelectStreams, Show,
-    Verify,
+    Action as ManifestAction, Diff, EditStreams, ImportTar, Join, ListStreams, Manifest, Reading,
+    SelectStreams, Show, Verify,
 };
 pub use offline::Offline;
 

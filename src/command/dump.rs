@@ -241,6 +241,7 @@ async fn archive_watched(
         server: Some(archived),
         include_keys: Some(include_keys),
         rsyncable,
+        edited: Vec::new(),
         streams: entries,
         stats: Stats::default(),
     };

@@ -9,6 +9,7 @@
 
 mod diff;
 mod directories;
+mod edit;
 mod import;
 mod join;
 mod list;
@@ -53,6 +54,7 @@ pub fn run(options: cli::Manifest) -> anyhow::Result<Exit> {
         cli::ManifestAction::Verify(options) => verify::run(options, progress),
         cli::ManifestAction::Select(options) => select::run(options, progress),
         cli::ManifestAction::Join(options) => join::run(options, progress),
+        cli::ManifestAction::Edit(options) => edit::run(options, progress),
         cli::ManifestAction::Diff(options) => diff::run(options, progress),
         cli::ManifestAction::Import(options) => import::run(options, progress),
     }

@@ -73,6 +73,12 @@ impl Prefix {
     }
 }
 
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}={}", self.old, self.new))
+    }
+}
+
 impl FromStr for Prefix {
     type Err = BadSubject;
     fn from_str(text: &str) -> Result<Self, BadSubject> {

@@ -25,6 +25,9 @@ use super::writer::{self, WriteError, Writer};
 use super::{Contents, inspect_showing, meta};
 use crate::names::StreamName;
 
+/// Of how many messages at the beginning the times are kept, for that of the first one that stays.
+const FIRST: usize = 1024;
+
 /// What is done to a stream; by default, nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
@@ -81,6 +84,8 @@ pub struct Edited {
     pub first_seq: u64,
     /// The last sequence.
     pub last_seq: u64,
+    /// When the first message was written, in ns since 1970; zero where nobody knows.
+    pub first_time: i64,
     /// When the last message of the source was written, in ns since 1970; zero where nobody knows.
     pub last_time: i64,
     /// Consumers that stay.
@@ -134,6 +139,7 @@ pub fn edit(
         writer: None,
         kept: Sequences::default(),
         deleted: Sequences::default(),
+        first: Vec::new(),
         top: 0,
         expected: 1,
         is_over: false,
@@ -156,6 +162,8 @@ struct Editing<'a, W> {
     kept: Sequences,
     /// The sequences that were said to be deleted before any message of them came.
     deleted: Sequences,
+    /// The first ones, with their times.
+    first: Vec<(u64, i64)>,
     /// The highest sequence so far.
     top: u64,
     /// The sequence that comes next where nothing from before [`Keep::before`] is missing.
@@ -217,6 +225,9 @@ impl<W: Write> Editing<'_, W> {
         let record = Record { subject: &subject, payload: &payload, ..*record };
         self.writer()?.message(&record)?;
         self.kept.insert(record.sequence).map_err(|_| EditError::TooScattered)?;
+        if self.first.len() < FIRST {
+            self.first.push((record.sequence, record.time));
+        }
         self.edited.bytes =
             self.edited.bytes.saturating_add(writer::record_len(&record).map_or(0, u64::from));
         Ok(())
@@ -276,9 +287,12 @@ impl<W: Write> Editing<'_, W> {
         }
         let writer = self.writer.take().ok_or(WriteError::BadConfig)?;
         writer.finish_with(last, self.edited.last_time, &self.consumers)?;
+        let first_seq = self.kept.first().unwrap_or(if last == 0 { 0 } else { last.saturating_add(1) });
+        let first = self.first.iter().find(|(sequence, _)| *sequence == first_seq);
         Ok(Edited {
             messages: self.kept.len(),
-            first_seq: self.kept.first().unwrap_or(if last == 0 { 0 } else { last.saturating_add(1) }),
+            first_seq,
+            first_time: first.map_or(0, |(_, time)| *time),
             last_seq: last,
             consumers: self.consumers.len() as u64,
             source,

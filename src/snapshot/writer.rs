@@ -150,24 +150,6 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes that the message with this sequence, which was written before, is deleted. `time` is when it was
-    /// stored, in ns since 1970.
-    pub fn deleted(&mut self, sequence: u64, time: i64) -> Result<(), WriteError> {
-        if sequence == 0 || sequence > self.last {
-            return Err(WriteError::OutOfOrder(sequence));
-        }
-        let tombstone = tombstone(sequence, time);
-        let len = record_len(&tombstone).ok_or(WriteError::TooLong(sequence))?;
-        if self.block.len() + len as usize > MAX_BLOCK_FILE {
-            self.end_block()?;
-        }
-        if self.block.is_empty() {
-            self.first = self.last;
-        }
-        self.record(len, &tombstone);
-        Ok(())
-    }
-
     /// Ends the snapshot of a stream whose last sequence is `last_seq`, be there such a message or not.
     /// `last_time` is when that was written, in ns since 1970, where it is known. Gives the output back.
     pub fn finish(self, last_seq: u64, last_time: i64) -> Result<W, WriteError> {
@@ -312,11 +294,6 @@ fn entry<W: Write>(out: &mut Framing<W>, path: &str, kind: u8, data: &[u8]) -> i
 fn padding(len: usize) -> &'static [u8] {
     const ZEROS: [u8; TAR_BLOCK] = [0; TAR_BLOCK];
     ZEROS.get(..len.next_multiple_of(TAR_BLOCK) - len).unwrap_or(&[])
-}
-
-/// The record which says that `sequence` has no message.
-fn tombstone(sequence: u64, time: i64) -> Record<'static> {
-    Record { sequence: sequence | TOMBSTONE, time, subject: b"", headers: b"", payload: b"" }
 }
 
 /// The record which says that `sequence` has no message.

@@ -33,6 +33,7 @@ mod load_notices_a_running_chatto;
 mod man_pages;
 mod manifest_archives;
 mod manifest_directories;
+mod manifest_edit;
 mod manifest_man;
 mod manifest_servers;
 mod manifest_text;

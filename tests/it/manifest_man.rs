@@ -45,7 +45,7 @@ fn the_examples_of_the_manual_are_true() {
     let paths = paths.unwrap();
     let examples = examples();
     assert!(examples.len() > 10, "{examples:?}");
-    for action in ["list", "verify", "select", "join", "diff", "import"] {
+    for action in ["list", "verify", "select", "edit", "join", "diff", "import"] {
         assert!(examples.iter().any(|(command, _)| command.contains(&format!("chatto-manifest {action}"))));
     }
     for (command, want) in examples {

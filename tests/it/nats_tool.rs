@@ -3,29 +3,15 @@
 
 // A failed expectation in a helper is a failed test.
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::support::archive::dump;
+use crate::support::archive::{dump, load};
 use crate::support::captures::{self, Shape};
+use crate::support::nats::nats;
 use crate::support::programs::{Finished, program, refused, run, run_with};
 use crate::support::server::Server;
 use crate::support::{api, equality, fixtures};
 use anyhow::{Result, ensure};
-
-/// The tool, told the server.
-fn nats(server: &Server) -> Command {
-    let mut get = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/get-nats"));
-    get.stdin(Stdio::null());
-    let path = String::from_utf8(run(get).expect_code(0).stdout).unwrap();
-    let mut nats = Command::new(path.trim());
-    // No configuration of this environment's, and none left behind.
-    nats.env_clear().env("HOME", server.store()).stdin(Stdio::null());
-    nats.args(["--server", &server.url()]);
-    if !server.token().is_empty() {
-        nats.args(["--token", server.token()]);
-    }
-    nats
-}
 
 /// What `tar` leaves in `dir` of an archive: the directory of its streams.
 fn extracted(archive: &[u8], dir: &Path) -> PathBuf {
@@ -97,5 +83,33 @@ async fn it_reads_a_stream_in_parts_once_it_was_joined() -> Result<()> {
     restore(&destination, &extracted(&joined, again.path())).expect_code(0);
     let evt = api::stream_info(&destination.client().await?, "EVT").await?;
     ensure!(evt["state"]["messages"] == 47 && evt["state"]["consumer_count"] == 2, "{evt}");
+    Ok(())
+}
+
+/// An edited archive is one like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_restores_and_validates_what_was_edited() -> Result<()> {
+    for release in ["2.14.5", "2.15.1"] {
+        let source = Server::start(release);
+        fixtures::v0_4(&source.client().await?, source.version(), 9, 100).await?;
+        let mut edit = program("chatto-manifest");
+        edit.args(["edit", "--rename", "EVT=OLD", "--subject", "evt=old", "--last-seq", "50"]);
+        let edited = run_with(edit, dump(&source, &[])).expect_code(0).stdout;
+        let dir = tempfile::tempdir()?;
+        let destination = Server::start(release);
+        let streams = extracted(&edited, dir.path());
+        restore(&destination, &streams).expect_code(0);
+        // Again through our own program: the same.
+        let other = Server::start(release);
+        load(&other, &[], &edited).expect_code(0);
+        let clients = (other.client().await?, destination.client().await?);
+        let found = equality::differences(&clients.0, &clients.1, |_| true).await?;
+        ensure!(found.is_empty(), "{release}: {found:#?}");
+        let old = api::stream_info(&clients.1, "OLD").await?;
+        ensure!(
+            old["state"]["last_seq"].as_u64() > Some(50) && old["config"]["subjects"][0] == "old.>",
+            "{old}"
+        );
+    }
     Ok(())
 }

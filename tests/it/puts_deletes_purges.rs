@@ -1,8 +1,8 @@
-//! Any sequence of puts, deletes and purges comes back as it left. The cases are made by proptest, which
+//! Any sequence of puts, deletes and purges comes back as it left, also through an edit with nothing to do. The cases are made by proptest, which
 //! shrinks one that fails to what matters in it.
 
 use crate::support::builder::Builder;
-use crate::support::programs::{pipeline, program_for};
+use crate::support::programs::{pipeline, program, program_for};
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, equality};
 use anyhow::Result;
@@ -82,6 +82,7 @@ async fn differences(
     destination: (&Server, &Client),
     steps: &[Step],
     compressed: bool,
+    edited: bool,
 ) -> Result<Vec<String>> {
     for (_, client) in [source, destination] {
         api::answer(client, "STREAM.DELETE.S", json!(null)).await?;
@@ -96,7 +97,10 @@ async fn differences(
     let before = state(source.1).await?;
     let mut found = Vec::new();
     let (dump, load) = (program_for("chatto-dump", source.0), program_for("chatto-load", destination.0));
-    for finished in pipeline([dump, load]) {
+    let mut edit = program("chatto-manifest");
+    edit.arg("edit");
+    let programs = if edited { vec![dump, edit, load] } else { vec![dump, load] };
+    for finished in pipeline(programs) {
         if finished.code != Some(0) {
             found.push(format!("{:?}: {}", finished.code, finished.stderr));
         }
@@ -139,10 +143,10 @@ fn any_sequence_comes_back_as_it_left() -> Result<()> {
             rng_seed: RngSeed::Fixed(7),
             ..Config::default()
         };
-        let cases = (prop::collection::vec(step(), 0..60), any::<bool>());
+        let cases = (prop::collection::vec(step(), 0..60), any::<bool>(), any::<bool>());
         TestRunner::new(config)
-            .run(&cases, |(steps, compressed)| {
-                let found = differences((&source, &from), (&destination, &to), &steps, compressed);
+            .run(&cases, |(steps, compressed, edited)| {
+                let found = differences((&source, &from), (&destination, &to), &steps, compressed, edited);
                 let found = runtime.block_on(found).map_err(|e| TestCaseError::fail(format!("{e:#}")))?;
                 prop_assert!(found.is_empty(), "{release}: {found:#?}");
                 Ok(())

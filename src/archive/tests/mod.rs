@@ -56,6 +56,7 @@ fn manifest(streams: &[&str]) -> Manifest {
         server: None,
         include_keys: Some(false),
         rsyncable: false,
+        edited: Vec::new(),
         streams,
         stats: Stats::default(),
     };

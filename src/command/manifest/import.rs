@@ -200,6 +200,7 @@ fn write<R: Read>(
         server: None,
         include_keys: Some(index.include_keys),
         rsyncable: false,
+        edited: Vec::new(),
         streams: in_order.iter().map(|stream| stream.entry.clone()).collect(),
         stats: Stats::default(),
     };

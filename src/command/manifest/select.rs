@@ -133,16 +133,17 @@ pub(super) fn copy<R: Read>(
 
 /// What came of the selected streams.
 #[derive(Default)]
-struct Came {
-    whole: BTreeSet<StreamName>,
+pub(super) struct Came {
+    /// Those that came whole.
+    pub whole: BTreeSet<StreamName>,
     /// Those of which something else came: a description, or a file with nothing in it.
-    other: BTreeSet<StreamName>,
+    pub other: BTreeSet<StreamName>,
 }
 
 impl Came {
     /// Refuses what is not as the manifest says: an archive without sums shows in no other way that a stream is
     /// missing.
-    fn hold(&self, manifest: &Manifest, select: &Select) -> Result<(), Failure> {
+    pub fn hold(&self, manifest: &Manifest, select: &Select) -> Result<(), Failure> {
         let listed =
             || manifest.streams.iter().filter(|s| s.kind != Kind::Skipped && select.selects(&s.name));
         let damaged =
@@ -164,7 +165,7 @@ fn begun<W: Write>(writer: &mut Option<Writer<W>>) -> anyhow::Result<&mut Writer
 }
 
 /// The description of `stream`, which came right before its snapshot.
-fn description(
+pub(super) fn description(
     described: &mut Option<(StreamName, Vec<u8>)>,
     stream: &StreamName,
 ) -> anyhow::Result<Vec<u8>> {
@@ -177,13 +178,13 @@ fn description(
     }
 }
 
-fn out_of_order(what: &str) -> Failure {
+pub(super) fn out_of_order(what: &str) -> Failure {
     Failure::new(Exit::Failed, format!("the archive has another order than chatto backup writes: {what}"))
         .hint("put it in order first: chatto-manifest import FILE > archive")
 }
 
 /// An index as it would have stood before the streams that `manifest` lists.
-fn index_of(manifest: &Manifest) -> Index {
+pub(super) fn index_of(manifest: &Manifest) -> Index {
     let held = manifest.streams.iter().filter(|stream| stream.error.is_none());
     let keys = any_keys(held.clone().map(|stream| (stream.kind, &stream.name)));
     Index {
@@ -236,6 +237,6 @@ fn selected_manifest(mut manifest: Manifest, select: &Select, joined: bool) -> M
     manifest
 }
 
-fn any_keys<'a>(streams: impl IntoIterator<Item = (Kind, &'a StreamName)>) -> bool {
+pub(super) fn any_keys<'a>(streams: impl IntoIterator<Item = (Kind, &'a StreamName)>) -> bool {
     streams.into_iter().any(|(kind, name)| kind != Kind::Skipped && holds_keys(name))
 }

@@ -102,6 +102,7 @@ fn write(to: ChildStdin, snapshot: fn(&mut Archive)) {
         server: None,
         include_keys: Some(false),
         rsyncable: false,
+        edited: Vec::new(),
         streams: vec![ManifestStream {
             messages: MESSAGES,
             bytes,

@@ -131,7 +131,7 @@ const HOSTILE: [(&str, Hostile); 13] = [
         list_of(to, "backup/index.json", b'x')?;
         list_of(to, "backup/manifest.json", b'x')
     }),
-    ("a list of at most 32768 streams", |to| {
+    ("a list of at most 32768", |to| {
         file(to, "backup/index.json", index(100_000, |n| n.to_string()).as_bytes())
     }),
     ("cut short after backup/manifest.json", |to| {

@@ -90,6 +90,7 @@ pub fn archive(release: &str, shape: Shape) -> Vec<u8> {
         server: Some(Server { version: release.to_owned(), cluster: None }),
         include_keys: Some(false),
         rsyncable: false,
+        edited: Vec::new(),
         streams: entries,
         stats: Stats::default(),
     };

@@ -20,6 +20,7 @@ pub mod fixtures;
 pub mod impostor;
 pub mod jwt;
 pub mod measure;
+pub mod nats;
 pub mod pages;
 pub mod port;
 pub mod processes;

@@ -1,0 +1,406 @@
+//! `edit`: an archive with streams renamed and with less in them, written while the source is read.
+//!
+//! One pass, and nothing on a disk. What an edited snapshot holds is known only at its end, and its description
+//! comes before it. So one that fits into memory ([`PIECES`]) is described as it is, and a larger one goes in parts
+//! with a state of zeros, which promises nothing. The manifest, which comes last, says what is there, what was done,
+//! and to what.
+
+mod changes;
+mod rewound;
+mod sink;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+
+use anyhow::Context;
+use sha2::{Digest as _, Sha256};
+
+use self::changes::Changes;
+use self::sink::{Held, Sink};
+use super::select::{Came, description, index_of, out_of_order};
+use super::{PROGRAM, binary_output, closing, copy_failure, unwrapped};
+use crate::archive::{
+    self, Digest, Edited as Record, Entry, Index, Kind, MAX_EDITS, Manifest, ManifestStream, Reader, Writer,
+};
+use crate::cli::{self, Select};
+use crate::command::Failure;
+use crate::command::report::{print, text_of};
+use crate::description::Description;
+use crate::exit::Exit;
+use crate::names::{Printable, Size, StreamName, consumers, counted, listed};
+use crate::snapshot::{self, ConvertError, Edit, EditError, Edited, Fault, Format, Matched, WriteError};
+use crate::terminal::Messages;
+use crate::terminal::progress::Progress;
+
+pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Result<Exit> {
+    let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
+    let changes = Changes::new(&options)?;
+    let output = if options.dry_run { None } else { Some(binary_output("edit")?) };
+    let source = Rc::new(RefCell::new(Sha256::new()));
+    let input = Summed { input: unwrapped(options.reading, progress)?, sha256: Rc::clone(&source) };
+    let mut archive = archive::recognise(input).archive()?;
+    let mut editing = Editing {
+        changes: &changes,
+        messages,
+        is_dry: options.dry_run,
+        output,
+        writer: None,
+        begun: false,
+        attempts: BTreeMap::new(),
+        waiting: None,
+        done: BTreeMap::new(),
+        came: Came::default(),
+        matched: Matched::default(),
+    };
+    let manifest = editing.read(&mut archive)?;
+    let digest = Digest::finish(source.borrow().clone());
+    editing.finish(manifest, digest)
+}
+
+/// An input that is summed as it is read.
+struct Summed<R> {
+    input: R,
+    sha256: Rc<RefCell<Sha256>>,
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.input.read(buffer)?;
+        self.sha256.borrow_mut().update(buffer.get(..got).unwrap_or_default());
+        Ok(got)
+    }
+}
+
+struct Editing<'a, W: Write> {
+    changes: &'a Changes,
+    messages: Messages,
+    is_dry: bool,
+    output: Option<W>,
+    /// None before the index, and in a dry run.
+    writer: Option<Writer<W>>,
+    /// Whether the list of what is coming has been read.
+    begun: bool,
+    /// How many attempts at each edited stream the output has.
+    attempts: BTreeMap<StreamName, u32>,
+    waiting: Option<Waiting>,
+    /// The edited streams, by their old names.
+    done: BTreeMap<StreamName, ManifestStream>,
+    came: Came,
+    matched: Matched,
+}
+
+/// An edited stream that counts unless the next entry abandons its attempt.
+struct Waiting {
+    stream: StreamName,
+    attempt: Option<u32>,
+    edited: anyhow::Result<(Edited, Description)>,
+    held: Held,
+}
+
+impl<W: Write> Editing<'_, W> {
+    /// Reads the archive and writes the edited one up to its manifest. Gives the source's.
+    fn read<R: Read>(&mut self, archive: &mut Reader<R>) -> anyhow::Result<Manifest> {
+        let mut manifest = None;
+        let mut described: Option<(StreamName, Vec<u8>)> = None;
+        loop {
+            // A snapshot that was edited waits for the entry behind it.
+            let entry = match self.waiting.take() {
+                None => archive.next()?,
+                Some(waiting) => match archive.next()? {
+                    Some(Entry::Abandoned { stream, attempt, reason })
+                        if stream == waiting.stream && Some(attempt) == waiting.attempt =>
+                    {
+                        self.abandon(&waiting, &reason)?;
+                        continue;
+                    }
+                    entry => {
+                        self.settle(waiting)?;
+                        entry
+                    }
+                },
+            };
+            let Some(entry) = entry else { break };
+            match entry {
+                Entry::Index(index) => self.begin(&index)?,
+                Entry::Manifest(read) => {
+                    if !self.begun {
+                        self.begin(&index_of(&read))?;
+                    }
+                    manifest = Some(read);
+                }
+                Entry::Backup { stream, attempt, json } => {
+                    self.look_at_sources(&stream, &json);
+                    if attempt.is_none() {
+                        self.came.other.insert(stream.clone());
+                        described = Some((stream, json));
+                    } else if self.changes.of(&stream).is_some() {
+                        described = Some((stream, json));
+                    } else if let (Some(n), Some(writer)) = (attempt, self.writer()?) {
+                        writer.attempt(&stream, n, &json).map_err(copy_failure)?;
+                        self.came.whole.insert(stream);
+                    }
+                }
+                Entry::Snapshot { stream, size, mut body, .. } => {
+                    let json = description(&mut described, &stream)?;
+                    if let Some(edit) = self.changes.of(&stream) {
+                        self.waiting = Some(self.edit(archive, stream, None, &json, &edit)?);
+                        continue;
+                    }
+                    if let Some(writer) = self.writer()? {
+                        writer.whole(&stream, &json, &mut body, size).map_err(copy_failure)?;
+                    }
+                    self.came.whole.insert(stream);
+                }
+                Entry::Part { stream, attempt, size, mut body, .. } => {
+                    if let Some(edit) = self.changes.of(&stream) {
+                        let json = description(&mut described, &stream)?;
+                        self.waiting = Some(self.edit(archive, stream, Some(attempt), &json, &edit)?);
+                        continue;
+                    }
+                    if let Some(writer) = self.writer()? {
+                        writer.copy_part(&mut body, size).map_err(copy_failure)?;
+                    }
+                }
+                Entry::Abandoned { stream, reason, .. } if self.changes.of(&stream).is_none() => {
+                    self.came.whole.remove(&stream);
+                    if let Some(writer) = self.writer()? {
+                        writer.abandon(&reason).map_err(copy_failure)?;
+                    }
+                }
+                Entry::Empty { stream, .. } => drop(self.came.other.insert(stream)),
+                Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. } => {}
+            }
+        }
+        // Nothing remains to be read: this gives no error that was not given already.
+        let manifest = manifest.ok_or(archive::Error::Keys)?;
+        self.came.hold(&manifest, &Select::default())?;
+        Ok(manifest)
+    }
+
+    /// What is coming is known: refuses what cannot be done, and writes the index.
+    fn begin(&mut self, index: &Index) -> anyhow::Result<()> {
+        self.begun = true;
+        let index = self.changes.index(index)?;
+        if let Some(output) = self.output.take() {
+            let mtime = u64::try_from(index.created_at.as_second()).unwrap_or_default();
+            let mut writer = Writer::new(output, mtime);
+            writer.index(&index).map_err(copy_failure)?;
+            self.writer = Some(writer);
+        }
+        Ok(())
+    }
+
+    /// Where the output goes; none in a dry run.
+    fn writer(&mut self) -> anyhow::Result<Option<&mut Writer<W>>> {
+        if !self.begun {
+            return Err(out_of_order("the manifest comes after streams").into());
+        }
+        Ok(self.writer.as_mut())
+    }
+
+    /// Edits the snapshot that has just begun.
+    fn edit<R: Read>(
+        &mut self,
+        archive: &mut Reader<R>,
+        stream: StreamName,
+        attempt: Option<u32>,
+        json: &[u8],
+        edit: &Edit,
+    ) -> anyhow::Result<Waiting> {
+        self.writer()?;
+        let source = Description::from_json(json).map_err(|error| {
+            let what = Printable::new(&text_of(&error.into())).to_string();
+            Failure::new(Exit::Damaged, format!("stream {stream}: {what}"))
+        })?;
+        if source.reported.storage.as_deref() == Some("memory") {
+            return Err(changes::in_memory(&stream).into());
+        }
+        let name = self.changes.name(&stream).clone();
+        let config =
+            edit.rename.stream_config(&source.config).context("a configuration is no JSON object")?;
+        let nothing = sink::description(&config, &Edited::default())?;
+        let number = self.attempts.get(&name).copied().unwrap_or(0).saturating_add(1);
+        let mut sink = Sink::new(self.writer.as_mut(), &name, nothing.to_json()?, number);
+        let mut body = archive.joined();
+        let edited = snapshot::edit(&stream, &source.config, &source.reported, edit, &mut body, &mut sink);
+        let edited = match edited {
+            Err(error) => Err(failure(&stream, error)),
+            Ok(edited) => Ok((edited, source)),
+        };
+        // What cannot be read at all is no matter of an attempt that may be abandoned.
+        if let Err(error) = io::copy(&mut body, &mut io::sink()) {
+            return Err(edited.err().unwrap_or_else(|| archive::Error::from(error).into()));
+        }
+        let held = sink.finish().map_err(copy_failure)?;
+        if held.in_parts {
+            self.attempts.insert(name, number);
+        }
+        Ok(Waiting { stream, attempt, edited, held })
+    }
+
+    /// The attempt at a stream does not count.
+    fn abandon(&mut self, waiting: &Waiting, reason: &str) -> anyhow::Result<()> {
+        if let Some(writer) = self.writer.as_mut().filter(|_| waiting.held.in_parts) {
+            writer.abandon(reason).map_err(copy_failure)?;
+        }
+        Ok(())
+    }
+
+    /// The edited stream counts.
+    fn settle(&mut self, waiting: Waiting) -> anyhow::Result<()> {
+        let Waiting { stream, edited, held, .. } = waiting;
+        let (edited, source) = edited?;
+        let name = self.changes.name(&stream).clone();
+        let renaming = self.changes.of(&stream).unwrap_or_default().rename;
+        let config = renaming.stream_config(&source.config).context("a configuration is no JSON object")?;
+        let sha256 = held.sha256;
+        if let Some(writer) = self.writer.as_mut().filter(|_| !held.in_parts) {
+            let json = sink::description(&config, &edited)?.to_json()?;
+            writer.whole_in_pieces(&name, &json, &held.pieces, sha256).map_err(copy_failure)?;
+        }
+        let Matched { subjects, dropped } = &edited.matched;
+        for (all, here) in [(&mut self.matched.subjects, subjects), (&mut self.matched.dropped, dropped)] {
+            all.resize(all.len().max(here.len()), false);
+            all.iter_mut().zip(here).for_each(|(all, here)| *all |= here);
+        }
+        if !edited.in_memory.is_empty() {
+            let named = consumers(&edited.in_memory);
+            self.messages.warning(&format!(
+                "stream {name}: {named} in memory: a server makes them anew, and delivers from the beginning what \
+                 they are configured to"
+            ));
+        }
+        if self.is_dry {
+            let gone = edited.source.messages.saturating_sub(edited.messages);
+            let mut line = format!("{stream}: ");
+            if name != stream {
+                let _ = write!(line, "becomes {name}; ");
+            }
+            let _ = write!(
+                line,
+                "{}, {} go; {}, {} stay",
+                counted(gone, "message"),
+                Size(edited.bytes_gone),
+                counted(edited.messages, "message"),
+                Size(edited.bytes)
+            );
+            let consumers = edited.source.consumers.saturating_sub(edited.consumers);
+            if consumers > 0 {
+                let _ = write!(line, "; {} go", counted(consumers, "consumer"));
+            }
+            line.push('\n');
+            print(line.as_bytes())?;
+        }
+        let number = self.attempts.get(&name).copied().filter(|_| held.in_parts);
+        let before = self.changes.before();
+        let not_rewound = before.and_then(|_| rewound::not(edited.then, &source.settings));
+        let entry = ManifestStream {
+            messages: edited.messages,
+            bytes: held.bytes,
+            format: Some(Format::Tar.to_string()),
+            first_seq: Some(edited.first_seq),
+            last_seq: Some(edited.last_seq),
+            deleted: Some(edited.deleted()),
+            consumers: Some(edited.consumers),
+            within_batch: edited.source.within_batch,
+            attempt: number,
+            sha256: Some(sha256),
+            not_rewound,
+            ..ManifestStream::new(name.clone(), Kind::of(&name))
+        };
+        self.came.whole.insert(stream.clone());
+        self.done.insert(stream, entry);
+        Ok(())
+    }
+
+    /// A stream that takes its messages from others goes on doing so, and by the same names.
+    fn look_at_sources(&self, stream: &StreamName, json: &[u8]) {
+        let Ok(description) = Description::from_json(json) else { return };
+        let name = self.changes.name(stream);
+        let sources: BTreeSet<String> = changes::sources(&description.settings);
+        if name != stream && !sources.is_empty() {
+            let quoted: Vec<_> = sources.iter().map(|name| Printable::new(name)).collect();
+            self.messages.warning(&format!(
+                "stream {name} goes on taking messages from {} once it is restored: it does not stay as it is",
+                listed(&quoted)
+            ));
+        }
+        for source in sources.iter().filter(|source| self.changes.renames(source)) {
+            self.messages.warning(&format!(
+                "stream {name} goes on taking messages from a stream called {}, which is renamed",
+                Printable::new(source)
+            ));
+        }
+    }
+
+    /// Writes the manifest and the end record.
+    fn finish(mut self, source: Manifest, digest: Digest) -> anyhow::Result<Exit> {
+        if let Some(pattern) = self.changes.kept_nothing(&self.matched) {
+            let what = format!("no message has a subject that matches {pattern}");
+            let hint = "nothing would be kept for it; see the subjects with: nats stream subjects";
+            return Err(Failure::new(Exit::Failed, what).hint(hint).into());
+        }
+        for pattern in self.changes.dropped_nothing(&self.matched) {
+            self.messages
+                .warning(&format!("no message has a subject that matches {pattern}: none was dropped"));
+        }
+        let mut manifest = self.changes.without_replaced(source);
+        for stream in &mut manifest.streams {
+            let Some(entry) = self.done.remove(&stream.name).filter(|_| stream.kind != Kind::Skipped) else {
+                continue;
+            };
+            let without = self.changes.of(&stream.name).is_some_and(|edit| edit.no_consumers);
+            let missing = if without { Vec::new() } else { stream.missing_consumers.clone() };
+            let not_rewound = entry.not_rewound.or_else(|| stream.not_rewound.take());
+            *stream = ManifestStream {
+                captured_at: stream.captured_at,
+                duration_ms: stream.duration_ms,
+                attempts: stream.attempts,
+                missing_consumers: missing,
+                not_rewound,
+                ..entry
+            };
+        }
+        manifest.generator = Some(super::generator());
+        manifest.edited.push(Record { source: digest, options: self.changes.options() });
+        let many = manifest.edited.len().saturating_sub(MAX_EDITS);
+        manifest.edited.drain(..many);
+        manifest.stats = manifest.count(manifest.stats.duration_ms);
+        if let Some(writer) = self.writer.take() {
+            writer.finish(&manifest).map_err(copy_failure)?;
+        }
+        let exit = closing(self.messages, &manifest);
+        let Some(before) = self.changes.before() else { return Ok(exit) };
+        let not_rewound = || manifest.streams.iter().filter_map(|s| Some((&s.name, s.not_rewound.as_ref()?)));
+        for (name, why) in not_rewound() {
+            self.messages
+                .error(&format!("stream {name} is not as it was at {before}: {}", Printable::new(why)));
+        }
+        Ok(if not_rewound().count() > 0 { Exit::Partial } else { exit })
+    }
+}
+
+fn failure(stream: &StreamName, error: EditError) -> anyhow::Error {
+    let exit = match error {
+        EditError::Convert(ConvertError::Write(WriteError::Io(error))) => return copy_failure(error),
+        EditError::Convert(ConvertError::Fault(Fault::Io(error))) => {
+            return archive::Error::from(error).into();
+        }
+        EditError::Convert(ConvertError::Fault(Fault::Unsupported { .. }))
+        | EditError::Convert(ConvertError::Write(_))
+        | EditError::Consumers
+        | EditError::TooScattered => Exit::Failed,
+        EditError::Convert(ConvertError::Fault(_)) | EditError::Short(_) => Exit::Damaged,
+    };
+    let hint = match (&error, exit) {
+        (EditError::Consumers, _) => {
+            format!("leave them out: --no-consumers; or let it pass as it is: --exclude {stream}")
+        }
+        (_, Exit::Failed) => format!("let it pass as it is: --exclude {stream}"),
+        _ => format!("see what is damaged: {PROGRAM} verify"),
+    };
+    Failure::new(exit, format!("stream {stream}: {error}")).hint(hint).into()
+}

@@ -1,0 +1,216 @@
+//! What is to be done to which stream, as the options say. Pure.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::super::generator;
+use crate::archive::{Digest, Index, Kind, Manifest};
+use crate::cli::{EditStreams, Select};
+use crate::command::Failure;
+use crate::exit::Exit;
+use crate::names::{Prefix, Renaming, StreamName, SubjectPattern};
+use crate::settings::Config;
+use crate::snapshot::{Edit, Format, Keep, Matched, Rename};
+
+/// The options, checked.
+pub(super) struct Changes {
+    rename: Vec<Renaming>,
+    subject: Vec<Prefix>,
+    keep: Keep,
+    before: Option<Timestamp>,
+    no_consumers: bool,
+    select: Select,
+    /// Whether something is done to every selected stream, and not only to those that are renamed.
+    all: bool,
+    options: Vec<String>,
+}
+
+impl Changes {
+    pub fn new(options: &EditStreams) -> Result<Changes, Failure> {
+        let usage = |what: String| Err(Failure::new(Exit::Usage, what));
+        let EditStreams { rename, subject, after, before, first_seq, last_seq, no_consumers, .. } = options;
+        let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());
+        for renaming in rename {
+            if !old.insert(&renaming.old) {
+                return usage(format!("--rename names stream {} twice", renaming.old));
+            }
+            if !new.insert(&renaming.new) {
+                return usage(format!("--rename gives two streams the name {}", renaming.new));
+            }
+        }
+        if let (Some(first), Some(last)) = (first_seq, last_seq)
+            && first > last
+        {
+            return usage(format!("nothing is left: --first-seq {first} is higher than --last-seq {last}"));
+        }
+        if let (Some(after), Some(before)) = (after, before)
+            && after >= before
+        {
+            return usage(format!("nothing is left: --after {after} is not earlier than --before {before}"));
+        }
+        let ns = |time: &Option<Timestamp>| time.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
+        let keep = Keep {
+            subjects: options.keep_subject.clone(),
+            dropped: options.drop_subject.clone(),
+            after: ns(after),
+            before: ns(before),
+            first_seq: *first_seq,
+            last_seq: *last_seq,
+        };
+        let bounds = after.is_some() || before.is_some() || first_seq.is_some() || last_seq.is_some();
+        let filters = bounds || !keep.subjects.is_empty() || !keep.dropped.is_empty();
+        Ok(Changes {
+            all: filters || *no_consumers || !subject.is_empty() || rename.is_empty(),
+            rename: rename.clone(),
+            subject: subject.clone(),
+            keep,
+            before: *before,
+            no_consumers: *no_consumers,
+            select: Select { stream: options.select.stream.clone(), exclude: options.select.exclude.clone() },
+            options: words(options),
+        })
+    }
+
+    /// What is done to `stream`; none where it passes as it is.
+    pub fn of(&self, stream: &StreamName) -> Option<Edit> {
+        let renaming = self.rename.iter().find(|renaming| renaming.old == *stream);
+        let selected = self.all && self.select.selects(stream);
+        match (renaming, selected) {
+            (None, false) => None,
+            (renaming, false) => Some(Edit { rename: Rename::new(renaming, &[]), ..Edit::default() }),
+            (renaming, true) => Some(Edit {
+                keep: self.keep.clone(),
+                rename: Rename::new(renaming, &self.subject),
+                no_consumers: self.no_consumers,
+            }),
+        }
+    }
+
+    /// What `stream` is called afterwards.
+    pub fn name<'a>(&'a self, stream: &'a StreamName) -> &'a StreamName {
+        let renaming = self.rename.iter().find(|renaming| renaming.old == *stream);
+        renaming.map_or(stream, |renaming| &renaming.new)
+    }
+
+    /// Whether a stream of this name is renamed.
+    pub fn renames(&self, name: &str) -> bool {
+        self.rename.iter().any(|renaming| renaming.old.as_str() == name)
+    }
+
+    pub fn before(&self) -> Option<Timestamp> {
+        self.before
+    }
+
+    /// The options as the manifest keeps them.
+    pub fn options(&self) -> Vec<String> {
+        self.options.clone()
+    }
+
+    /// The first pattern of what is to be kept that matched nothing.
+    pub fn kept_nothing(&self, matched: &Matched) -> Option<&SubjectPattern> {
+        unmatched(&self.keep.subjects, &matched.subjects).next()
+    }
+
+    /// The patterns of what is to be dropped that matched nothing.
+    pub fn dropped_nothing(&self, matched: &Matched) -> impl Iterator<Item = &SubjectPattern> {
+        unmatched(&self.keep.dropped, &matched.dropped)
+    }
+
+    /// The index of the edited archive. Refuses what cannot be done to what is coming.
+    pub fn index(&self, source: &Index) -> Result<Index, Failure> {
+        let list = |failure: Failure| Err(failure.hint("chatto-manifest list names them"));
+        let coming = || source.streams.iter().filter(|stream| stream.kind != Kind::Skipped);
+        if self.select.is_choosy() && !coming().any(|stream| self.select.selects(&stream.name)) {
+            return list(Failure::new(
+                Exit::Failed,
+                "--stream and --exclude select no stream of the archive",
+            ));
+        }
+        for Renaming { old, new } in &self.rename {
+            if !coming().any(|stream| stream.name == *old) {
+                return list(Failure::new(
+                    Exit::Failed,
+                    format!("the archive holds no stream {old} to rename"),
+                ));
+            }
+            if coming().any(|stream| stream.name == *new && !self.renames(new.as_str())) {
+                let what =
+                    format!("stream {old} cannot be called {new}: the archive holds a stream of that name");
+                return Err(Failure::new(Exit::Failed, what)
+                    .hint(format!("take one of them out first: chatto-manifest select --exclude {new}")));
+            }
+        }
+        let mut index = source.clone();
+        index.generator = generator();
+        index.streams.retain(|stream| stream.kind != Kind::Skipped || !self.is_replaced(&stream.name));
+        for stream in index.streams.iter_mut().filter(|stream| stream.kind != Kind::Skipped) {
+            if self.of(&stream.name).is_none() {
+                continue;
+            }
+            if stream.storage.as_deref() == Some("memory") {
+                return Err(in_memory(&stream.name));
+            }
+            stream.name = self.name(&stream.name).clone();
+            stream.format = Some(Format::Tar.to_string());
+        }
+        Ok(index)
+    }
+
+    /// A manifest without what was left out before under the name that a stream gets now.
+    pub fn without_replaced(&self, mut manifest: Manifest) -> Manifest {
+        manifest.streams.retain(|stream| stream.kind != Kind::Skipped || !self.is_replaced(&stream.name));
+        manifest
+    }
+
+    fn is_replaced(&self, name: &StreamName) -> bool {
+        self.rename.iter().any(|renaming| renaming.new == *name)
+    }
+}
+
+/// A stream that a tar cannot hold.
+pub(super) fn in_memory(stream: &StreamName) -> Failure {
+    let what = format!("stream {stream} is kept in memory, and a snapshot in the tar format cannot hold it");
+    Failure::new(Exit::Failed, what).hint(format!("let it pass as it is: --exclude {stream}"))
+}
+
+/// The streams that a stream of this configuration takes its messages from.
+pub(super) fn sources(settings: &Config) -> BTreeSet<String> {
+    let mirror = settings.get("mirror").into_iter();
+    let sources = settings.get("sources").and_then(Value::as_array).into_iter().flatten();
+    let names = mirror.chain(sources).filter_map(|source| source.get("name")?.as_str());
+    names.map(str::to_owned).collect()
+}
+
+fn unmatched<'a>(
+    patterns: &'a [SubjectPattern],
+    matched: &[bool],
+) -> impl Iterator<Item = &'a SubjectPattern> {
+    patterns.iter().enumerate().filter_map(|(n, pattern)| (matched.get(n) != Some(&true)).then_some(pattern))
+}
+
+/// The options as arguments. A subject that is to be forgotten is not written down: only its digest is, by which
+/// whoever knows the subject finds it again.
+fn words(options: &EditStreams) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut say = |name: &str, value: String| words.extend([format!("--{name}"), value]);
+    options.rename.iter().for_each(|Renaming { old, new }| {
+        say("rename", format!("{}={}", old.as_str(), new.as_str()));
+    });
+    options.subject.iter().for_each(|prefix| say("subject", prefix.to_string()));
+    options.keep_subject.iter().for_each(|pattern| say("keep-subject", pattern.to_string()));
+    options.drop_subject.iter().for_each(|pattern| {
+        say("drop-subject", format!("sha256:{}", Digest::of(pattern.to_string().as_bytes())));
+    });
+    let times = [("after", options.after), ("before", options.before)];
+    times.iter().for_each(|(name, time)| time.iter().for_each(|time| say(name, time.to_string())));
+    let sequences = [("first-seq", options.first_seq), ("last-seq", options.last_seq)];
+    sequences.iter().for_each(|(name, n)| n.iter().for_each(|n| say(name, n.to_string())));
+    let globs = [("stream", &options.select.stream), ("exclude", &options.select.exclude)];
+    globs.iter().for_each(|(name, globs)| globs.iter().for_each(|glob| say(name, glob.to_string())));
+    if options.no_consumers {
+        words.push("--no-consumers".into());
+    }
+    words
+}

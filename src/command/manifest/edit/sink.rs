@@ -1,0 +1,117 @@
+//! Where an edited snapshot goes: into memory, and once it is too large for that, into the archive in parts.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+use sha2::{Digest as _, Sha256};
+
+use crate::archive::{Digest, PART_SIZE, Writer};
+use crate::description::{BadDescription, Description};
+use crate::names::StreamName;
+use crate::snapshot::Edited;
+
+/// How many pieces of [`PART_SIZE`] are held of a snapshot that may turn out to fit into memory: 32 MiB.
+const PIECES: usize = 4;
+
+/// An edited snapshot that is being written.
+pub(super) struct Sink<'a, W: Write> {
+    /// None in a dry run.
+    archive: Option<&'a mut Writer<W>>,
+    name: &'a StreamName,
+    /// The description of one that goes in parts.
+    description: Vec<u8>,
+    attempt: u32,
+    held: Held,
+    /// What fills no piece yet.
+    rest: Vec<u8>,
+    sha256: Sha256,
+}
+
+/// What is left of it to be written.
+pub(super) struct Held {
+    /// All of it, unless it is in parts.
+    pub pieces: Vec<Bytes>,
+    pub in_parts: bool,
+    pub bytes: u64,
+    pub sha256: Digest,
+}
+
+impl<'a, W: Write> Sink<'a, W> {
+    pub fn new(
+        archive: Option<&'a mut Writer<W>>,
+        name: &'a StreamName,
+        description: Vec<u8>,
+        attempt: u32,
+    ) -> Self {
+        let held = Held { pieces: Vec::new(), in_parts: false, bytes: 0, sha256: Digest::of(b"") };
+        Sink { archive, name, description, attempt, held, rest: Vec::new(), sha256: Sha256::new() }
+    }
+
+    pub fn finish(mut self) -> io::Result<Held> {
+        if !self.rest.is_empty() {
+            self.piece()?;
+        }
+        self.held.sha256 = Digest::finish(self.sha256);
+        Ok(self.held)
+    }
+
+    fn piece(&mut self) -> io::Result<()> {
+        let piece = Bytes::from(std::mem::take(&mut self.rest));
+        let Some(archive) = &mut self.archive else { return Ok(()) };
+        if self.held.in_parts {
+            return archive.part(&[piece]).map(drop);
+        }
+        self.held.pieces.push(piece);
+        if self.held.pieces.len() > PIECES {
+            archive.attempt(self.name, self.attempt, &self.description)?;
+            self.held.in_parts = true;
+            for piece in self.held.pieces.drain(..) {
+                archive.part(&[piece])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Sink<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fit = PART_SIZE.saturating_sub(self.rest.len()).min(bytes.len());
+        let bytes = bytes.get(..fit).unwrap_or(bytes);
+        self.rest.extend_from_slice(bytes);
+        self.sha256.update(bytes);
+        self.held.bytes = self.held.bytes.saturating_add(bytes.len() as u64);
+        if self.rest.len() == PART_SIZE {
+            self.piece()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The description of a stream that was edited. By default `edited` promises nothing.
+pub(super) fn description(config: &RawValue, edited: &Edited) -> Result<Description, BadDescription> {
+    let mut state = json!({
+        "messages": edited.messages,
+        "bytes": edited.bytes,
+        "first_seq": edited.first_seq,
+        "last_seq": edited.last_seq,
+        "consumer_count": edited.consumers,
+    });
+    if let Some(fields) = state.as_object_mut() {
+        if edited.deleted() > 0 {
+            fields.insert("num_deleted".into(), edited.deleted().into());
+        }
+        for (name, time) in [("first_ts", edited.first_time), ("last_ts", edited.last_time)] {
+            if let Some(time) = Timestamp::from_nanosecond(time.into()).ok().filter(|_| time != 0) {
+                fields.insert(name.into(), time.to_string().into());
+            }
+        }
+    }
+    Description::new(config.to_owned(), to_raw_value(&state)?)
+}

@@ -1,0 +1,370 @@
+//! `chatto-manifest edit`: what a server holds after a restore of an edited archive is what it held, less what was
+//! dropped, under the names that were asked for.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use async_nats::Client;
+use futures_util::TryStreamExt as _;
+use serde_json::{Value as Json, json};
+use tokio::io::AsyncReadExt as _;
+
+use crate::support::archive::{self, dump, entries, load};
+use crate::support::builder::Builder;
+use crate::support::captures::{self, CAPTURED, Shape};
+use crate::support::programs::{program, refused, run, run_with};
+use crate::support::server::{LATEST, Server};
+use crate::support::{api, equality, fixtures, s2};
+use chatto_pipes::command::manifest::verify::{Verdict, verify};
+
+fn edit(arguments: &[&str]) -> Command {
+    let mut command = program("chatto-manifest");
+    command.arg("edit").args(arguments);
+    command
+}
+
+/// What it writes, which is sound; it must succeed, and without a word.
+#[track_caller]
+fn edited(arguments: &[&str], archive: &[u8]) -> Vec<u8> {
+    let finished = run_with(edit(arguments), archive).expect_code(0);
+    assert_eq!(finished.stderr, "");
+    sound(&finished.stdout);
+    finished.stdout
+}
+
+#[track_caller]
+fn sound(archive: &[u8]) {
+    let report = verify(archive).unwrap();
+    assert_eq!((report.verdict, report.end_record), (Verdict::Sound, true), "{report}");
+}
+
+/// Without an end record it is no archive for anybody.
+#[track_caller]
+fn is_no_archive(output: &[u8]) {
+    if let Ok(report) = verify(output) {
+        assert_eq!(report.verdict, Verdict::Damaged, "{report}");
+    }
+}
+
+/// The messages of a stream: sequence, time, subject, headers, payload.
+async fn messages(client: &Client, stream: &str) -> Result<BTreeMap<u64, Json>> {
+    let info = api::stream_info(client, stream).await?;
+    let last = info["state"]["last_seq"].as_u64().context("a last sequence")?;
+    let mut all = BTreeMap::new();
+    for sequence in 1..=last {
+        let answer =
+            api::answer(client, &format!("STREAM.MSG.GET.{stream}"), json!({ "seq": sequence })).await?;
+        if answer["message"].is_object() {
+            all.insert(sequence, answer["message"].clone());
+        }
+    }
+    Ok(all)
+}
+
+/// Yesterday's buckets beside today's: each is read by the clients of its kind, and today's is as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_bucket_is_one_beside_the_other() -> Result<()> {
+    for release in ["2.14.5", LATEST] {
+        let server = Server::start(release);
+        let client = server.client().await?;
+        let mut b = Builder::new(&client, server.version(), 4).await?;
+        b.bucket("X", json!({})).await?;
+        b.put("X", "a", "yesterday").await?;
+        b.put("X", "b.c", "gone").await?;
+        b.delete_key("X", "b.c").await?;
+        b.object_store("Y", json!({})).await?;
+        b.stream("EVT", json!(["evt.>"]), json!({})).await?;
+        b.publisher.send("evt.a.b", &[], "event").await?;
+        b.consumer("EVT", "mailer", json!({ "filter_subject": "evt.a.>" })).await?;
+        b.finish().await?;
+        let js = api::jetstream(client.clone());
+        let today = js.get_object_store("Y").await?;
+        let content: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        today.put("file", &mut content.as_slice()).await?;
+        today.add_link("link", &today.get("file").await?.info).await?;
+        let old = dump(&server, &[]);
+        js.get_key_value("X").await?.put("a", "today".into()).await?;
+        today.put("file", &mut &b"today"[..]).await?;
+
+        let arguments = ["--rename", "KV_X=KV_X_YESTERDAY", "--rename", "OBJ_Y=OBJ_Z", "--rename", "EVT=OLD"];
+        let both = edited(&[&arguments[..], &["--subject", "evt=old.evt"]].concat(), &old);
+        load(&server, &["--stream", "*_YESTERDAY", "--stream", "OBJ_Z", "--stream", "OLD"], &both)
+            .expect_code(0);
+
+        for (bucket, value) in [("X", "today"), ("X_YESTERDAY", "yesterday")] {
+            let bucket = js.get_key_value(bucket).await?;
+            ensure!(bucket.get("a").await?.context("a value")? == value, "{release}");
+            ensure!(bucket.get("b.c").await?.is_none());
+            ensure!(bucket.keys().await?.try_collect::<Vec<_>>().await? == ["a"]);
+        }
+        js.get_key_value("X_YESTERDAY").await?.put("new", "works".into()).await?;
+        let yesterday = js.get_object_store("Z").await?;
+        for name in ["file", "link"] {
+            let mut object = yesterday.get(name).await?;
+            let mut read = Vec::new();
+            object.read_to_end(&mut read).await?;
+            ensure!(read == content, "{release}: {name}");
+            ensure!(object.info.bucket == "Z");
+        }
+        let link = yesterday.info("link").await?;
+        let link = link.options.and_then(|options| options.link).context("a link")?;
+        ensure!(link.name.as_deref() == Some("file") && link.bucket == "Z", "{link:?}");
+        let mut read = Vec::new();
+        today.get("file").await?.read_to_end(&mut read).await?;
+        ensure!(read == b"today", "{release}");
+
+        // And by the program of NATS.
+        let mut nats = crate::support::nats::nats(&server);
+        nats.args(["kv", "get", "X_YESTERDAY", "a", "--raw"]);
+        ensure!(String::from_utf8(run(nats).expect_code(0).stdout)?.trim() == "yesterday");
+
+        let mut nats = crate::support::nats::nats(&server);
+        nats.args(["object", "get", "Z", "file", "--force", "--no-progress", "--output"])
+            .arg(server.store().join("got"));
+        run(nats).expect_code(0);
+        ensure!(std::fs::read(server.store().join("got"))? == content, "{release}");
+
+        let old = messages(&client, "OLD").await?;
+        ensure!(old[&1]["subject"] == "old.evt.a.b" && old.len() == 1, "{old:?}");
+        let mailer = api::call(&client, "CONSUMER.INFO.OLD.mailer", Json::Null).await?;
+        ensure!(mailer["config"]["filter_subject"] == "old.evt.a.>", "{mailer}");
+        ensure!(mailer["num_pending"] == 1, "{mailer}");
+        api::call(&client, "STREAM.INFO.EVT", Json::Null).await?;
+        client.publish("old.evt.new", "goes on".into()).await?;
+        client.flush().await?;
+        js.get_stream("OLD").await?;
+    }
+    Ok(())
+}
+
+/// Both generations, of both formats, and everything in them: equal, also when the server has been started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_with_nothing_to_do_changes_nothing_that_a_server_shows() -> Result<()> {
+    for release in ["2.14.5", LATEST] {
+        let source = Server::start(release);
+        let built = fixtures::v0_4(&source.client().await?, source.version(), 3, 200).await?;
+        let same = edited(&["--exclude", "KV_MEMORY*"], &dump(&source, &[]));
+        let destination = Server::start(release);
+        load(&destination, &[], &same).expect_code(0);
+        let clients = (source.client().await?, destination.client().await?);
+        let found = equality::differences(&clients.0, &clients.1, |stream| built.is_kept(stream)).await?;
+        ensure!(found.is_empty(), "{release}: {found:#?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_capture_of_any_release_is_edited_whole_or_in_parts() {
+    for release in CAPTURED {
+        for shape in [Shape::Whole, Shape::Parts] {
+            let archive = captures::archive(release, shape);
+            let same = edited(&[], &archive);
+            let count = |archive: &[u8]| {
+                let manifest = archive::manifest(archive).unwrap();
+                let streams = manifest["streams"].as_array().unwrap().iter();
+                let of = |stream: &Json| {
+                    ["name", "messages", "first_seq", "last_seq", "deleted", "consumers"]
+                        .map(|field| stream[field].clone())
+                };
+                streams.map(of).collect::<Vec<_>>()
+            };
+            assert_eq!(count(&same), count(&archive), "{release}");
+            let manifest = archive::manifest(&same).unwrap();
+            assert_eq!(manifest["edited"][0]["source"], archive::sha256(&archive), "{release}");
+            // What was edited once is edited again to the same, but for the list of edits.
+            let again = edited(&[], &same);
+            let snapshot = |archive: &[u8]| {
+                entries(archive).unwrap().into_iter().filter(|e| e.path.ends_with(".s2")).collect::<Vec<_>>()
+            };
+            assert_eq!(
+                snapshot(&again).iter().map(|e| &e.data).collect::<Vec<_>>(),
+                snapshot(&same).iter().map(|e| &e.data).collect::<Vec<_>>()
+            );
+            assert_eq!(archive::manifest(&again).unwrap()["edited"].as_array().unwrap().len(), 2);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_before_anything_is_written() {
+    let archive = captures::archive("2.14.5", Shape::Whole);
+    for (arguments, code, words) in [
+        (&["--rename", "EVT=KV_ROOMS"][..], 2, "a bucket stays one of its kind"),
+        (&["--rename", "EVT="], 2, "neither of them empty"),
+        (&["--rename", "EVT"], 2, "write OLD=NEW"),
+        (&["--rename", "EVT=EVT"], 2, "the new name is the old one"),
+        (&["--rename", "EVT=A", "--rename", "EVT=B"], 2, "names stream EVT twice"),
+        (&["--rename", "EVT=A", "--rename", "EMPTY=A"], 2, "gives two streams the name A"),
+        (&["--rename", "EVT=EMPTY"], 1, "holds a stream of that name"),
+        (&["--rename", "NONE=A"], 1, "holds no stream NONE"),
+        (&["--subject", "evt"], 2, "write OLD=NEW"),
+        (&["--subject", "evt.>=x"], 2, "no wildcards"),
+        (&["--keep-subject", "a..b"], 2, "no empty tokens"),
+        (&["--first-seq", "5", "--last-seq", "4"], 2, "nothing is left"),
+        (&["--after", "2026-01-02T00:00:00Z", "--before", "2026-01-01T00:00:00Z"], 2, "nothing is left"),
+        (&["--before", "2999-01-01T00:00:00Z"], 2, "is in the future"),
+        (&["--before", "yesterday"], 2, "with its zone"),
+        (&["--stream", "NONE", "--no-consumers"], 1, "select no stream"),
+    ] {
+        let finished = run_with(edit(arguments), &archive);
+        assert!(finished.stdout.is_empty(), "{arguments:?}");
+        refused(finished, code, &["chatto-manifest: error: ".to_owned().as_str(), words]);
+    }
+    // Known only at the end, and so without one.
+    let finished = run_with(edit(&["--keep-subject", "none.at.all"]), &archive);
+    is_no_archive(&finished.stdout);
+    refused(finished, 1, &["no message has a subject that matches none.at.all"]);
+    let finished = run_with(edit(&["--drop-subject", "none.at.all"]), &archive).expect_code(0);
+    assert!(finished.stderr.contains("none was dropped"), "{}", finished.stderr);
+    sound(&finished.stdout);
+    // Two streams may change their names with one another.
+    edited(&["--rename", "EVT=EMPTY", "--rename", "EMPTY=EVT"], &archive);
+}
+
+#[test]
+fn damage_is_never_edited_into_a_whole_archive() {
+    for release in ["2.14.5", "2.15.1"] {
+        for shape in [Shape::Whole, Shape::Parts] {
+            let archive = captures::archive(release, shape);
+            for at in (600..archive.len() - 1024).step_by(997) {
+                let finished = run_with(edit(&[]), &archive[..at]);
+                is_no_archive(&finished.stdout);
+                assert_eq!(finished.code, Some(4), "{release}, cut at {at}: {}", finished.stderr);
+            }
+            let snapshot = entries(&archive)
+                .unwrap()
+                .into_iter()
+                .find(|e| e.path.contains("EVT") && e.data.len() > 900)
+                .unwrap();
+            let mut flipped = archive.clone();
+            flipped[snapshot.data_at + 700] ^= 1;
+            let finished = run_with(edit(&[]), &flipped);
+            is_no_archive(&finished.stdout);
+            assert_eq!(finished.code, Some(4), "{release}: {}", finished.stderr);
+        }
+    }
+}
+
+/// A person's key is gone from an old archive: from every block, from every list, and what proves the rest holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_is_nowhere_in_the_archive() -> Result<()> {
+    for release in ["2.14.5", LATEST] {
+        let server = Server::start(release);
+        let client = server.client().await?;
+        let mut b = Builder::new(&client, server.version(), 5).await?;
+        b.bucket("ENCRYPTION_KEYS", json!({})).await?;
+        // The values that were replaced still lie in the blocks of the tar format.
+        for n in 0..30 {
+            b.put("ENCRYPTION_KEYS", "user.forgotten-one", format!("secret-of-one-{n}")).await?;
+            b.put("ENCRYPTION_KEYS", &format!("user.other-{}", n % 3), format!("stays-{n}")).await?;
+        }
+        b.stream("EVT", json!(["evt.>"]), json!({})).await?;
+        b.publisher.send("evt.a", &[], "event").await?;
+        b.finish().await?;
+        let whole = dump(&server, &["--include-keys"]);
+        let arguments =
+            ["--stream", "KV_ENCRYPTION_KEYS", "--drop-subject", "$KV.ENCRYPTION_KEYS.user.forgotten-one"];
+        let erased = edited(&arguments, &whole);
+
+        let holds = |archive: &[u8], text: &str| -> Result<bool> {
+            let found = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+            let mut any = found(archive);
+            for entry in entries(archive)?.iter().filter(|entry| entry.path.ends_with(".s2")) {
+                any |= found(&s2::unwrapped(&entry.data));
+            }
+            Ok(any)
+        };
+        for text in ["forgotten-one", "secret-of-one"] {
+            ensure!(holds(&whole, text)? && !holds(&erased, text)?, "{release}: {text}");
+        }
+        ensure!(holds(&erased, "user.other-2")? && holds(&erased, "stays-29")?);
+        let options = &archive::manifest(&erased)?["edited"][0]["options"];
+        let digest = archive::sha256(b"$KV.ENCRYPTION_KEYS.user.forgotten-one");
+        ensure!(options.to_string().contains(&digest), "{options}");
+        // What was not selected is the same to the byte.
+        let evt = |archive: &[u8]| -> Result<Vec<u8>> {
+            Ok(archive::file(&entries(archive)?, "backup/streams/EVT/stream.tar.s2")?.to_vec())
+        };
+        ensure!(evt(&erased)? == evt(&whole)?);
+
+        let destination = Server::start(release);
+        load(&destination, &[], &erased).expect_code(0);
+        let before = messages(&client, "KV_ENCRYPTION_KEYS").await?;
+        let after = messages(&destination.client().await?, "KV_ENCRYPTION_KEYS").await?;
+        let kept = |message: &Json| message["subject"] != "$KV.ENCRYPTION_KEYS.user.forgotten-one";
+        let expected: BTreeMap<_, _> = before.into_iter().filter(|(_, message)| kept(message)).collect();
+        ensure!(after == expected && after.len() == 3, "{release}: {after:#?}");
+    }
+    Ok(())
+}
+
+/// All streams as they were at one moment; those that have forgotten what they were are named.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_streams_of_one_moment_and_those_that_have_forgotten_it() -> Result<()> {
+    for release in ["2.14.5", LATEST] {
+        let server = Server::start(release);
+        let client = server.client().await?;
+        let mut b = Builder::new(&client, server.version(), 6).await?;
+        b.stream("EVT", json!(["evt.>"]), json!({})).await?;
+        for bucket in ["CHANGED", "SAME"] {
+            b.bucket(bucket, json!({})).await?;
+            b.put(bucket, "a", "1").await?;
+            b.put(bucket, "a", "2").await?;
+        }
+        b.publisher.send("evt.a", &[], "before").await?;
+        b.publisher.settle().await?;
+        b.publisher.send("evt.b", &[], "since").await?;
+        b.publisher.settle().await?;
+        b.put("CHANGED", "a", "3").await?;
+        b.finish().await?;
+        let events = messages(&client, "EVT").await?;
+        let moment = events[&2]["time"].as_str().context("a time")?;
+        let archive = dump(&server, &[]);
+        let finished = run_with(edit(&["--before", moment]), &archive);
+        let then = finished.stdout.clone();
+        sound(&then);
+        refused(finished, 3, &["stream KV_CHANGED is not as it was", "it keeps 1 message for each subject"]);
+        let manifest = archive::manifest(&then)?;
+        let named: Vec<_> = manifest["streams"]
+            .as_array()
+            .context("streams")?
+            .iter()
+            .filter(|s| s["not_rewound"].is_string())
+            .collect();
+        ensure!(named.len() == 1 && named[0]["name"] == "KV_CHANGED", "{named:#?}");
+        ensure!(run_with(edit(&["--before", moment, "--exclude", "KV_CHANGED"]), &archive).code == Some(0));
+
+        let destination = Server::start(release);
+        load(&destination, &[], &then).expect_code(0);
+        let there = destination.client().await?;
+        let mut expected = events.clone();
+        expected.remove(&2);
+        ensure!(messages(&there, "EVT").await? == expected, "{release}");
+        let state = &api::stream_info(&there, "EVT").await?["state"];
+        ensure!(state["last_seq"] == 2, "it goes on counting: {state}");
+        let same = api::jetstream(there).get_key_value("SAME").await?.get("a").await?;
+        ensure!(same.context("a value")? == "2", "{release}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_dry_run_says_what_would_go_and_writes_nothing_else() {
+    let archive = captures::archive("2.14.5", Shape::Parts);
+    let finished = run_with(edit(&["-n", "--stream", "EVT", "--last-seq", "20", "--no-consumers"]), &archive)
+        .expect_code(0);
+    assert_eq!(finished.stderr, "");
+    let said = String::from_utf8(finished.stdout).unwrap();
+    let manifest =
+        archive::manifest(&edited(&["--stream", "EVT", "--last-seq", "20", "--no-consumers"], &archive))
+            .unwrap();
+    let stay = archive::stream(&manifest, "EVT")["messages"].as_u64().unwrap();
+    assert!(stay > 0 && stay < 47);
+    assert!(
+        said.starts_with(&format!("EVT: {} messages, ", 47 - stay))
+            && said.contains(&format!(" go; {stay} messages, ")),
+        "{said}"
+    );
+    assert!(said.ends_with("; 2 consumers go\n") && said.lines().count() == 1, "{said}");
+}
