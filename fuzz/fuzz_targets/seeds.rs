@@ -98,6 +98,7 @@ fn archive(release: &Path) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>)> {
         generator: Some("chatto-pipes".into()),
         server: None,
         include_keys: Some(false),
+        rsyncable: false,
         edited: Vec::new(),
         streams: names.iter().map(listed).collect(),
         stats: Stats::default(),

@@ -35,7 +35,7 @@ pub enum Action {
     /// Write a smaller archive
     Select(SelectStreams),
     /// Write an archive with streams renamed, and with less in them
-    Edit(EditStreams),
+    Edit(Box<EditStreams>),
     /// Write the same archive with every stream as one entry
     Join(Join),
     /// Write what differs between two archives
@@ -147,6 +147,9 @@ pub struct EditStreams {
     /// Keep only messages with this sequence or a lower one
     #[arg(long, value_name = "N", help_heading = EDITS)]
     pub last_seq: Option<u64>,
+    /// Keep only the newest message of each subject, or the newest N; the input is read three times
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = clap::value_parser!(u32).range(1..), help_heading = EDITS)]
+    pub last_per_subject: Option<u32>,
     /// Leave the streams' consumers out
     #[arg(long, help_heading = EDITS)]
     pub no_consumers: bool,
@@ -155,6 +158,9 @@ pub struct EditStreams {
     /// Write no archive; say what would go
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// With --last-per-subject, spool an input that can be read only once in DIR, as it comes
+    #[arg(long, value_name = "DIR", requires = "last_per_subject")]
+    pub spool_dir: Option<PathBuf>,
     #[command(flatten)]
     pub reading: Reading,
 }

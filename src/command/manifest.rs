@@ -54,7 +54,7 @@ pub fn run(options: cli::Manifest) -> anyhow::Result<Exit> {
         cli::ManifestAction::Verify(options) => verify::run(options, progress),
         cli::ManifestAction::Select(options) => select::run(options, progress),
         cli::ManifestAction::Join(options) => join::run(options, progress),
-        cli::ManifestAction::Edit(options) => edit::run(options, progress),
+        cli::ManifestAction::Edit(options) => edit::run(*options, progress),
         cli::ManifestAction::Diff(options) => diff::run(options, progress),
         cli::ManifestAction::Import(options) => import::run(options, progress),
     }
@@ -130,6 +130,9 @@ fn closing(messages: Messages, manifest: &Manifest, progress: &Progress) -> Exit
 
 /// What a stream lacks that is in an archive, as its manifest says.
 fn lacks(stream: &ManifestStream) -> Option<String> {
+    if let Some(why) = &stream.not_rewound {
+        return Some(format!("is not as it was: {}", Printable::new(why)));
+    }
     let consumers = || format!("lacks {}", consumers(&stream.missing_consumers));
     match (stream.within_batch, stream.missing_consumers.is_empty()) {
         (true, _) => Some(HALF_A_BATCH.into()),

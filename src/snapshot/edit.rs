@@ -17,10 +17,11 @@ use super::convert::{ConvertError, MAX_NAMED};
 use super::fault::Fault;
 use super::items::{Consumer, Item, Record};
 use super::keep::{Keep, Matched};
+use super::newest::MAX_NEWEST;
 use super::rename::Rename;
 use super::reported_state::{ReportedState, Shortfall};
 use super::rsyncable::MAX_CONSUMERS;
-use super::tally::{Sequences, TOO_SCATTERED};
+use super::tally::{Count, Sequences, TOO_SCATTERED};
 use super::writer::{self, WriteError, Writer};
 use super::{Contents, inspect_showing, meta};
 use crate::names::StreamName;
@@ -51,6 +52,9 @@ pub enum EditError {
     /// There are too many consumers.
     #[error("its consumers take more than {} MiB", MAX_CONSUMERS >> 20)]
     Consumers,
+    /// There are too many subjects.
+    #[error("more than {MAX_NEWEST} messages are the newest ones of their subjects")]
+    Subjects,
     /// So many sequences are too many.
     #[error("{TOO_SCATTERED}")]
     TooScattered,
@@ -73,15 +77,16 @@ impl From<WriteError> for EditError {
 pub struct Edited {
     /// What the source holds.
     pub source: Contents,
-    /// Messages that stay.
-    pub messages: u64,
+    /// What stays, as whoever knows it counts it.
+    pub whole: Counted,
+    /// What stays, as a reader counts it who was promised what the source promised, or nothing where messages may
+    /// have gone ([`Keep::is_all`]).
+    pub in_parts: Counted,
     /// The bytes of their records, as a server counts them. Those count too that are written and marked as
     /// deleted.
     pub bytes: u64,
     /// The bytes of the records that are not written.
     pub bytes_gone: u64,
-    /// The first sequence; one more than the last when there are no messages any more.
-    pub first_seq: u64,
     /// The last sequence.
     pub last_seq: u64,
     /// When the first message was written, in ns since 1970; zero where nobody knows.
@@ -99,6 +104,23 @@ pub struct Edited {
     pub then: Then,
 }
 
+/// The messages of an edited snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Messages. A snapshot of a stream that changed meanwhile may hold more.
+    pub messages: u64,
+    /// The first sequence; one more than the last when there are no messages any more.
+    pub first_seq: u64,
+    /// Sequences between first and last without a message.
+    pub deleted: u64,
+}
+
+impl Counted {
+    fn of(count: Count) -> Self {
+        Counted { messages: count.messages, first_seq: count.first, deleted: count.deleted() }
+    }
+}
+
 /// What a stream shows of a moment in the past.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Then {
@@ -106,16 +128,6 @@ pub struct Then {
     pub missing: bool,
     /// Whether something was stored since.
     pub stored_since: bool,
-}
-
-impl Edited {
-    /// Sequences between first and last without a message.
-    pub fn deleted(&self) -> u64 {
-        match self.last_seq.checked_sub(self.first_seq) {
-            Some(span) if span > 0 => span.saturating_add(1).saturating_sub(self.messages),
-            _ => 0,
-        }
-    }
 }
 
 /// Writes the snapshot in `bytes` to `out` as `edit` says. The stream has this `config`; its name and subjects there
@@ -149,7 +161,8 @@ pub fn edit(
     };
     let contents = inspect_showing(stream, reported, bytes, |item| editing.item(item))?;
     contents.agrees_with(reported)?;
-    editing.finish(contents)
+    let nothing = ReportedState::default();
+    editing.finish(contents, if edit.keep.is_all() { reported } else { &nothing })
 }
 
 struct Editing<'a, W> {
@@ -270,7 +283,7 @@ impl<W: Write> Editing<'_, W> {
         self.writer.as_mut().ok_or_else(|| WriteError::BadConfig.into())
     }
 
-    fn finish(mut self, source: Contents) -> Result<Edited, EditError> {
+    fn finish(mut self, source: Contents, promised: &ReportedState) -> Result<Edited, EditError> {
         self.kept.flush();
         let last = source.last_seq;
         self.edited.then.missing |= !self.is_over && last >= self.expected;
@@ -289,9 +302,12 @@ impl<W: Write> Editing<'_, W> {
         writer.finish_with(last, self.edited.last_time, &self.consumers)?;
         let first_seq = self.kept.first().unwrap_or(if last == 0 { 0 } else { last.saturating_add(1) });
         let first = self.first.iter().find(|(sequence, _)| *sequence == first_seq);
+        let records = self.kept.len();
+        let messages = records.saturating_sub(source.unsettled);
+        let whole = Counted::of(Count { messages, records, first: first_seq, last });
         Ok(Edited {
-            messages: self.kept.len(),
-            first_seq,
+            whole,
+            in_parts: Counted::of(self.kept.counted(last, promised)),
             first_time: first.map_or(0, |(_, time)| *time),
             last_seq: last,
             consumers: self.consumers.len() as u64,

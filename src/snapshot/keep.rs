@@ -1,8 +1,10 @@
 //! Which messages of a stream are kept. Pure: it knows a message by its subject, its time and its sequence.
 
-use crate::names::SubjectPattern;
+use std::sync::Arc;
 
 use super::items::Record;
+use super::tally::Sequences;
+use crate::names::SubjectPattern;
 
 /// What is kept; by default, everything.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +21,8 @@ pub struct Keep {
     pub first_seq: Option<u64>,
     /// Only this sequence and lower ones.
     pub last_seq: Option<u64>,
+    /// Only these sequences.
+    pub only: Option<Arc<Sequences>>,
 }
 
 /// Which patterns have matched a message so far.
@@ -31,6 +35,13 @@ pub struct Matched {
 }
 
 impl Keep {
+    /// Whether everything is kept, whatever there is.
+    pub fn is_all(&self) -> bool {
+        let Keep { subjects, dropped, after, before, first_seq, last_seq, only } = self;
+        let bounds = [after.is_some(), before.is_some(), first_seq.is_some(), last_seq.is_some()];
+        subjects.is_empty() && dropped.is_empty() && only.is_none() && !bounds.contains(&true)
+    }
+
     /// Whether `record` is kept. Notes in `matched` which patterns its subject matches.
     pub fn keeps(&self, record: &Record<'_>, matched: &mut Matched) -> bool {
         let any = |patterns: &[SubjectPattern], matched: &mut Vec<bool>| {
@@ -51,6 +62,7 @@ impl Keep {
             && self.before.is_none_or(|before| record.time < before)
             && self.first_seq.is_none_or(|first| record.sequence >= first)
             && self.last_seq.is_none_or(|last| record.sequence <= last)
+            && self.only.as_ref().is_none_or(|only| only.contains(record.sequence))
     }
 }
 

@@ -48,6 +48,7 @@ mod leb128;
 mod messages;
 mod meta;
 mod natsarc;
+mod newest;
 mod rename;
 mod reported_state;
 mod rsyncable;
@@ -72,17 +73,18 @@ pub use consumer::{BadState, ConsumerState, Pair, Pending};
 pub use consumers::MAX_NAMES;
 pub use content::MAX_BLOCK;
 pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_tar};
-pub use edit::{Edit, EditError, Edited, Then, edit};
+pub use edit::{Counted, Edit, EditError, Edited, Then, edit};
 pub use ending::MAX_AHEAD;
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};
 pub use keep::{Keep, Matched};
 pub use meta::{Unlike, agrees, of_consumer as consumer_info, of_stream as stream_info};
+pub use newest::{MAX_NEWEST, deleted, newest};
 pub use rename::Rename;
 pub use reported_state::{ReportedState, Shortfall};
 pub use rsyncable::{MAX_CONSUMERS, Origin, rsyncable};
-pub use tally::MAX_SETS;
+pub use tally::{MAX_SETS, Sequences};
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 
 use crate::names::StreamName;
@@ -103,6 +105,9 @@ pub struct Contents {
     /// have their records, and a server that cannot use the index brings them back until it applies the
     /// limits again.
     pub records: u64,
+    /// Of those records, how many may be of live messages or not: the stream changed during the capture, or there is no
+    /// index.
+    pub unsettled: u64,
     /// The first sequence; one more than the last when there are no messages any more.
     pub first_seq: u64,
     /// The last sequence, whether or not its message is live.

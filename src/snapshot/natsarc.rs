@@ -123,6 +123,7 @@ pub fn read<R: Read, L: Look>(
         format: Format::NatsArc1,
         messages,
         records: messages,
+        unsettled: 0,
         first_seq: count.first,
         last_seq: count.last,
         deleted: count.deleted(),

@@ -166,18 +166,8 @@ impl Tally {
         // In place: a copy of scattered sequences would double the memory.
         let undeleted = self.records.into_set() - self.tombstones.into_set();
         let records = undeleted.len();
-        // What was promised does not lie before the first sequence that was.
-        let most = records - undeleted.rank(reported.first_seq.saturating_sub(1));
         let Some(index) = index else {
-            // No index: what is new since the reported state is surely there, and the rest is as promised,
-            // as far as there are records for it.
-            let new = (records - undeleted.rank(reported.last_seq)).min(most);
-            let last = if reported.messages == 0 { self.last.max(reported.last_seq) } else { self.last };
-            let first = match reported.first_seq {
-                0 if last > 0 => undeleted.min().unwrap_or(last.saturating_add(1)),
-                promised => promised,
-            };
-            return Count { messages: reported.messages.clamp(new, most), records, first, last };
+            return without_index(&undeleted, self.last, reported);
         };
         if index.is_quiet(reported) {
             return Count {
@@ -187,6 +177,7 @@ impl Tally {
                 last: index.last,
             };
         }
+        let most = records - undeleted.rank(reported.first_seq.saturating_sub(1));
         // The stream changed between reported state, blocks and index. The index knows of deletions that came
         // after the blocks were read, and the records include messages that were deleted
         // before: the truth lies between.
@@ -197,6 +188,21 @@ impl Tally {
             last: self.last,
         }
     }
+}
+
+/// Counts without an index: what is new since the reported state is surely there, and the rest is as promised, as far
+/// as there are records for it.
+fn without_index(undeleted: &RoaringTreemap, last: u64, reported: &ReportedState) -> Count {
+    let records = undeleted.len();
+    // What was promised does not lie before the first sequence that was.
+    let most = records - undeleted.rank(reported.first_seq.saturating_sub(1));
+    let new = (records - undeleted.rank(reported.last_seq)).min(most);
+    let last = if reported.messages == 0 { last.max(reported.last_seq) } else { last };
+    let first = match reported.first_seq {
+        0 if last > 0 => undeleted.min().unwrap_or(last.saturating_add(1)),
+        promised => promised,
+    };
+    Count { messages: reported.messages.clamp(new, most), records, first, last }
 }
 
 /// A set that is mostly filled in ascending order: runs are collected before they are inserted. Like
@@ -266,7 +272,7 @@ impl Sequences {
     }
 
     /// How many sequences there are.
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.maps.values().map(RoaringBitmap::len).sum()
     }
 
@@ -290,6 +296,11 @@ impl Sequences {
             let upper = *upper;
             map.range(part(upper, first, last)).map(move |lower| u64::from(upper) << 32 | u64::from(lower))
         })
+    }
+
+    /// What somebody counts who finds these messages in blocks that end at `last`, and was promised `reported`.
+    pub fn counted(self, last: u64, reported: &ReportedState) -> Count {
+        without_index(&self.into_set(), last, reported)
     }
 
     fn into_set(mut self) -> RoaringTreemap {

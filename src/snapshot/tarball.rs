@@ -77,11 +77,16 @@ pub fn read<R: Read, L: Look>(
     let stream = seen.stream(content)?.clone();
     let sum = seen.tally.sum;
     let ending = std::mem::take(&mut seen.tally.ending);
-    let count = seen.tally.count(seen.index.as_ref(), reported);
+    let index = seen.index.take();
+    let count = seen.tally.count(index.as_ref(), reported);
     let contents = Contents {
         format: Format::Tar,
         messages: count.messages,
         records: count.records,
+        unsettled: match &index {
+            Some(index) if index.is_quiet(reported) => 0,
+            _ => count.records.saturating_sub(count.messages),
+        },
         first_seq: count.first,
         last_seq: count.last,
         deleted: count.deleted(),

@@ -368,3 +368,86 @@ fn a_dry_run_says_what_would_go_and_writes_nothing_else() {
     );
     assert!(said.ends_with("; 2 consumers go\n") && said.lines().count() == 1, "{said}");
 }
+
+/// The newest message of each subject that is live and kept: known only at the end, so the input is read again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_message_of_each_subject() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for release in ["2.14.5", LATEST] {
+        let server = Server::start(release);
+        let client = server.client().await?;
+        let mut b = Builder::new(&client, server.version(), 7).await?;
+        b.stream("EVT", json!(["evt.>"]), json!({})).await?;
+        for n in 0..40 {
+            b.publisher.send(&format!("evt.{}", n % 4), &[], format!("{n}")).await?;
+        }
+        b.publisher.settle().await?;
+        api::call(&client, "STREAM.MSG.DELETE.EVT", json!({ "seq": 40 })).await?;
+        b.finish().await?;
+        let archive = dump(&server, &[]);
+        let file = dir.path().join("backup.tar");
+        std::fs::write(&file, &archive)?;
+        let mut last = edit(&["--last-per-subject"]);
+        last.arg(&file);
+        let last = run(last).expect_code(0).stdout;
+        sound(&last);
+        let destination = Server::start(release);
+        load(&destination, &[], &last).expect_code(0);
+        let after = messages(&destination.client().await?, "EVT").await?;
+        let mut expected = messages(&client, "EVT").await?;
+        expected.retain(|sequence, _| (36..40).contains(sequence));
+        ensure!(after == expected, "{release}: {after:#?}");
+
+        let mut two = edit(&["-n", "--last-per-subject=2", "--last-seq", "20"]);
+        two.arg(&file);
+        let said = String::from_utf8(run(two).expect_code(0).stdout)?;
+        ensure!(said.starts_with("EVT: 31 messages, ") && said.contains("8 messages, "), "{said}");
+        refused(run_with(edit(&["--last-per-subject"]), &archive), 2, &["more than once", "--spool-dir DIR"]);
+        let spool = dir.path().to_str().context("a path")?;
+        let spooled = edited(&["--last-per-subject", "--spool-dir", spool], &archive);
+        ensure!(
+            archive::file(&entries(&spooled)?, "backup/streams/EVT/stream.tar.s2")?
+                == archive::file(&entries(&last)?, "backup/streams/EVT/stream.tar.s2")?
+        );
+    }
+    Ok(())
+}
+
+/// What does not fit into memory goes in parts, before anybody knows what it will hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_stream_goes_in_parts_and_is_restored_from_them() -> Result<()> {
+    let server = Server::start("2.14.5");
+    let client = server.client().await?;
+    let mut b = Builder::new(&client, server.version(), 8).await?;
+    b.stream("EVT", json!(["evt.>"]), json!({})).await?;
+    for n in 0..50 {
+        let payload = b.random.bytes(900_000);
+        b.publisher.send(&format!("evt.{n}"), &[], payload).await?;
+    }
+    b.publisher.settle().await?;
+    api::call(&client, "STREAM.MSG.DELETE.EVT", json!({ "seq": 30 })).await?;
+    b.finish().await?;
+    let archive = dump(&server, &[]);
+    for (arguments, name, kept) in [
+        (&["--rename", "EVT=OLD"][..], "OLD", 49),
+        (&["--first-seq", "3", "--drop-subject", "evt.49"], "EVT", 46),
+    ] {
+        let parts = edited(arguments, &archive);
+        let manifest = archive::manifest(&parts)?;
+        let stream = archive::stream(&manifest, name);
+        ensure!(stream["attempt"] == 1 && stream["messages"] == kept, "{stream}");
+        let mut join = program("chatto-manifest");
+        let file = server.store().join("parts.tar");
+        std::fs::write(&file, &parts)?;
+        join.arg("join").arg(&file);
+        let joined = run(join).expect_code(0).stdout;
+        sound(&joined);
+        for archive in [&parts, &joined] {
+            let destination = Server::start("2.14.5");
+            load(&destination, &[], archive).expect_code(0);
+            let state = api::stream_info(&destination.client().await?, name).await?["state"].take();
+            ensure!(state["messages"] == kept && state["last_seq"] == 50, "{state}");
+        }
+    }
+    Ok(())
+}

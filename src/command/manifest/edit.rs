@@ -8,6 +8,7 @@
 mod changes;
 mod rewound;
 mod sink;
+mod survey;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::changes::Changes;
 use self::sink::{Held, Sink};
+use super::rereadable::RereadableInput;
 use super::select::{Came, description, index_of, out_of_order};
 use super::{PROGRAM, binary_output, closing, copy_failure, unwrapped};
 use crate::archive::{
@@ -37,14 +39,26 @@ use crate::terminal::progress::Progress;
 
 pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
-    let changes = Changes::new(&options)?;
-    let output = if options.dry_run { None } else { Some(binary_output("edit")?) };
+    let mut changes = Changes::new(&options)?;
+    let output = if options.dry_run { None } else { Some(binary_output("edit", &progress)?) };
+    let input: Box<dyn Read> = match changes.last_per_subject() {
+        None => Box::new(unwrapped(options.reading, progress.clone())?),
+        Some(n) => {
+            let spool = options.spool_dir.as_deref();
+            let mut input =
+                RereadableInput::new("edit --last-per-subject", options.reading, spool, progress.clone())?;
+            let deleted = survey::deleted(&mut archive::recognise(input.open()?).archive()?, &changes)?;
+            survey::newest(&mut Reader::new(input.open()?), &mut changes, &deleted, n)?;
+            Box::new(input.open()?)
+        }
+    };
     let source = Rc::new(RefCell::new(Sha256::new()));
-    let input = Summed { input: unwrapped(options.reading, progress)?, sha256: Rc::clone(&source) };
+    let input = Summed { input, sha256: Rc::clone(&source) };
     let mut archive = archive::recognise(input).archive()?;
     let mut editing = Editing {
         changes: &changes,
         messages,
+        progress: progress.clone(),
         is_dry: options.dry_run,
         output,
         writer: None,
@@ -77,6 +91,7 @@ impl<R: Read> Read for Summed<R> {
 struct Editing<'a, W: Write> {
     changes: &'a Changes,
     messages: Messages,
+    progress: Progress,
     is_dry: bool,
     output: Option<W>,
     /// None before the index, and in a dry run.
@@ -221,9 +236,9 @@ impl<W: Write> Editing<'_, W> {
         let name = self.changes.name(&stream).clone();
         let config =
             edit.rename.stream_config(&source.config).context("a configuration is no JSON object")?;
-        let nothing = sink::description(&config, &Edited::default())?;
+        let early = sink::early_description(&config, &source, edit)?;
         let number = self.attempts.get(&name).copied().unwrap_or(0).saturating_add(1);
-        let mut sink = Sink::new(self.writer.as_mut(), &name, nothing.to_json()?, number);
+        let mut sink = Sink::new(self.writer.as_mut(), &name, early.to_json()?, number);
         let mut body = archive.joined();
         let edited = snapshot::edit(&stream, &source.config, &source.reported, edit, &mut body, &mut sink);
         let edited = match edited {
@@ -256,6 +271,7 @@ impl<W: Write> Editing<'_, W> {
         let name = self.changes.name(&stream).clone();
         let renaming = self.changes.of(&stream).unwrap_or_default().rename;
         let config = renaming.stream_config(&source.config).context("a configuration is no JSON object")?;
+        let counted_as = if held.in_parts { edited.in_parts } else { edited.whole };
         let sha256 = held.sha256;
         if let Some(writer) = self.writer.as_mut().filter(|_| !held.in_parts) {
             let json = sink::description(&config, &edited)?.to_json()?;
@@ -274,7 +290,7 @@ impl<W: Write> Editing<'_, W> {
             ));
         }
         if self.is_dry {
-            let gone = edited.source.messages.saturating_sub(edited.messages);
+            let gone = edited.source.messages.saturating_sub(edited.whole.messages);
             let mut line = format!("{stream}: ");
             if name != stream {
                 let _ = write!(line, "becomes {name}; ");
@@ -284,7 +300,7 @@ impl<W: Write> Editing<'_, W> {
                 "{}, {} go; {}, {} stay",
                 counted(gone, "message"),
                 Size(edited.bytes_gone),
-                counted(edited.messages, "message"),
+                counted(edited.whole.messages, "message"),
                 Size(edited.bytes)
             );
             let consumers = edited.source.consumers.saturating_sub(edited.consumers);
@@ -298,12 +314,12 @@ impl<W: Write> Editing<'_, W> {
         let before = self.changes.before();
         let not_rewound = before.and_then(|_| rewound::not(edited.then, &source.settings));
         let entry = ManifestStream {
-            messages: edited.messages,
+            messages: counted_as.messages,
             bytes: held.bytes,
             format: Some(Format::Tar.to_string()),
-            first_seq: Some(edited.first_seq),
+            first_seq: Some(counted_as.first_seq),
             last_seq: Some(edited.last_seq),
-            deleted: Some(edited.deleted()),
+            deleted: Some(counted_as.deleted),
             consumers: Some(edited.consumers),
             within_batch: edited.source.within_batch,
             attempt: number,
@@ -372,7 +388,7 @@ impl<W: Write> Editing<'_, W> {
         if let Some(writer) = self.writer.take() {
             writer.finish(&manifest).map_err(copy_failure)?;
         }
-        let exit = closing(self.messages, &manifest);
+        let exit = closing(self.messages, &manifest, &self.progress);
         let Some(before) = self.changes.before() else { return Ok(exit) };
         let not_rewound = || manifest.streams.iter().filter_map(|s| Some((&s.name, s.not_rewound.as_ref()?)));
         for (name, why) in not_rewound() {
@@ -392,6 +408,7 @@ fn failure(stream: &StreamName, error: EditError) -> anyhow::Error {
         EditError::Convert(ConvertError::Fault(Fault::Unsupported { .. }))
         | EditError::Convert(ConvertError::Write(_))
         | EditError::Consumers
+        | EditError::Subjects
         | EditError::TooScattered => Exit::Failed,
         EditError::Convert(ConvertError::Fault(_)) | EditError::Short(_) => Exit::Damaged,
     };

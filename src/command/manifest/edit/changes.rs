@@ -1,6 +1,7 @@
 //! What is to be done to which stream, as the options say. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,7 +13,7 @@ use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::{Prefix, Renaming, StreamName, SubjectPattern};
 use crate::settings::Config;
-use crate::snapshot::{Edit, Format, Keep, Matched, Rename};
+use crate::snapshot::{Edit, Format, Keep, Matched, Rename, Sequences};
 
 /// The options, checked.
 pub(super) struct Changes {
@@ -21,6 +22,9 @@ pub(super) struct Changes {
     keep: Keep,
     before: Option<Timestamp>,
     no_consumers: bool,
+    last_per_subject: Option<usize>,
+    /// Once they are known: of each stream, the newest messages of each subject.
+    newest: BTreeMap<StreamName, Arc<Sequences>>,
     select: Select,
     /// Whether something is done to every selected stream, and not only to those that are renamed.
     all: bool,
@@ -58,8 +62,10 @@ impl Changes {
             before: ns(before),
             first_seq: *first_seq,
             last_seq: *last_seq,
+            only: None,
         };
         let bounds = after.is_some() || before.is_some() || first_seq.is_some() || last_seq.is_some();
+        let bounds = bounds || options.last_per_subject.is_some();
         let filters = bounds || !keep.subjects.is_empty() || !keep.dropped.is_empty();
         Ok(Changes {
             all: filters || *no_consumers || !subject.is_empty() || rename.is_empty(),
@@ -68,6 +74,8 @@ impl Changes {
             keep,
             before: *before,
             no_consumers: *no_consumers,
+            last_per_subject: options.last_per_subject.and_then(|n| usize::try_from(n).ok()),
+            newest: BTreeMap::new(),
             select: Select { stream: options.select.stream.clone(), exclude: options.select.exclude.clone() },
             options: words(options),
         })
@@ -81,7 +89,7 @@ impl Changes {
             (None, false) => None,
             (renaming, false) => Some(Edit { rename: Rename::new(renaming, &[]), ..Edit::default() }),
             (renaming, true) => Some(Edit {
-                keep: self.keep.clone(),
+                keep: Keep { only: self.newest.get(stream).cloned(), ..self.keep.clone() },
                 rename: Rename::new(renaming, &self.subject),
                 no_consumers: self.no_consumers,
             }),
@@ -97,6 +105,21 @@ impl Changes {
     /// Whether a stream of this name is renamed.
     pub fn renames(&self, name: &str) -> bool {
         self.rename.iter().any(|renaming| renaming.old.as_str() == name)
+    }
+
+    /// How many messages of each subject are kept, the newest ones.
+    pub fn last_per_subject(&self) -> Option<usize> {
+        self.last_per_subject
+    }
+
+    /// Whether messages of `stream` may go.
+    pub fn filters(&self, stream: &StreamName) -> bool {
+        self.all && self.select.selects(stream)
+    }
+
+    /// The newest messages of each subject of `stream`.
+    pub fn set_newest(&mut self, stream: StreamName, newest: Sequences) {
+        self.newest.insert(stream, Arc::new(newest));
     }
 
     pub fn before(&self) -> Option<Timestamp> {
@@ -209,6 +232,9 @@ fn words(options: &EditStreams) -> Vec<String> {
     sequences.iter().for_each(|(name, n)| n.iter().for_each(|n| say(name, n.to_string())));
     let globs = [("stream", &options.select.stream), ("exclude", &options.select.exclude)];
     globs.iter().for_each(|(name, globs)| globs.iter().for_each(|glob| say(name, glob.to_string())));
+    if let Some(n) = options.last_per_subject {
+        words.push(format!("--last-per-subject={n}"));
+    }
     if options.no_consumers {
         words.push("--no-consumers".into());
     }

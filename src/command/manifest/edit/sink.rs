@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::archive::{Digest, PART_SIZE, Writer};
 use crate::description::{BadDescription, Description};
 use crate::names::StreamName;
-use crate::snapshot::Edited;
+use crate::snapshot::{Counted, Edit, Edited};
 
 /// How many pieces of [`PART_SIZE`] are held of a snapshot that may turn out to fit into memory: 32 MiB.
 const PIECES: usize = 4;
@@ -94,18 +94,19 @@ impl<W: Write> Write for Sink<'_, W> {
     }
 }
 
-/// The description of a stream that was edited. By default `edited` promises nothing.
+/// The description of a stream that was edited.
 pub(super) fn description(config: &RawValue, edited: &Edited) -> Result<Description, BadDescription> {
+    let Counted { messages, first_seq, deleted } = edited.whole;
     let mut state = json!({
-        "messages": edited.messages,
+        "messages": messages,
         "bytes": edited.bytes,
-        "first_seq": edited.first_seq,
+        "first_seq": first_seq,
         "last_seq": edited.last_seq,
         "consumer_count": edited.consumers,
     });
     if let Some(fields) = state.as_object_mut() {
-        if edited.deleted() > 0 {
-            fields.insert("num_deleted".into(), edited.deleted().into());
+        if deleted > 0 {
+            fields.insert("num_deleted".into(), deleted.into());
         }
         for (name, time) in [("first_ts", edited.first_time), ("last_ts", edited.last_time)] {
             if let Some(time) = Timestamp::from_nanosecond(time.into()).ok().filter(|_| time != 0) {
@@ -114,4 +115,17 @@ pub(super) fn description(config: &RawValue, edited: &Edited) -> Result<Descript
         }
     }
     Description::new(config.to_owned(), to_raw_value(&state)?)
+}
+
+/// The description of one whose content is not known yet. What the source promised it still holds where all of it is
+/// kept; otherwise nothing is promised.
+pub(super) fn early_description(
+    config: &RawValue,
+    source: &Description,
+    edit: &Edit,
+) -> Result<Description, BadDescription> {
+    if edit.keep.is_all() {
+        return Description::new(config.to_owned(), source.state.clone());
+    }
+    description(config, &Edited::default())
 }
