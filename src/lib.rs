@@ -26,6 +26,7 @@
 //! | [`release`] | what depends on nats-server's release: formats, levels, settings | everything but snapshot formats |
 //! | [`description`] | a stream's configuration and state, as a server sends them and an archive keeps them | where they came from |
 //! | [`settings`] | what a stream's or a consumer's configuration means, and asks of a release | where it came from |
+//! | `tar_header` | the headers of a tar, written and read | what the paths mean |
 //! | [`names`] | the small types: stream names, globs, sizes | everything else |
 //! | [`terminal`], [`exit`] | the edges: stdin, stdout, messages, exit codes | everything else |
 
@@ -41,4 +42,5 @@ pub mod names;
 pub mod release;
 pub mod settings;
 pub mod snapshot;
+mod tar_header;
 pub mod terminal;

@@ -11,9 +11,9 @@ use std::io::{self, Read};
 
 use tar::EntryType;
 
-use super::header::{self, BLOCK, Fields, Pax};
 use super::{Error, MAX_PATH, MAX_PAX};
 use crate::names::Printable;
+use crate::tar_header::{self, BLOCK, Fields, Pax};
 
 /// How much is read at a time of what nobody wants.
 const SKIP: usize = 64 << 10;
@@ -69,7 +69,7 @@ impl<R: Read> Members<R> {
                 }
                 return self.end().map(|()| None);
             }
-            let Some(fields) = header::parse(&block) else {
+            let Some(fields) = tar_header::parse(&block) else {
                 return Err(match &self.last {
                     Some(last) => {
                         Error::damaged(format!("after {last}"), "the next header's checksum is wrong")
@@ -133,7 +133,7 @@ impl<R: Read> Members<R> {
         if directory && size > 0 {
             return Err(Error::not_safe(text, "a directory with content"));
         }
-        (self.size, self.left, self.padding) = (size, size, header::padding(size));
+        (self.size, self.left, self.padding) = (size, size, tar_header::padding(size));
         self.last = Some(Printable::new(&path));
         Ok(Member { path, directory, size })
     }
@@ -172,7 +172,7 @@ impl<R: Read> Members<R> {
         }
         let mut body = vec![0; length];
         self.fill(&mut body)?;
-        self.padding = header::padding(size);
+        self.padding = tar_header::padding(size);
         self.padding()?;
         Ok(body)
     }

@@ -2,8 +2,7 @@
 //! and read in one pass, through a pipe, in constant memory.
 //!
 //! Knows no NATS, nothing of what a snapshot holds, and nothing of compression or encryption: bytes
-//! in, bytes out. The layout lies in `name`, the 512-byte headers in `header`, and the rules of
-//! what may follow what in `ledger`, which [`Writer`] and [`Reader`] share, so that the one cannot
+//! in, bytes out. The layout lies in `name`, and the rules of what may follow what in `ledger`, which [`Writer`] and [`Reader`] share, so that the one cannot
 //! write what the other refuses.
 //!
 //! Every file that is read as a document and every list has a bound of its own, in bytes and in items, which
@@ -19,7 +18,6 @@ mod digest;
 mod directories;
 mod entry;
 mod error;
-mod header;
 mod index;
 mod ledger;
 mod manifest;

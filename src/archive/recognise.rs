@@ -95,8 +95,8 @@ impl<R: Read> Read for Replay<R> {
 #[cfg(test)]
 mod tests {
     use super::super::Error;
-    use super::super::header::build;
     use super::*;
+    use crate::tar_header::build;
 
     fn tar(paths: &[&str]) -> Vec<u8> {
         let headers = paths.iter().flat_map(|path| build(path, 0, 0).unwrap());

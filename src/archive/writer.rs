@@ -11,11 +11,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::header::{self, BLOCK};
 use super::ledger::Ledger;
 use super::name::{Name, SNAPSHOTS, TOP};
 use super::{Digest, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_LIST_JSON, Manifest, sums};
 use crate::names::StreamName;
+use crate::tar_header::{self, BLOCK};
 
 /// How much of a snapshot in one piece is copied at a time.
 const COPY: usize = 128 << 10;
@@ -249,12 +249,12 @@ impl<W: Write> Writer<W> {
     }
 
     fn header(&mut self, name: &Name, size: u64) -> io::Result<()> {
-        self.to.write_all(&header::build(&path(name), size, self.mtime)?)
+        self.to.write_all(&tar_header::build(&path(name), size, self.mtime)?)
     }
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
         let zeros = [0; BLOCK];
-        self.to.write_all(zeros.get(..header::padding(size)).unwrap_or(&zeros))
+        self.to.write_all(zeros.get(..tar_header::padding(size)).unwrap_or(&zeros))
     }
 
     fn copy(&mut self, name: &Name, from: &mut dyn Read, size: u64) -> io::Result<Digest> {
@@ -289,11 +289,11 @@ impl<W: Write> Writer<W> {
 /// # Errors
 /// The output's own.
 pub fn write_keys<W: Write>(mut to: W, mtime: u64, json: &[u8]) -> io::Result<W> {
-    to.write_all(&header::build(&path(&Name::Directory(String::new())), 0, mtime)?)?;
-    to.write_all(&header::build(&path(&Name::Other("keys.json".into())), length(json), mtime)?)?;
+    to.write_all(&tar_header::build(&path(&Name::Directory(String::new())), 0, mtime)?)?;
+    to.write_all(&tar_header::build(&path(&Name::Other("keys.json".into())), length(json), mtime)?)?;
     to.write_all(json)?;
     let zeros = [0; 3 * BLOCK];
-    let end = header::padding(length(json)).saturating_add(2 * BLOCK);
+    let end = tar_header::padding(length(json)).saturating_add(2 * BLOCK);
     to.write_all(zeros.get(..end).unwrap_or(&zeros))?;
     to.flush()?;
     Ok(to)

@@ -23,7 +23,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::leb128::{self, Number};
+use super::leb128;
 
 /// The most messages of one consumer that may await an acknowledgement or have been delivered again. A
 /// server's default is 1,000.
@@ -195,14 +195,7 @@ fn length(rest: &mut &[u8]) -> Result<usize, BadState> {
 }
 
 fn signed(rest: &mut &[u8]) -> Result<i64, BadState> {
-    let mut number = Number::default();
-    loop {
-        let (first, later) = rest.split_first().ok_or(BadState)?;
-        *rest = later;
-        if let Some(value) = number.push(*first).map_err(|_| BadState)? {
-            return Ok(leb128::signed(value));
-        }
-    }
+    leb128::take(rest).map(|[number]| leb128::signed(number)).ok_or(BadState)
 }
 
 /// A list of pairs as a JSON object whose keys are sequences, never more than [`MAX_PENDING`].

@@ -29,6 +29,7 @@ use super::items::{Consumer, MAX_RECORD, Record};
 use super::meta::checksum;
 use super::sums::SUM_LEN;
 use crate::names::{Printable, StreamName};
+use crate::tar_header::{self, BLOCK};
 
 /// Up to how many bytes a block file grows, unless one message alone is larger. Servers make them of up to
 /// 8 MiB.
@@ -36,10 +37,6 @@ pub const MAX_BLOCK_FILE: usize = 4 << 20;
 /// How far apart the sequences in one block may be. A server keeps a set of those that are missing between
 /// them.
 const MAX_SPAN: u64 = 1 << 20;
-/// The size of a tar's blocks.
-const TAR_BLOCK: usize = 512;
-/// The longest name that a plain tar header holds.
-const TAR_NAME: usize = 100;
 
 /// Why a snapshot cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -256,16 +253,15 @@ fn meta<W: Write>(out: &mut Framing<W>, at: &str, key: &str, info: &RawValue) ->
 
 /// Writes a file of a tar.
 pub(super) fn file<W: Write>(out: &mut Framing<W>, path: &str, data: &[u8]) -> io::Result<()> {
-    if path.len() > TAR_NAME {
-        entry(out, path, b'x', extended("path", path).as_bytes())?;
-    }
-    entry(out, path, b'0', data)
+    out.write(&tar_header::build(path, data.len() as u64, 0)?)?;
+    out.write(data)?;
+    out.write(padding(data.len()))
 }
 
 /// The same in frames of its own, which end at `cuts`.
 fn cut_file<W: Write>(out: &mut Framing<W>, path: &str, data: &[u8], cuts: &[usize]) -> io::Result<()> {
     out.cut()?;
-    out.write(&tar_header(path, b'0', data.len()))?;
+    out.write(&tar_header::build(path, data.len() as u64, 0)?)?;
     let mut from = 0;
     for cut in cuts {
         out.cut()?;
@@ -280,20 +276,14 @@ fn cut_file<W: Write>(out: &mut Framing<W>, path: &str, data: &[u8], cuts: &[usi
 
 /// Ends a tar.
 pub(super) fn end<W: Write>(mut out: Framing<W>) -> io::Result<W> {
-    out.write(&[0; 2 * TAR_BLOCK])?;
+    out.write(&[0; 2 * BLOCK])?;
     out.finish()
-}
-
-fn entry<W: Write>(out: &mut Framing<W>, path: &str, kind: u8, data: &[u8]) -> io::Result<()> {
-    out.write(&tar_header(path, kind, data.len()))?;
-    out.write(data)?;
-    out.write(padding(data.len()))
 }
 
 /// The zeros that follow so many bytes.
 fn padding(len: usize) -> &'static [u8] {
-    const ZEROS: [u8; TAR_BLOCK] = [0; TAR_BLOCK];
-    ZEROS.get(..len.next_multiple_of(TAR_BLOCK) - len).unwrap_or(&[])
+    const ZEROS: [u8; BLOCK] = [0; BLOCK];
+    ZEROS.get(..tar_header::padding(len as u64)).unwrap_or(&[])
 }
 
 /// The record which says that `sequence` has no message.
@@ -310,38 +300,4 @@ pub(super) fn record_len(record: &Record<'_>) -> Option<u32> {
         return None;
     }
     u32::try_from(len).ok()
-}
-
-/// A header as POSIX has it, its name cut to what fits: an extended header before it says the rest.
-fn tar_header(path: &str, kind: u8, size: usize) -> [u8; TAR_BLOCK] {
-    let mut header = [0; TAR_BLOCK];
-    let mut put = |at: usize, field: &[u8]| {
-        for (to, from) in header.iter_mut().skip(at).zip(field) {
-            *to = *from;
-        }
-    };
-    put(0, path.as_bytes().get(..TAR_NAME).unwrap_or(path.as_bytes()));
-    put(100, b"0000600\0");
-    put(108, b"0000000\0");
-    put(116, b"0000000\0");
-    put(124, format!("{size:011o}\0").as_bytes());
-    put(136, b"00000000000\0");
-    put(148, b"        ");
-    put(156, &[kind]);
-    put(257, b"ustar\x0000");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    for (to, from) in header.iter_mut().skip(148).zip(format!("{sum:06o}\0 ").as_bytes()) {
-        *to = *from;
-    }
-    header
-}
-
-/// A line of an extended header, which begins with its own length.
-fn extended(key: &str, value: &str) -> String {
-    let rest = format!(" {key}={value}\n");
-    let mut len = rest.len();
-    while len.to_string().len() + rest.len() > len {
-        len += 1;
-    }
-    format!("{len}{rest}")
 }

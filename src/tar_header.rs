@@ -1,4 +1,4 @@
-//! The 512-byte headers of a tar, written and read.
+//! The 512-byte headers of a tar, written and read: of an archive, and of the tar inside a snapshot.
 //!
 //! Source: POSIX.1-2017, pax(1), "ustar Interchange Format" and "pax Extended Header"; what GNU tar
 //! adds is from its manual, "Basic Tar Format".
@@ -20,28 +20,31 @@
 //!
 //! A path that fits in no split of prefix and name, and a size of 8 GiB or more, are written as a PAX
 //! extended header before the header proper. A PAX record is `LENGTH KEY=VALUE` and a newline, LENGTH
-//! counting all of it.
+//! counting all of it. Knows nothing of what the paths mean.
 
 use std::io;
 
 use tar::{EntryType, Header};
 
 /// The unit of a tar.
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// The largest size that fits in the 11 octal digits of the size field, plus one.
 const OCTAL_LIMIT: u64 = 1 << 33;
 
 /// How many bytes of zeros follow `size` bytes of an entry.
-pub(super) fn padding(size: u64) -> usize {
+pub(crate) fn padding(size: u64) -> usize {
     let over = usize::try_from(size % 512).unwrap_or(0);
     if over == 0 { 0 } else { BLOCK.saturating_sub(over) }
 }
 
 /// The header of the file or directory at `path` (a directory's ends in a slash), with the PAX header
 /// that it may need.
-pub(super) fn build(path: &str, size: u64, mtime: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn build(path: &str, size: u64, mtime: u64) -> io::Result<Vec<u8>> {
     let split = split(path);
+    // What a header is called whose path stands in PAX.
+    let (top, _) = path.split_once('/').unwrap_or((".", ""));
+    let beside = |name: &str| format!("{top}/{name}");
     let mut pax = Vec::new();
     if split.is_none() {
         record(&mut pax, "path", path);
@@ -52,7 +55,7 @@ pub(super) fn build(path: &str, size: u64, mtime: u64) -> io::Result<Vec<u8>> {
     let mut out = Vec::with_capacity(BLOCK);
     if !pax.is_empty() {
         let length = u64::try_from(pax.len()).unwrap_or(u64::MAX);
-        let header = ustar(("", "backup/PaxHeader"), EntryType::XHeader, length, mtime)?;
+        let header = ustar(("", &beside("PaxHeader")), EntryType::XHeader, length, mtime)?;
         out.extend_from_slice(header.as_bytes());
         out.extend_from_slice(&pax);
         out.resize(out.len().saturating_add(padding(length)), 0);
@@ -60,7 +63,8 @@ pub(super) fn build(path: &str, size: u64, mtime: u64) -> io::Result<Vec<u8>> {
     let kind = if path.ends_with('/') { EntryType::Directory } else { EntryType::Regular };
     // Where PAX has the truth, this is only for what does not know PAX.
     let size = if size >= OCTAL_LIMIT { 0 } else { size };
-    let header = ustar(split.unwrap_or(("", "backup/LongName")), kind, size, mtime)?;
+    let long_name = beside("LongName");
+    let header = ustar(split.unwrap_or(("", &long_name)), kind, size, mtime)?;
     out.extend_from_slice(header.as_bytes());
     Ok(out)
 }
@@ -104,14 +108,17 @@ fn record(pax: &mut Vec<u8>, key: &str, value: &str) {
 }
 
 /// What a header says that matters here.
-pub(super) struct Fields {
+pub(crate) struct Fields {
     pub kind: EntryType,
+    /// None: it is no number.
     pub size: Option<u64>,
     pub path: Vec<u8>,
+    /// Whether it has the magic of POSIX, or GNU's.
+    pub ustar: bool,
 }
 
 /// Reads a header. None: its checksum is wrong.
-pub(super) fn parse(block: &[u8; BLOCK]) -> Option<Fields> {
+pub(crate) fn parse(block: &[u8; BLOCK]) -> Option<Fields> {
     let mut header = Header::new_old();
     header.as_mut_bytes().copy_from_slice(block);
     let (before, rest) = block.split_at(148);
@@ -124,6 +131,7 @@ pub(super) fn parse(block: &[u8; BLOCK]) -> Option<Fields> {
         kind: header.entry_type(),
         size: number(&header.as_old().size),
         path: header.path_bytes().into_owned(),
+        ustar: header.as_ustar().is_some() || header.as_gnu().is_some(),
     })
 }
 
@@ -141,7 +149,7 @@ fn number(field: &[u8; 12]) -> Option<u64> {
 
 /// What a PAX extended header says that matters here.
 #[derive(Default)]
-pub(super) struct Pax {
+pub(crate) struct Pax {
     pub path: Option<Vec<u8>>,
     pub size: Option<u64>,
 }
@@ -151,7 +159,7 @@ impl Pax {
     ///
     /// # Errors
     /// Says what is wrong with them.
-    pub fn parse(mut records: &[u8]) -> Result<Self, String> {
+    pub fn parse(mut records: &[u8]) -> Result<Self, &'static str> {
         let mut pax = Pax::default();
         while !records.is_empty() {
             let (key, value);
@@ -164,11 +172,11 @@ impl Pax {
                     let size = size.and_then(|text| text.parse().ok()).ok_or("a PAX size is no number")?;
                     pax.size.replace(size).is_some()
                 }
-                key if key.starts_with(b"GNU.sparse.") => return Err("a sparse file".into()),
+                key if key.starts_with(b"GNU.sparse.") => return Err("a sparse file"),
                 _ => false,
             };
             if twice {
-                return Err("a PAX header gives its path or size twice".into());
+                return Err("a PAX header gives its path or size twice");
             }
         }
         Ok(pax)
