@@ -38,7 +38,7 @@ use highway::{HighwayHash, HighwayHasher};
 
 use super::content::Content;
 use super::fault::Fault;
-use super::leb128::{Number, TooLong};
+use super::leb128;
 use super::sums::{self, SUM_LEN};
 use super::tally::{Index, Sequences, Tally};
 use crate::names::StreamName;
@@ -259,14 +259,8 @@ impl<R: Read> Fields<'_, R> {
     }
 
     fn unsigned(&mut self) -> Result<u64, Fault> {
-        let mut number = Number::default();
-        loop {
-            match number.push(self.byte()?) {
-                Ok(Some(value)) => return Ok(value),
-                Ok(None) => {}
-                Err(TooLong) => return Err(self.content.damaged("a number in an index is too long")),
-            }
-        }
+        let number = leb128::read(|| self.byte())?;
+        number.ok_or_else(|| self.content.damaged("a number in an index is too long"))
     }
 
     fn little(&mut self, bytes: u32) -> Result<u64, Fault> {

@@ -3,17 +3,17 @@
 
 /// A number that is being read.
 #[derive(Default)]
-pub struct Number {
+struct Number {
     value: u64,
     shift: u32,
 }
 
 /// More than 64 bits.
-pub struct TooLong;
+struct TooLong;
 
 impl Number {
     /// Takes the next byte; returns the number after its last one.
-    pub fn push(&mut self, byte: u8) -> Result<Option<u64>, TooLong> {
+    fn push(&mut self, byte: u8) -> Result<Option<u64>, TooLong> {
         if self.shift > 63 || self.shift == 63 && byte > 1 {
             return Err(TooLong);
         }
@@ -40,6 +40,18 @@ pub fn put_signed(out: &mut Vec<u8>, value: i64) {
 /// The signed number that was read as `value`.
 pub fn signed(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+/// Reads a number byte by byte. None: it has more than 64 bits.
+pub fn read<E>(mut next: impl FnMut() -> Result<u8, E>) -> Result<Option<u64>, E> {
+    let mut number = Number::default();
+    loop {
+        match number.push(next()?) {
+            Ok(Some(value)) => return Ok(Some(value)),
+            Ok(None) => {}
+            Err(TooLong) => return Ok(None),
+        }
+    }
 }
 
 /// Takes the first `N` numbers off `bytes`, if they are whole and fit.
@@ -83,8 +95,8 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Option<u64> {
-        let mut number = Number::default();
-        bytes.iter().find_map(|byte| number.push(*byte).transpose())?.ok()
+        let mut bytes = bytes.iter();
+        super::read(|| bytes.next().copied().ok_or(())).ok().flatten()
     }
 
     #[test]

@@ -32,7 +32,7 @@ use super::content::Content;
 use super::ending::Ending;
 use super::fault::Fault;
 use super::items::{self, Consumer, Item, Look, MAX_RECORD, Record};
-use super::leb128::{self, Number, TooLong};
+use super::leb128;
 use super::messages::Sum;
 use super::reported_state::ReportedState;
 use super::tally::Count;
@@ -293,16 +293,10 @@ fn numbers<R: Read>(content: &mut Content<R>) -> Result<[u64; 5], Fault> {
 }
 
 fn number<R: Read>(content: &mut Content<R>) -> Result<u64, Fault> {
-    let mut number = Number::default();
-    loop {
-        let Some(byte) = content.fill()?.first().copied() else {
-            return Err(content.cut());
-        };
+    let number = leb128::read(|| {
+        let byte = content.fill()?.first().copied().ok_or_else(|| content.cut())?;
         content.consume(1);
-        match number.push(byte) {
-            Ok(Some(value)) => return Ok(value),
-            Ok(None) => {}
-            Err(TooLong) => return Err(content.damaged("a number is too long")),
-        }
-    }
+        Ok::<_, Fault>(byte)
+    })?;
+    number.ok_or_else(|| content.damaged("a number is too long"))
 }
