@@ -35,7 +35,7 @@ pub struct Dump {
     #[arg(long, value_name = "DIR", help_heading = RESOURCES)]
     pub spool_dir: Option<PathBuf>,
     /// Write unchanged data as the same bytes each time, for restic and its like
-    #[arg(long)]
+    #[arg(long, help_heading = RESOURCES)]
     pub rsyncable: bool,
     /// How often to try a stream again
     #[arg(long, value_name = "N", help_heading = STREAMS, default_value = "3", value_parser = clap::value_parser!(u32).range(..=1000))]
