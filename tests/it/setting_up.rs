@@ -117,6 +117,15 @@ fn an_sshd_that_is_installed_for_the_tests_is_not_left_running() {
     let order =
         ["systemctl --quiet mask ssh.service", "install -y", "unmask ssh.service", "disable ssh.service"];
     assert!(order.map(at).is_sorted(), "{calls}");
+    // Of Prometheus one program is taken, and its package is not installed.
+    fs::remove_file(machine.at("calls")).unwrap();
+    machine.program("bin/dpkg-deb", "");
+    machine.program("bin/tar", "");
+    machine.program("bin/install", "");
+    machine.run("scripts/install-tools promtool", &bin).expect_code(0);
+    let calls = machine.calls();
+    assert!(calls.contains("apt-get download prometheus") && calls.contains("/usr/local/bin"), "{calls}");
+    assert!(!calls.contains("install -y"), "{calls}");
     // One that was there is left alone.
     fs::remove_file(machine.at("calls")).unwrap();
     machine.program("bin/sshd", "");
