@@ -44,15 +44,16 @@ install: all
 	install -d $(foreach dir,bin share/man/man1 share/man/man5 share/man/man7,$(DESTDIR)$(PREFIX)/$(dir))
 	install -m 755 $(PROGRAMS:%=$(OUT)/%) $(DESTDIR)$(PREFIX)/bin
 	for page in $(PAGES); do install -m 644 $$page $(DESTDIR)$(MAN_DIR)/man$${page##*.} || exit; done
-	install -d $(foreach dir,$(BASH_DIR) $(ZSH_DIR) $(FISH_DIR) $(DOC_DIR)/examples/systemd,$(DESTDIR)$(dir))
+	install -d $(foreach dir,$(BASH_DIR) $(ZSH_DIR) $(FISH_DIR) $(DOC_DIR)/examples/systemd $(DOC_DIR)/examples/prometheus,$(DESTDIR)$(dir))
 	for program in $(PROGRAMS); do \
 	    install -m 644 $(OUT)/completions/$$program.bash $(DESTDIR)$(BASH_DIR)/$$program && \
 	    install -m 644 $(OUT)/completions/_$$program $(DESTDIR)$(ZSH_DIR) && \
 	    install -m 644 $(OUT)/completions/$$program.fish $(DESTDIR)$(FISH_DIR) || exit; \
 	done
 	install -m 644 README.md LICENSE CHANGELOG.md $(DESTDIR)$(DOC_DIR)
-	install -m 755 examples/chatto-backup.sh $(DESTDIR)$(DOC_DIR)/examples
+	install -m 755 examples/chatto-backup.sh examples/chatto-metrics.sh $(DESTDIR)$(DOC_DIR)/examples
 	install -m 644 examples/systemd/* $(DESTDIR)$(DOC_DIR)/examples/systemd
+	install -m 644 examples/prometheus/* $(DESTDIR)$(DOC_DIR)/examples/prometheus
 
 uninstall:
 	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%)

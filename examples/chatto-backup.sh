@@ -1,29 +1,42 @@
 #!/usr/bin/env bash
-# usage: chatto-backup data     DIRECTORY RECIPIENTS [OPTION...]
-#        chatto-backup keys     DIRECTORY RECIPIENTS [OPTION...]
-#        chatto-backup rehearse data DIRECTORY IDENTITY [OPTION...]
-#        chatto-backup rehearse keys DIRECTORY IDENTITY [OPTION...]
+# usage: chatto-backup data     DIRECTORY FILE [OPTION...]
+#        chatto-backup keys     DIRECTORY FILE [OPTION...]
+#        chatto-backup whole    DIRECTORY FILE [OPTION...]
+#        chatto-backup rehearse data|keys|whole DIRECTORY FILE [OPTION...]
 #
 # What cron or systemd runs. Install it as /usr/local/sbin/chatto-backup.
 #
-#   data      a dump, encrypted to the age RECIPIENTS, becomes DIRECTORY/daily/chatto-DAY.tar.gz.age,
-#             and the first of each week also DIRECTORY/weekly/chatto-WEEK.tar.gz.age
+#   data      a dump, encrypted, becomes DIRECTORY/daily/chatto-DAY.tar.gz.age, and the first of each week
+#             also DIRECTORY/weekly/chatto-WEEK.tar.gz.age
 #   keys      the same for the encryption keys: chatto-keys-DAY.age. Use another DIRECTORY, on another
 #             disk or another machine: the text of the messages can be read only with both
-#   rehearse  tests the newest backup in DIRECTORY. data: restores it into a private server that is
-#             thrown away. keys: checks every key of the export. The IDENTITY that opens the backups
-#             belongs on the machine that tests them, not on the one that is backed up
+#   whole     data and keys in one archive, chatto-whole-DAY.tar.gz.age: whoever opens it can read all
+#   rehearse  tests the newest backup in DIRECTORY. data, whole: restores it into a private server that is
+#             thrown away. keys: checks every key of the export. What opens the backups belongs on the machine
+#             that tests them, not on the one that is backed up, unless it is the same passphrase
 #
-# OPTIONs go to chatto-dump, chatto-keys export, chatto-load, or chatto-keys verify. The script is silent
-# when all is well. Otherwise it says why and its exit status is not 0, so that cron sends a mail and a
-# systemd unit fails.
+# FILE holds the age recipients to encrypt to or, in a rehearsal, the identity that opens the backups. OPTIONs go
+# to chatto-dump, chatto-keys export, chatto-load, or chatto-keys verify.
+#
+# Settings are variables of the environment:
+#
+#   BACKUP_LOCK=passphrase   FILE holds a passphrase, which encrypts and decrypts
+#   BACKUP_DAILY=14          how many daily backups are kept; BACKUP_WEEKLY=8 likewise. They are counted and not
+#                            reckoned from today: when backups fail, the last good ones stay
+#   BACKUP_STALE=2           a rehearsal of a backup that is older (in days) fails: nobody may have noticed that
+#                            none came since
+#   BACKUP_METRICS=DIR       after each run, chatto-metrics writes DIR/chatto_backup_ACTION.prom
+#   BACKUP_PING=FILE         after each run, the URL in FILE is fetched, with /fail at its end if the run failed
+#
+# The script is silent when all is well. Otherwise it says why and its exit status is not 0, so that cron sends a
+# mail and a systemd unit fails. DIRECTORY/report-ACTION.json says what the last backup came to; chatto-report(5).
 set -euo pipefail
 
-# So many are kept, counted and not reckoned from today: when backups fail, the last good ones stay.
-daily=14
-weekly=8
-# A rehearsal of a backup that is older (in days) fails: nobody may have noticed that none came since.
-stale=2
+daily=${BACKUP_DAILY:-14}
+weekly=${BACKUP_WEEKLY:-8}
+stale=${BACKUP_STALE:-2}
+
+warn() { echo "chatto-backup: warning: $*" >&2; }
 
 die() { echo "chatto-backup: error: $*" >&2; exit 1; }
 
@@ -31,17 +44,50 @@ usage() { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
 
 action=${1:-}
 if [ "$action" = rehearse ]; then
-    case ${2:-} in data | keys) action="rehearse $2" ;; *) usage ;; esac
+    case ${2:-} in data | keys | whole) action="rehearse $2" ;; *) usage ;; esac
     shift
 fi
 [ $# -ge 3 ] || usage
 directory=$2 with=$3
 shift 3
+case ${BACKUP_LOCK:-recipients} in
+    recipients) lock=(-R "$with") unlock=(-i "$with") ;;
+    passphrase) lock=(--passphrase-file "$with") unlock=(--passphrase-file "$with") ;;
+    *) die "BACKUP_LOCK is neither recipients nor passphrase: $BACKUP_LOCK" ;;
+esac
 umask 077
 
 # Only one at a time in a directory; it also means that a .part which is there is nobody's.
 exec 9< "$directory"
 flock -n 9 || die "another one is at work in $directory"
+
+# What became of it is told whatever became of it. A backup that cannot be told of is one all the same.
+finish() {
+    local status=$? name=${action// /_} url
+    trap - EXIT
+    if [ -n "${BACKUP_METRICS:-}" ]; then
+        chatto-metrics "$name" "$report" "$BACKUP_METRICS/chatto_backup_$name.prom" "$status" ||
+            warn "no metrics in $BACKUP_METRICS"
+    fi
+    if [ -n "${BACKUP_PING:-}" ]; then
+        # Not as an argument: other users could read it, and whoever knows it can ping.
+        url=$(head -n 1 "$BACKUP_PING") || true
+        [ "$status" -eq 0 ] || url=$url/fail
+        printf 'url = "%s"\n' "$url" |
+            curl -sS --fail --max-time 20 --retry 3 --output /dev/null --config - ||
+            warn "no ping to the URL in $BACKUP_PING"
+    fi
+    [ "${action%% *}" != rehearse ] || rm -f "$report"
+    exit "$status"
+}
+
+# That of an earlier run says nothing of this one.
+case $action in
+    "rehearse "*) report=$(mktemp) ;;
+    data | keys | whole) report=$directory/report-$action.json && rm -f "$report" ;;
+    *) usage ;;
+esac
+trap finish EXIT
 
 # Keeps what a command writes as daily/NAME-DAY.SUFFIX. It has that name only when it is whole and on
 # the disk; it takes the place of an earlier one of the day only then.
@@ -52,7 +98,8 @@ keep() {
     if [ $status -ne 0 ]; then
         # Status 3 is a whole archive that lacks some streams: better than none, but never in place of one.
         if [ $status -eq 3 ]; then mv -f "$part" "$directory/$name-incomplete.$suffix"; else rm -f "$part"; fi
-        die "no whole $name today (status $status)"
+        echo "chatto-backup: error: no whole $name today (status $status)" >&2
+        exit $status
     fi
     sync "$part"
     mkdir -p "$directory/daily" "$directory/weekly"
@@ -61,8 +108,8 @@ keep() {
     week=$directory/weekly/$name-$(date +%G-W%V).$suffix
     [ -e "$week" ] || ln "$file" "$week"
     sync "$directory/daily" "$directory/weekly"
-    prune "$daily" "$directory/daily/$name"-*."$suffix"
-    prune "$weekly" "$directory/weekly/$name"-*."$suffix"
+    prune "$daily" "$directory/daily/$name"-[0-9]*."$suffix"
+    prune "$weekly" "$directory/weekly/$name"-[0-9]*."$suffix"
 }
 
 # Removes all FILEs but the last N; their names sort by time.
@@ -82,19 +129,28 @@ newest() {
     echo "$file"
 }
 
-dump() { chatto-dump "$@" | gzip | age -R "$with"; }
+dump() { chatto-dump --report "$report" "$@" | gzip | encrypt; }
+
+# age(1) asks for a passphrase at a terminal, and nobody is there.
+encrypt() {
+    case ${lock[0]} in
+        -R) age "${lock[@]}" ;;
+        *) chatto-keys seal "${lock[@]}" ;;
+    esac
+}
 
 case $action in
     data) keep chatto tar.gz.age dump "$@" ;;
-    keys) keep chatto-keys age chatto-keys export -R "$with" "$@" ;;
-    "rehearse data")
-        file=$(newest chatto tar.gz.age)
-        chatto-load --quiet --rehearse -i "$with" "$@" "$file"
-        ;;
+    keys) keep chatto-keys age chatto-keys export --report "$report" "${lock[@]}" "$@" ;;
+    whole) keep chatto-whole tar.gz.age dump --include-keys "$@" ;;
     "rehearse keys")
         file=$(newest chatto-keys age)
         # Its verdict is for people.
-        chatto-keys verify -i "$with" "$@" "$file" > /dev/null
+        chatto-keys verify --report "$report" "${unlock[@]}" "$@" "$file" > /dev/null
         ;;
-    *) usage ;;
+    rehearse*)
+        case $action in *whole) name=chatto-whole ;; *) name=chatto ;; esac
+        file=$(newest "$name" tar.gz.age)
+        chatto-load --quiet --rehearse --report "$report" "${unlock[@]}" "$@" "$file"
+        ;;
 esac

@@ -15,7 +15,10 @@ impl Example {
     /// What a reader would type: without prompts, and without the times of a crontab's lines.
     pub fn script(&self) -> String {
         let typed = |line| in_crontab(line).unwrap_or_else(|| line.strip_prefix("$ ").unwrap_or(line));
-        self.text.lines().map(|line| typed(line).to_owned() + "\n").collect()
+        let lines = self.text.lines().map(|line| typed(line).to_owned() + "\n");
+        // cron exports what it sets.
+        let begin = if self.is_crontab() { "set -a\n" } else { "" };
+        std::iter::once(begin.to_owned()).chain(lines).collect()
     }
 
     /// Whether it is for cron to run.

@@ -252,7 +252,7 @@ pub const SETTINGS: &[Setting] = &[
         ..BACKUP
     },
     Setting {
-        holds: "15 3 * * *",
+        holds: "45 3 * * *",
         then: Shell(
             "chatto-manifest verify -i etc/chatto/key.txt srv/backup/daily/chatto-$(date +%F).tar.gz.age
              age -d -i etc/chatto/key.txt srv/keys/daily/chatto-keys-$(date +%F).age | jq -e '.key_count == 10'
@@ -308,6 +308,23 @@ pub const SETTINGS: &[Setting] = &[
         holds: "chatto-load --rehearse",
         given: "chatto.tar.gz.age key.txt",
         then: Shell("test -z \"$(ls tmp)\""),
+        ..BACKUP
+    },
+    Setting {
+        holds: "BACKUP_LOCK=passphrase",
+        before: "mkdir -p chatto/srv/backup",
+        then: Shell("not grep . said; BACKUP_LOCK=passphrase chatto-backup rehearse whole srv/backup pass"),
+        given: "pass",
+        ..BACKUP
+    },
+    Setting {
+        holds: "BACKUP_METRICS=",
+        before: "mkdir -p var/lib/prometheus/node-exporter; echo file:///dev/null > etc/chatto/ping.url",
+        then: Shell(
+            "not grep . said
+             grep -x 'chatto_backup_last_exit_status{backup=\"data\"} 0' \\
+                 var/lib/prometheus/node-exporter/chatto_backup_data.prom",
+        ),
         ..BACKUP
     },
     Setting {

@@ -108,11 +108,10 @@ impl<'a> World<'a> {
         for directory in ["bin", "etc/chatto", "mnt/backup", "mnt/other", "srv/backup", "srv/keys", "tmp"] {
             fs::create_dir_all(at(directory)).unwrap();
         }
-        symlink(
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/chatto-backup.sh"),
-            at("bin/chatto-backup"),
-        )
-        .unwrap();
+        for script in ["chatto-backup", "chatto-metrics"] {
+            let there = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{script}.sh"));
+            symlink(there, at("bin").join(script)).unwrap();
+        }
         // There is no Chatto to stop: it is noted that somebody wanted to.
         let systemctl = format!("#!/bin/sh\necho \"$@\" >> {}\n", at("systemctl.said").display());
         install(&at("bin/systemctl"), &systemctl);
@@ -170,7 +169,7 @@ impl<'a> World<'a> {
         let root = self.root.path().display();
         let mut script = script.replace(CRONTAB_PATH, &format!("PATH='{}'\n", self.path));
         script = script.replace("chatto:/srv/", "chatto:srv/");
-        for place in ["/etc/chatto", "/mnt/", "/srv/", "/var/lib/chatto"] {
+        for place in ["/etc/chatto", "/mnt/", "/srv/", "/var/lib/chatto", "/var/lib/prometheus"] {
             script = script.replace(place, &format!("{root}{place}"));
         }
         script.replace("nats://old:4222", &self.source.url).replace("nats://new:4222", &self.new.url())
