@@ -48,8 +48,12 @@ pub trait Program: Parser {
 
 fn arranged(command: Command, first: &[&str]) -> Command {
     let order = |id: &str| first.iter().position(|of| *of == id);
+    let has_first = command.get_arguments().any(|arg| order(arg.get_id().as_str()).is_some());
     let command = command.mut_args(|arg| match order(arg.get_id().as_str()) {
         Some(place) => arg.help_heading(None).display_order(place),
+        None if has_first && !arg.is_positional() && arg.get_help_heading().is_none() => {
+            arg.help_heading(OTHERS)
+        }
         None => arg,
     });
     command.mut_subcommands(|action| arranged(action, first))
@@ -77,6 +81,7 @@ fn brief(command: Command, first: &[&str]) -> Command {
 /// The headings of the help. Set on each option: a heading for a whole group counts for all that follows it.
 const STREAMS: &str = "Streams";
 const MESSAGES: &str = "Messages";
+const OTHERS: &str = "Other options";
 const DECRYPTION: &str = "Decryption";
 
 /// Where the server is and how to be let in; every program that talks to one has these.
