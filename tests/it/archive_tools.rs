@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::archive::{Entry, dump, entries, file, json, pack, stream};
-use crate::support::programs::{Finished, run_with};
+use crate::support::programs::{Finished, program, run, run_with};
 use crate::support::publish::Publisher;
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, fixtures};
@@ -136,6 +136,16 @@ async fn chatto_restore_would_take_a_spooled_one() -> Result<()> {
         let backup = dump(&server, &["--spool-dir", spool.path().to_str().context("a path")?]);
         chatto_restore_takes(&gzip(&backup), &backup).context(release)?;
         assert_eq!(std::fs::read_dir(spool.path())?.count(), 0, "the spool is empty again");
+
+        // Nor does an edit make it another thing.
+        let mut edit = program("chatto-manifest");
+        edit.args(["edit", "--rename", "EVT=OLD", "--last-seq", "90"]);
+        let edited = dir.path().join("edited.tar");
+        std::fs::write(&edited, run_with(edit, &backup).expect_code(0).stdout)?;
+        let mut join = program("chatto-manifest");
+        join.arg("join").arg(&edited);
+        let joined = run(join).expect_code(0).stdout;
+        chatto_restore_takes(&gzip(&joined), &joined).context(release)?;
 
         // One with parts is not for it, and the checker knows.
         let in_parts = dump(&server, &[]);

@@ -365,6 +365,39 @@ pub const SETTINGS: &[Setting] = &[
         then: Restored { keys: false },
         ..BACKUP
     },
+    Setting {
+        holds: "--rename KV_RUNTIME_STATE",
+        into_new: true,
+        given: "chatto.tar.gz.age key.txt",
+        before: "chatto-load -i key.txt chatto.tar.gz.age",
+        then: Shell(
+            "chatto-dump > now.tar
+             chatto-manifest list -l now.tar | grep -E '^KV_(OLD|RUNTIME_STATE)' | cut -f 2-5 > two
+             wc -l < two | grep -x 2; uniq two | wc -l | grep -x 1",
+        ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "--before 2h",
+        given: "chatto.tar.gz.age key.txt",
+        then: Shell(
+            "chatto-manifest verify before.tar
+             test \"$(chatto-manifest before.tar | jq '[.streams[].messages] | add')\" = 0",
+        ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "--drop-subject",
+        given: "key.txt backup.pub",
+        before: "chatto-dump --include-keys | age -R backup.pub > whole-1.tar.age
+                 cp whole-1.tar.age before.age",
+        then: Shell(
+            "chatto-manifest verify -i key.txt whole-1.tar.age
+             chatto-manifest diff -i key.txt before.age whole-1.tar.age
+             chatto-manifest -i key.txt whole-1.tar.age | jq -e '.edited[0].options[1] | startswith(\"sha256:\")'",
+        ),
+        ..BACKUP
+    },
     Setting { holds: "ssh new chatto-load", then: Restored { keys: true }, ..BACKUP },
     Setting {
         holds: ">whole.tar.gz.age",
