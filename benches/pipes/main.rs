@@ -23,6 +23,7 @@ mod others;
 mod programs;
 mod spent;
 mod table;
+mod turns;
 
 use anyhow::{Context, Result, bail};
 

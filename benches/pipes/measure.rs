@@ -18,6 +18,7 @@ use crate::support::programs::path;
 use crate::support::server::{LATEST, Server};
 use crate::table::Goal::{AtLeast, AtMost};
 use crate::table::{Table, seconds, speed};
+use crate::turns::{DATA, by_turns, ratio};
 use crate::{Asked, data, growth, others};
 
 /// A measurement adds its rows to the table.
@@ -36,9 +37,6 @@ pub const ALL: &[(&str, Measure)] = &[
     ("others", |asked, table| Box::pin(others::all(asked, table))),
 ];
 
-/// The data of most measurements, in bytes.
-pub const DATA: usize = 2_000_000_000;
-
 /// The last release whose snapshots are the blocks of its store: to restore one is to write files, not messages.
 const BLOCKS: &str = "2.14.5";
 
@@ -47,25 +45,6 @@ const FAR: Link = Link { round_trip: Duration::from_millis(40), bandwidth: None 
 
 /// The same with 100 Mbit/s.
 const FAR_AND_NARROW: Link = Link { bandwidth: Some(100e6 / 8.0), ..FAR };
-
-/// Both sides of a ratio by turns, so that what slows the machine slows both; the fastest of each counts.
-pub async fn by_turns<T, A, B>(rounds: usize, mut a: A, mut b: B) -> Result<(T, T)>
-where
-    T: PartialOrd,
-    A: AsyncFnMut() -> Result<T>,
-    B: AsyncFnMut() -> Result<T>,
-{
-    let faster = |one, other| if other < one { other } else { one };
-    let mut best = (a().await?, b().await?);
-    for _ in 1..rounds {
-        best = (faster(best.0, a().await?), faster(best.1, b().await?));
-    }
-    Ok(best)
-}
-
-pub fn ratio(slow: Duration, fast: Duration) -> f64 {
-    slow.as_secs_f64() / fast.as_secs_f64()
-}
 
 fn dump_to(server: &Server, archive: &Path) -> Result<()> {
     time(ours_at("chatto-dump", server).stdout(File::create(archive)?)).map(drop)

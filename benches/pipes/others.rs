@@ -3,11 +3,11 @@
 
 use anyhow::Result;
 
-use crate::measure::{DATA, by_turns, ratio};
 use crate::programs::time_shell;
 use crate::support::server::Server;
 use crate::table::Goal::Shown;
 use crate::table::{Table, speed};
+use crate::turns::{DATA, by_turns, ratio};
 use crate::{Asked, data};
 
 /// One of them: its command lines, and ours for the same.

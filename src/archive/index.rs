@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::manifest::{self, Kind};
+use super::lists::{streams, unique, versioned};
+use super::manifest::{Kind, Server};
 use crate::names::StreamName;
 
 /// The version of the index that this crate writes, and the newest that it reads.
@@ -28,18 +29,8 @@ pub struct Index {
     /// Whether the bucket of encryption keys is among the streams.
     pub include_keys: bool,
     /// Every stream of the account, skipped ones too, in the order in which they come.
-    #[serde(deserialize_with = "manifest::streams")]
+    #[serde(deserialize_with = "streams")]
     pub streams: Vec<IndexedStream>,
-}
-
-/// The server that an archive was taken from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
-    /// Its version, such as `2.14.5`.
-    pub version: String,
-    /// Its cluster's name; none on a single server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<String>,
 }
 
 /// One stream of the [`Index`].
@@ -77,8 +68,8 @@ impl Index {
     /// # Errors
     /// [`Error::Newer`] for a later version, [`Error::Damaged`] for anything else that is no index.
     pub fn from_json(json: &[u8]) -> Result<Self, Error> {
-        let index: Index = manifest::versioned("index.json", json, VERSION)?;
-        manifest::unique("index.json", index.streams.iter().map(|stream| &stream.name))?;
+        let index: Index = versioned("index.json", json, VERSION)?;
+        unique("index.json", index.streams.iter().map(|stream| &stream.name))?;
         Ok(index)
     }
 }

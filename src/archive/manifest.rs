@@ -4,17 +4,12 @@
 //! fields of ours that `chatto restore` ignores; they are all optional, so a manifest written by Chatto
 //! reads the same way. Unknown fields are ignored on reading.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::marker::PhantomData;
-
 use jiff::Timestamp;
-use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::index::Server;
-use super::{Digest, Error, MAX_EDITS, MAX_OPTIONS, MAX_STREAMS};
-use crate::names::{Printable, StreamName};
+use super::lists::{at_most, streams, unique, versioned};
+use super::{Digest, Error, MAX_EDITS, MAX_OPTIONS};
+use crate::names::StreamName;
 
 /// The version of the manifest that this crate writes, and the only one that it reads.
 pub const VERSION: u64 = 1;
@@ -58,6 +53,16 @@ pub struct Edited {
     /// The options of the edit, as arguments.
     #[serde(deserialize_with = "options")]
     pub options: Vec<String>,
+}
+
+/// The server that an archive was taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its version, such as `2.14.5`.
+    pub version: String,
+    /// Its cluster's name; none on a single server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
 }
 
 /// What a stream is used for, which its name's prefix tells, or that it was left out.
@@ -231,66 +236,12 @@ impl Manifest {
     }
 }
 
-/// Reads a JSON text that has a `version`. The version is looked at before anything else, because a
-/// later one may have changed all the rest.
-pub(super) fn versioned<T: DeserializeOwned>(entry: &str, json: &[u8], known: u64) -> Result<T, Error> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u64,
-    }
-    let bad = |error: serde_json::Error| Error::damaged(entry, Printable::new(&error.to_string()));
-    match serde_json::from_slice::<Version>(json).map_err(bad)?.version {
-        version if version > known => Err(Error::Newer { entry: Printable::new(entry), version }),
-        version if version < known => Err(Error::damaged(entry, format!("no version {version} exists"))),
-        _ => serde_json::from_slice(json).map_err(bad),
-    }
-}
-
-/// Refuses a list that names a stream twice.
-pub(super) fn unique<'a>(entry: &str, names: impl Iterator<Item = &'a StreamName>) -> Result<(), Error> {
-    let mut seen = BTreeSet::new();
-    for name in names {
-        if !seen.insert(name) {
-            return Err(Error::damaged(entry, format!("names stream {name} twice")));
-        }
-    }
-    Ok(())
-}
-
-/// Reads a list of at most [`MAX_STREAMS`]. Go writes an empty one as `null`.
-pub(super) fn streams<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    from.deserialize_any(List::<T, MAX_STREAMS>(PhantomData))
-}
-
 fn edits<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Edited>, D::Error> {
-    from.deserialize_any(List::<_, MAX_EDITS>(PhantomData))
+    at_most::<_, _, MAX_EDITS>(from)
 }
 
 fn options<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    from.deserialize_any(List::<_, MAX_OPTIONS>(PhantomData))
-}
-
-/// A list of at most so many.
-struct List<T, const MAX: usize>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
-    type Value = Vec<T>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of at most {MAX}")
-    }
-    fn visit_unit<E>(self) -> Result<Vec<T>, E> {
-        Ok(Vec::new())
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = list.next_element()? {
-            if items.len() == MAX {
-                return Err(A::Error::invalid_length(MAX.saturating_add(1), &self));
-            }
-            items.push(item);
-        }
-        Ok(items)
-    }
+    at_most::<_, _, MAX_OPTIONS>(from)
 }
 
 #[cfg(test)]
@@ -324,17 +275,6 @@ mod tests {
     fn go_writes_no_streams_as_null() {
         let json = br#"{"version":1,"created_at":"2026-08-01T00:00:00Z","streams":null,"stats":{}}"#;
         assert_eq!(Manifest::from_json(json).unwrap().streams, []);
-    }
-
-    #[test]
-    fn a_list_of_streams_is_bounded() {
-        let read = |n: usize| {
-            let list = format!("[0{}]", ",0".repeat(n - 1));
-            streams::<_, u8>(&mut serde_json::Deserializer::from_str(&list)).map(|list| list.len())
-        };
-        assert_eq!(read(MAX_STREAMS).unwrap(), MAX_STREAMS);
-        let error = read(MAX_STREAMS + 1).unwrap_err().to_string();
-        assert!(error.contains("expected a list of at most 32768"), "{error}");
     }
 
     #[test]

@@ -216,15 +216,6 @@ pub enum SecretError {
 }
 
 impl Error {
-    /// An error that came out of reading a layer or the input itself.
-    pub(super) fn reading(error: io::Error) -> Error {
-        match Damaged::find(&error) {
-            Some(damaged) if wants_window(damaged) => Error::Window,
-            Some(damaged) => Error::Damaged(damaged.clone()),
-            None => Error::Read(super::layer::unmark(error)),
-        }
-    }
-
     /// How a program that could not open its input for this reason ends.
     pub fn exit(&self) -> Exit {
         match self {
@@ -266,9 +257,4 @@ impl Error {
             _ => return None,
         })
     }
-}
-
-/// libzstd's words for `ZSTD_error_frameParameter_windowTooLarge`; the crate passes on no number.
-fn wants_window(damaged: &Damaged) -> bool {
-    damaged.format == Format::Zstd && damaged.reason.contains("too much memory")
 }

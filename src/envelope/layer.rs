@@ -93,3 +93,19 @@ pub(super) fn refuse(format: Format, error: io::Error) -> Error {
         Err(error) => Error::reading(error),
     }
 }
+
+impl Error {
+    /// An error that came out of reading a layer or the input itself.
+    pub(super) fn reading(error: io::Error) -> Error {
+        match Damaged::find(&error) {
+            Some(damaged) if wants_window(damaged) => Error::Window,
+            Some(damaged) => Error::Damaged(damaged.clone()),
+            None => Error::Read(unmark(error)),
+        }
+    }
+}
+
+/// libzstd's words for `ZSTD_error_frameParameter_windowTooLarge`; the crate passes on no number.
+fn wants_window(damaged: &Damaged) -> bool {
+    damaged.format == Format::Zstd && damaged.reason.contains("too much memory")
+}
