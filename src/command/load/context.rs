@@ -2,11 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::copies::Fresh;
 use super::critical_sections::CriticalSections;
 use super::newer::Destination;
 use super::options::LoadOptions;
-use super::outcomes::Outcomes;
+use super::outcomes::{Fresh, Outcomes};
 use super::replacing::Replacing;
 use crate::command::Failure;
 use crate::exit::Exit;

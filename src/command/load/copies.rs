@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::compare_state::{difference, parse};
 use super::context::Context;
+use super::outcomes::Fresh;
 use crate::exit::Exit;
 use crate::jetstream::{Error, Replicas, StreamReply};
 use crate::names::{StreamName, counted};
@@ -34,13 +35,6 @@ const REST: Duration = Duration::from_secs(10);
 /// The pause before all that are not settled are looked at again.
 const BREATH: Duration = Duration::from_millis(250);
 
-/// A stream that was restored a moment ago.
-pub(super) struct Fresh {
-    stream: StreamName,
-    may_expire: bool,
-    restored: Instant,
-}
-
 /// How a stream stands.
 enum Standing {
     /// On every server that ought to have it.
@@ -51,12 +45,6 @@ enum Standing {
     Gone,
     /// Not as it was restored, for this reason.
     Amiss(String),
-}
-
-impl Fresh {
-    pub fn new(stream: StreamName, may_expire: bool) -> Self {
-        Fresh { stream, may_expire, restored: Instant::now() }
-    }
 }
 
 /// Waits until the copies of all restored streams are current, as long as they come nearer to that.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::confirm::{Differs, confirm};
 use super::context::Context;
-use super::copies::Fresh;
+use super::outcomes::Fresh;
 use super::replacing::NoRoom;
 use super::restoring::{Restoring, RestoringError};
 use super::target::{self, Traits};

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio::time::Instant;
+
 use super::existing::Extent;
 use super::target::Traits;
 use crate::command::verifier::Proven;
@@ -15,6 +17,20 @@ pub(super) struct Skipped {
     /// What its description in the archive says that its snapshot holds.
     pub archived: Option<Extent>,
     pub may_expire: bool,
+}
+
+/// A stream that was restored a moment ago, into a cluster or with replicas.
+pub(super) struct Fresh {
+    pub stream: StreamName,
+    pub may_expire: bool,
+    pub restored: Instant,
+}
+
+impl Fresh {
+    /// It was restored just now.
+    pub fn new(stream: StreamName, may_expire: bool) -> Self {
+        Fresh { stream, may_expire, restored: Instant::now() }
+    }
 }
 
 /// The outcomes so far. Failures are printed as they are noted.
