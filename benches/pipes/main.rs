@@ -21,6 +21,7 @@ mod link;
 mod measure;
 mod others;
 mod programs;
+mod repositories;
 mod spent;
 mod table;
 mod turns;

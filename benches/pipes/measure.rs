@@ -19,7 +19,7 @@ use crate::support::server::{LATEST, Server};
 use crate::table::Goal::{AtLeast, AtMost};
 use crate::table::{Table, seconds, speed};
 use crate::turns::{DATA, by_turns, ratio};
-use crate::{Asked, data, growth, others};
+use crate::{Asked, data, growth, others, repositories};
 
 /// A measurement adds its rows to the table.
 type Measure = for<'a> fn(&'a Asked, &'a mut Table) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
@@ -34,6 +34,7 @@ pub const ALL: &[(&str, Measure)] = &[
     ("memory", |asked, table| Box::pin(memory(asked, table))),
     ("start", |asked, table| Box::pin(start(asked, table))),
     ("growth", |asked, table| Box::pin(growth::all(asked, table))),
+    ("repositories", |asked, table| Box::pin(repositories::all(asked, table))),
     ("others", |asked, table| Box::pin(others::all(asked, table))),
 ];
 

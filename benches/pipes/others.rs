@@ -69,7 +69,7 @@ async fn against(asked: &Asked, table: &mut Table, kind: &str, source: &Server, 
     Ok(())
 }
 
-fn is_on_path(program: &str) -> bool {
+pub fn is_on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
