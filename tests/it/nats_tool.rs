@@ -9,9 +9,11 @@ use crate::support::archive::{dump, load};
 use crate::support::captures::{self, Shape};
 use crate::support::nats::nats;
 use crate::support::programs::{Finished, program, refused, run, run_with};
+use crate::support::publish::Publisher;
 use crate::support::server::Server;
 use crate::support::{api, equality, fixtures};
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 /// What `tar` leaves in `dir` of an archive: the directory of its streams.
 fn extracted(archive: &[u8], dir: &Path) -> PathBuf {
@@ -110,6 +112,34 @@ async fn it_restores_and_validates_what_was_edited() -> Result<()> {
             old["state"]["last_seq"].as_u64() > Some(50) && old["config"]["subjects"][0] == "old.>",
             "{old}"
         );
+    }
+    Ok(())
+}
+
+/// What has no state in its description is whole all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_restores_an_rsyncable_archive() -> Result<()> {
+    let source = Server::start("2.15.1");
+    let client = source.client().await?;
+    let config = json!({ "name": "EVT", "subjects": ["evt.>"] });
+    api::call(&client, "STREAM.CREATE.EVT", config).await?;
+    let mut publisher = Publisher::new(&client).await?;
+    for n in 0..30 {
+        publisher.send(&format!("evt.{n}"), &[], vec![n; 100_000]).await?;
+    }
+    publisher.settle().await?;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("backup.tar");
+    std::fs::write(&file, dump(&source, &["--rsyncable", "--buffer", "8M"]))?;
+    let mut join = program("chatto-manifest");
+    join.arg("join").arg(&file);
+    let joined = run(join).expect_code(0).stdout;
+    for release in ["2.14.5", "2.15.1"] {
+        let again = tempfile::tempdir()?;
+        let destination = Server::start(release);
+        restore(&destination, &extracted(&joined, again.path())).expect_code(0);
+        let found = equality::differences(&client, &destination.client().await?, |_| true).await?;
+        ensure!(found.is_empty(), "{release}: {found:#?}");
     }
     Ok(())
 }

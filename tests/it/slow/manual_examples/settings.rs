@@ -47,6 +47,17 @@ const AT_THE_VAULT: Then = Shell(
 const STOPPED: &str = "chatto-dump --include-keys | chatto-load --data-dir data
      printf '[nats.embedded]\\nenabled = true\\ndata_dir = \"data\"\\n' > chatto.toml";
 
+const RESTIC_INIT: &str = "restic -q -r srv/restic -p etc/chatto/pass init";
+/// The repository has one backup, and no dump that failed.
+const IN_RESTIC: Then = Shell(
+    "export RESTIC_REPOSITORY=srv/restic RESTIC_PASSWORD_FILE=etc/chatto/pass
+     restic snapshots --json | jq -e 'map(.tags) == [[\"chatto\"]]'
+     restic -q dump latest chatto.tar | chatto-manifest verify",
+);
+/// A remote that rclone(1) knows.
+const RCLONE: &str = "mkdir -p .config/rclone
+     printf '[vault]\\ntype = alias\\nremote = %s/vault\\n' \"$PWD\" > .config/rclone/rclone.conf";
+
 pub const SETTINGS: &[Setting] = &[
     Setting {
         holds: "mv part chatto.tar.gz.age",
@@ -102,6 +113,7 @@ pub const SETTINGS: &[Setting] = &[
         ),
         ..README
     },
+    Setting { holds: "restic backup", before: RESTIC_INIT, then: IN_RESTIC, ..README },
     Setting { holds: "nats://old:4222", then: Restored { keys: true }, ..README },
     // ----
     Setting {
@@ -282,7 +294,7 @@ pub const SETTINGS: &[Setting] = &[
         ..BACKUP
     },
     Setting {
-        holds: "aws s3api",
+        holds: "Prefix=daily/",
         then: Shell(
             "aws s3api get-bucket-lifecycle-configuration --bucket chatto-data > rules
              jq -e '[.Rules[] | .Filter.Prefix, .Expiration.Days] == [\"daily/\", 14, \"weekly/\", 56]' rules
@@ -298,14 +310,104 @@ pub const SETTINGS: &[Setting] = &[
         ..BACKUP
     },
     Setting {
+        holds: "put-bucket-versioning",
+        then: Shell(
+            "aws s3api get-bucket-versioning --bucket chatto-data | jq -e '.Status == \"Enabled\"'
+             aws s3api get-bucket-lifecycle-configuration --bucket chatto-data > rules
+             jq -e '.Rules[0].NoncurrentVersionExpiration.NoncurrentDays == 14' rules",
+        ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "s3://chatto-data/chatto.tar.zst.age",
+        then: Shell(
+            "aws s3 cp s3://chatto-data/chatto.tar.zst.age - | chatto-manifest verify -i etc/chatto/key.txt
+             not grep . said",
+        ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "list-object-versions",
+        given: "chatto.tar.gz.age key.txt",
+        before: "aws s3api put-bucket-versioning --bucket chatto-data --versioning-configuration Status=Enabled
+                 aws s3 cp chatto.tar.gz.age s3://chatto-data/chatto.tar.zst.age
+                 echo cut | aws s3 cp - s3://chatto-data/chatto.tar.zst.age",
+        then: Shell("cmp before.tar.zst.age chatto.tar.gz.age; test -z \"$(ls tmp)\""),
+        ..BACKUP
+    },
+    Setting {
+        holds: "rclone rcat",
+        before: RCLONE,
+        then: Shell(
+            "test \"$(ls vault/chatto)\" = chatto-$(date +%F).tar.zst.age
+             chatto-manifest verify -i etc/chatto/key.txt vault/chatto/*
+             not grep . said",
+        ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "rclone cat",
+        given: "chatto.tar.gz.age key.txt",
+        before: "mkdir -p .config/rclone vault/chatto
+                 printf '[vault]\\ntype = alias\\nremote = %s/vault\\n' \"$PWD\" > .config/rclone/rclone.conf
+                 mv chatto.tar.gz.age vault/chatto/chatto-$(date +%F).tar.zst.age",
+        then: Shell("test -z \"$(ls tmp)\""),
+        ..BACKUP
+    },
+    Setting {
+        holds: "/srv/restic -p",
+        then: Shell("restic -r srv/restic -p etc/chatto/pass snapshots"),
+        ..BACKUP
+    },
+    Setting { holds: "restic -q backup", before: RESTIC_INIT, then: IN_RESTIC, ..BACKUP },
+    Setting {
+        holds: "restic -q dump",
+        into_new: true,
+        before: "restic -q -r srv/restic -p etc/chatto/pass init
+                 chatto-dump --rsyncable -c chatto/chatto.toml |
+                     restic -q -r srv/restic -p etc/chatto/pass backup --tag chatto --stdin --stdin-filename chatto.tar
+                 echo cut | restic -q -r srv/restic -p etc/chatto/pass backup --tag part --stdin --stdin-filename chatto.tar",
+        then: Restored { keys: false },
+        ..BACKUP
+    },
+    Setting {
+        holds: "borg init",
+        then: Shell("BORG_PASSCOMMAND='cat etc/chatto/pass' borg list srv/borg"),
+        ..BACKUP
+    },
+    Setting {
+        holds: "borg create",
+        before: "BORG_PASSCOMMAND='cat etc/chatto/pass' borg init --encryption repokey srv/borg",
+        then: Shell(
+            "export BORG_REPO=$PWD/srv/borg BORG_PASSCOMMAND=\"cat $PWD/etc/chatto/pass\"
+             test \"$(borg list --short | wc -l)\" = 1
+             borg extract --stdout ::$(borg list --short) | chatto-manifest verify
+             # What fails is no archive.
+             not borg create --content-from-command ::failed -- chatto-dump --stream NONE
+             not borg list ::failed",
+        ),
+        ..BACKUP
+    },
+    Setting {
+        holds: "borg extract",
+        into_new: true,
+        before: "export BORG_REPO=$PWD/srv/borg BORG_PASSCOMMAND=\"cat $PWD/etc/chatto/pass\"
+                 borg init --encryption repokey
+                 borg create --stdin-name chatto.tar --content-from-command ::chatto-1 -- \\
+                     chatto-dump --rsyncable -c chatto/chatto.toml",
+        then: Restored { keys: false },
+        ..BACKUP
+    },
+    Setting {
         holds: "ssh vault cat",
         given: "chatto.tar.gz.age key.txt",
         before: "mv chatto.tar.gz.age vault/",
         then: SAYS_SOUND,
         ..BACKUP
     },
+    Setting { holds: "back.tar", then: Restored { keys: true }, ..BACKUP },
     Setting {
-        holds: "chatto-load --rehearse",
+        holds: "chatto-load --rehearse -i key.txt chatto.tar.gz.age",
         given: "chatto.tar.gz.age key.txt",
         then: Shell("test -z \"$(ls tmp)\""),
         ..BACKUP
