@@ -251,9 +251,7 @@ async fn what_a_stream_in_memory_forgets_is_said_before() -> Result<()> {
     }
     let mut archive = Archive::read(&archive::dump(&source, &[]));
     for name in ["ORIGIN", "SUM"] {
-        archive.edit(&format!("streams/{name}/backup.json"), |backup| {
-            backup["config"]["storage"] = "memory".into()
-        });
+        archive.put_into_memory(name);
     }
     let archive = archive.with_sums();
     let destination = Server::start(LATEST);

@@ -252,8 +252,7 @@ async fn a_stream_that_somebody_else_makes_while_the_server_is_silent_is_not_rem
 async fn a_stream_that_somebody_else_puts_in_the_place_of_ours_is_not_removed() -> Result<()> {
     let mut scene = Scene::set(LATEST).await?;
     let mut archive = Archive::read(&scene.archive);
-    archive
-        .edit("streams/LARGE/attempt-1/backup.json", |backup| backup["config"]["storage"] = json!("memory"));
+    archive.put_into_memory("LARGE/attempt-1");
     scene.archive = archive.with_sums();
     let load = scene.load_half().await?;
     while faults::state_of(&scene.client, "LARGE").await?.is_none() {

@@ -40,9 +40,8 @@ async fn a_stream_in_memory_of_2_15_is_refused_by_what_is_older_and_by_nothing_e
     b.publisher.settle().await?;
     let mut archive = Archive::read(&archive::dump(&source, &[]));
     // A snapshot of 2.15 does not say where it was kept.
-    for described in ["SMALL/backup.json", "LARGE/attempt-1/backup.json"] {
-        let path = format!("streams/{described}");
-        archive.edit(&path, |backup| backup["config"]["storage"] = json!("memory"));
+    for described in ["SMALL", "LARGE/attempt-1"] {
+        archive.put_into_memory(described);
     }
     let archive = archive.with_sums();
     for options in [&[][..], &["-n"]] {
@@ -85,7 +84,7 @@ async fn messages_larger_than_the_destination_takes_from_clients() -> Result<()>
     assert_eq!(differences, [""; 0]);
 
     let mut archive = Archive::read(&archive);
-    archive.edit("streams/LARGE/backup.json", |backup| backup["config"]["storage"] = json!("memory"));
+    archive.put_into_memory("LARGE");
     let destination = Server::start(LATEST);
     let refused = archive::load(&destination, &[], &archive.with_sums()).expect_code(1);
     assert!(refused.stderr.contains("hint: set max_payload of this server to that of"), "{}", refused.stderr);
@@ -110,7 +109,7 @@ async fn archives_go_up_through_the_releases() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_would_lose_its_messages_in_memory_is_refused() -> Result<()> {
     let mut archive = Archive::read(&faults::archive_of(&source("2.14.5").await?));
-    archive.edit("streams/KV_SMALL/backup.json", |backup| backup["config"]["storage"] = json!("memory"));
+    archive.put_into_memory("KV_SMALL");
     for release in ["2.14.5", LATEST] {
         let destination = Server::start(release);
         let load = run_with(load(&destination), archive.with_sums()).expect_code(1);

@@ -45,8 +45,7 @@ async fn of_the_cluster_in_the_middle_of_a_load() -> Result<()> {
 async fn of_the_stream_in_the_middle_of_a_load() -> Result<()> {
     let (_, archive) = faults::source(LATEST, 24).await?;
     let mut archive = Archive::read(&archive);
-    archive
-        .edit("streams/LARGE/attempt-1/backup.json", |backup| backup["config"]["storage"] = "memory".into());
+    archive.put_into_memory("LARGE/attempt-1");
     let archive = archive.with_sums();
     let source = Server::start(LATEST);
     load(&source, &[], &archive).expect_code(0);

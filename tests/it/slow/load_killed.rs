@@ -79,8 +79,7 @@ async fn kills(archive: &[u8], release: &str, expected: &Client, times: usize) -
 async fn kill_9_anywhere_in_a_stream_that_can_be_seen_before_its_commit() -> Result<()> {
     let (_source, archive) = faults::source(LATEST, 14).await?;
     let mut archive = Archive::read(&archive);
-    archive
-        .edit("streams/LARGE/attempt-1/backup.json", |backup| backup["config"]["storage"] = "memory".into());
+    archive.put_into_memory("LARGE/attempt-1");
     let archive = archive.with_sums();
     let expected = Server::start(LATEST);
     load(&expected, &archive, &[]).expect_code(0);

@@ -151,7 +151,7 @@ async fn one_in_memory() -> Result<Vec<u8>> {
     let source = Server::start(LATEST);
     faults::large_stream(&source.client().await?, source.version(), "FLEETING", 2, 1).await?;
     let mut archive = Archive::read(&faults::archive_of(&source));
-    archive.edit("streams/FLEETING/backup.json", |backup| backup["config"]["storage"] = json!("memory"));
+    archive.put_into_memory("FLEETING");
     Ok(archive.with_sums())
 }
 

@@ -156,6 +156,14 @@ impl Archive {
         *file = json.to_string().into_bytes();
     }
 
+    /// Has the description in this directory of `streams` say that its stream is kept in memory.
+    #[track_caller]
+    pub fn put_into_memory(&mut self, directory: &str) {
+        self.edit(&format!("streams/{directory}/backup.json"), |backup| {
+            backup["config"]["storage"] = "memory".into();
+        });
+    }
+
     /// The manifest's entry of a stream.
     #[track_caller]
     pub fn in_manifest(&self, name: &str) -> Json {
