@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use arbitrary::Arbitrary;
 use chatto_pipes::names::StreamName;
 use chatto_pipes::snapshot::{
-    ConsumerState, Contents, Fault, Format, Item, Record, ReportedState, Writer, inspect, inspect_showing,
-    stream_info, to_tar,
+    ConsumerState, Contents, Fault, Format, Item, NatsArcWriter, Record, ReportedState, State, Writer, inspect,
+    inspect_showing, stream_info, to_natsarc1, to_tar,
 };
 use chatto_pipes_fuzz::{repair, s2};
 use libfuzzer_sys::fuzz_target;
@@ -65,6 +65,15 @@ fuzz_target!(|input: Input| {
         assert_eq!((after.messages, after.sum), (before.messages, before.sum));
         assert_eq!((after.last_seq, after.consumers), (before.last_seq, before.consumers));
     }
+
+    let mut natsarc = Vec::new();
+    if to_natsarc1(&name, &ReportedState::default(), snapshot.as_slice(), &mut natsarc).is_ok() {
+        let [before, after] = [&snapshot, &natsarc]
+            .map(|bytes| inspect(&name, &ReportedState::default(), bytes.as_slice()).unwrap());
+        assert_eq!(after.format, Format::NatsArc1);
+        assert_eq!((after.messages, after.sum), (before.messages, before.sum));
+        assert_eq!((after.last_seq, after.consumers), (before.last_seq, before.consumers));
+    }
 });
 
 fn model(name: &StreamName, config: &RawValue, input: &Input) {
@@ -72,14 +81,24 @@ fn model(name: &StreamName, config: &RawValue, input: &Input) {
     let mut writer = Writer::begin(Vec::new(), name, &info).unwrap();
     let mut written = BTreeMap::new();
     let mut sequence = 0;
+    let gaps = input.messages.iter().map(|message| u64::from(message.gap) + 1).sum::<u64>();
+    let state = State { last_seq: gaps + u64::from(input.deleted_last), ..State::default() };
+    let mut natsarc = NatsArcWriter::begin(Vec::new(), state).unwrap();
     for Message { gap, time, subject, headers, payload } in &input.messages {
         sequence += u64::from(*gap) + 1;
         let message = (*time, subject.clone(), headers.clone(), payload.clone());
-        writer.message(&Record { sequence, time: *time, subject, headers, payload }).unwrap();
+        let record = Record { sequence, time: *time, subject, headers, payload };
+        writer.message(&record).unwrap();
+        natsarc.message(&record).unwrap();
         written.insert(sequence, message);
     }
     let last_seq = sequence + u64::from(input.deleted_last);
     let bytes = writer.finish(last_seq, 0).unwrap();
+
+    let natsarc = natsarc.finish().unwrap();
+    let [as_tar, as_natsarc] = [&bytes, &natsarc]
+        .map(|bytes| inspect(name, &ReportedState::default(), bytes.as_slice()).unwrap());
+    assert_eq!((as_natsarc.sum, as_natsarc.last_seq), (as_tar.sum, as_tar.last_seq));
 
     let first_seq = written.keys().next().copied().unwrap_or(last_seq + 1);
     let messages = written.len() as u64;

@@ -2,6 +2,8 @@
 //! which is restored by every release from 2.10 on, and with more left of it: of a NATSARC1 restore a server
 //! keeps neither its duplicate window nor how far it had come in the stream's sources.
 //!
+//! And a snapshot in NATSARC1, for a stream in memory: a server restores none of its messages from a tar.
+//!
 //! And a snapshot in the tar format with its consumers where they may stand. A server reads a consumer's state
 //! while its stream goes on, and of what is stored behind the snapshot's end such a consumer would miss what it
 //! had seen already (nats-server #7693). Servers put the consumers last, so everything before them passes as it
@@ -18,7 +20,8 @@ use super::content::Content;
 use super::entries::{self, Entry};
 use super::fault::Fault;
 use super::framing::Framing;
-use super::items::{Consumer, Item};
+use super::items::{Consumer, Item, State};
+use super::natsarc_writer::NatsArcWriter;
 use super::reported_state::ReportedState;
 use super::writer::{self, WriteError, Writer};
 use super::{Format, MAX_NAMES, inspect_showing, meta};
@@ -38,7 +41,7 @@ pub enum ConvertError {
     #[error(transparent)]
     Fault(#[from] Fault),
     /// It cannot be written.
-    #[error("it cannot be written as a tar: {0}")]
+    #[error(transparent)]
     Write(#[from] WriteError),
 }
 
@@ -82,6 +85,73 @@ pub fn to_tar(
     let Some((writer, state)) = writing else { return Err(WriteError::BadConfig.into()) };
     writer.finish(contents.last_seq, state.last_time)?;
     Ok(in_memory)
+}
+
+/// Writes the snapshot in `bytes`, in either format, to `out` in NATSARC1, as a stream in memory needs it. A consumer
+/// that stands beyond the snapshot's end is put back to it. `reported` is what a tar does not say before its messages.
+///
+/// # Errors
+/// [`ConvertError`]; what was written is no whole snapshot then. NATSARC1 has consumers before the messages, and
+/// knows no message that is not live: [`WriteError::LateConsumer`] and [`WriteError::LateDeletion`] are of a tar that
+/// has them otherwise, as servers write it and [`Writer`] does not.
+pub fn to_natsarc1(
+    stream: &StreamName,
+    reported: &ReportedState,
+    bytes: impl Read,
+    out: impl Write,
+) -> Result<(), ConvertError> {
+    let mut out = Some(out);
+    let mut writing = None;
+    let (mut last, mut written) = (0, 0_u64);
+    let contents = inspect_showing(stream, reported, bytes, |item| {
+        match (item, &mut writing) {
+            (Item::State(state), None) => {
+                writing = begin_natsarc1(&mut out, state)?;
+            }
+            (Item::Info(info), None) => {
+                let ReportedState { messages, first_seq, last_seq, .. } = *reported;
+                let state = State {
+                    messages,
+                    first_seq,
+                    last_seq,
+                    last_time: 0,
+                    time: meta::created(info).unwrap_or(0),
+                };
+                writing = begin_natsarc1(&mut out, state)?;
+            }
+            (Item::Consumer(mut consumer), Some((writer, state))) => {
+                consumer.put_back_to(state.last_seq);
+                writer.consumer(&consumer)?;
+            }
+            // What was removed before the snapshot began may still be in its blocks.
+            (Item::Message(record), Some((_, state))) if record.sequence < state.first_seq => {}
+            (Item::Message(record), Some((writer, _))) => {
+                writer.message(&record)?;
+                (last, written) = (record.sequence, written + 1);
+            }
+            (Item::Deleted { sequence, .. }, Some((_, state)))
+                if sequence > last || sequence < state.first_seq => {}
+            (Item::Deleted { .. }, Some(_)) => return Err(WriteError::LateDeletion.into()),
+            _ => return Err(WriteError::BadConfig.into()),
+        }
+        Ok::<_, ConvertError>(())
+    })?;
+    let Some((writer, state)) = writing else { return Err(WriteError::BadConfig.into()) };
+    if written != contents.messages {
+        return Err(WriteError::LateDeletion.into());
+    }
+    if contents.last_seq > last.max(state.last_seq) {
+        return Err(WriteError::OutOfOrder(contents.last_seq).into());
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+type WritingNatsArc<W> = Option<(NatsArcWriter<W>, State)>;
+
+fn begin_natsarc1<W: Write>(out: &mut Option<W>, state: State) -> Result<WritingNatsArc<W>, WriteError> {
+    let Some(out) = out.take() else { return Ok(None) };
+    Ok(Some((NatsArcWriter::begin(out, state)?, state)))
 }
 
 /// Passes a snapshot in the tar format on to `out`, and puts consumers that stand beyond its end back to it. Its

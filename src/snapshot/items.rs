@@ -40,6 +40,8 @@ pub enum Item<'a> {
 /// A stream's state at the beginning of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct State {
+    /// How many messages there are.
+    pub messages: u64,
     /// The first sequence; one more than the last in an empty stream.
     pub first_seq: u64,
     /// The last sequence, whether or not it has a message.

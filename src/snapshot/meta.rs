@@ -3,6 +3,7 @@
 
 use highway::HighwayHash;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::sums;
@@ -32,6 +33,16 @@ pub fn created_at(info: &RawValue, time: i64) -> Option<Box<RawValue>> {
     let (_, rest) = info.get().strip_prefix("{\"Created\":\"")?.split_once('"')?;
     let created = Timestamp::from_nanosecond(time.into()).ok()?;
     RawValue::from_string(format!("{{\"Created\":\"{created}\"{rest}")).ok()
+}
+
+/// When a stream with this `meta.inf` was created, in ns since 1970, where it says so.
+pub fn created(meta: &RawValue) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct At {
+        #[serde(rename = "Created")]
+        created: Timestamp,
+    }
+    serde_json::from_str::<At>(meta.get()).ok()?.created.as_nanosecond().try_into().ok()
 }
 
 /// A description with other settings than the snapshot itself: which.

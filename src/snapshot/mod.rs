@@ -11,11 +11,12 @@
 //!                              └─ natsarc ───────────────────────────────────── Contents
 //! ```
 //!
-//! Both readers can also [show](inspect_showing) what they read, [`Item`] by item, and a [`Writer`] makes a
-//! snapshot of such items, always in the tar format, which every server from 2.10 on restores:
+//! Both readers can also [show](inspect_showing) what they read, [`Item`] by item. A [`Writer`] makes a snapshot
+//! of such items in the tar format, which every server from 2.10 on restores, and a [`NatsArcWriter`] one in
+//! NATSARC1, for streams in memory:
 //!
 //! ```text
-//! items ─ writer (tar, records; cuts) ─ framing (S2 frames) ─ bytes
+//! items ─ writer (tar, records; cuts) or natsarc_writer ─ framing (S2 frames) ─ bytes
 //! ```
 //!
 //! [`edit`](mod@edit) joins both, and leaves out what is not to be [kept](Keep) and [renames](Rename) what is.
@@ -25,7 +26,7 @@
 //! message, a bit for one in a row; at most [`MAX_SETS`], three times that in an edit, and 32 MiB for what one block has
 //! deleted). Messages
 //! are never held by a check; who is shown items is shown whole messages ([`MAX_RECORD`]), and a writer holds
-//! one block ([`MAX_BLOCK_FILE`]) or one message, whichever is larger.
+//! one block ([`MAX_BLOCK_FILE`]) or one message, whichever is larger, or consumers ([`MAX_HELD`]).
 
 mod block;
 mod consumer;
@@ -48,6 +49,7 @@ mod leb128;
 mod messages;
 mod meta;
 mod natsarc;
+mod natsarc_writer;
 mod newest;
 mod rename;
 mod reported_state;
@@ -72,7 +74,7 @@ use std::sync::{Arc, OnceLock};
 pub use consumer::{BadState, ConsumerState, Pair, Pending};
 pub use consumers::MAX_NAMES;
 pub use content::MAX_BLOCK;
-pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_tar};
+pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_natsarc1, to_tar};
 pub use edit::{Counted, Edit, EditError, Edited, Then, edit};
 pub use ending::MAX_AHEAD;
 pub use fault::{Fault, Place};
@@ -80,6 +82,7 @@ pub use frames::{Frames, PADDING};
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};
 pub use keep::{Keep, Matched};
 pub use meta::{Unlike, agrees, of_consumer as consumer_info, of_stream as stream_info};
+pub use natsarc_writer::{MAX_HELD, NatsArcWriter};
 pub use newest::{MAX_NEWEST, deleted, newest};
 pub use rename::Rename;
 pub use reported_state::{ReportedState, Shortfall};

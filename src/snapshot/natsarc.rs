@@ -42,13 +42,13 @@ use crate::names::Printable;
 /// What the format begins with.
 pub const MAGIC: &[u8; 8] = b"NATSARC1";
 
-const STATE: &[u8] = b"state.json";
-const CONSUMERS: &[u8] = b"consumers/";
+pub(super) const STATE: &[u8] = b"state.json";
+pub(super) const CONSUMERS: &[u8] = b"consumers/";
 /// The longest name that servers read.
 const MAX_NAME: u64 = 1 << 20;
 /// The longest `state.json` or consumer that is read. A consumer lists every message that awaits its
 /// acknowledgement, in some 40 bytes each: 400,000 of them.
-const MAX_JSON: u64 = 16 << 20;
+pub(super) const MAX_JSON: u64 = 16 << 20;
 
 /// Reads a snapshot in the NATSARC1 format to its end, with its messages added to `sum`, and shows it to
 /// `look`.
@@ -72,6 +72,7 @@ pub fn read<R: Read, L: Look>(
         let state: ReportedState = serde_json::from_slice(&json)
             .map_err(|_| content.damaged("the stream's state is not what servers write"))?;
         let begun = items::State {
+            messages: state.messages,
             first_seq: state.first_seq,
             last_seq: state.last_seq,
             last_time: last_time(&json),

@@ -56,6 +56,15 @@ pub enum WriteError {
     /// No file can be called so.
     #[error("\"{0}\" cannot be a consumer's name")]
     BadName(Printable),
+    /// NATSARC1 has consumers first.
+    #[error("a consumer comes after messages")]
+    LateConsumer,
+    /// NATSARC1 says how many consumers there are before the first.
+    #[error("its consumers are too long together")]
+    LongConsumers,
+    /// NATSARC1 holds no message that is not live.
+    #[error("its messages come before what says that some of them are deleted")]
+    LateDeletion,
 }
 
 /// Writes one snapshot. Consumers come before the messages, or [last](Writer::finish_with).

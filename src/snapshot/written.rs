@@ -46,7 +46,7 @@ impl Model {
 
     fn write(&self, stream: &StreamName) -> Vec<u8> {
         let config = raw(&format!(r#"{{"name":"{stream}","x":1}}"#));
-        let info = stream_info(&config, 7).unwrap();
+        let info = stream_info(&config, 9).unwrap();
         let mut writer = Writer::begin(Vec::new(), stream, &info).unwrap();
         for (name, state) in &self.consumers {
             let consumer = Consumer { name: name.clone(), info: consumer_info(name), state: state.clone() };
@@ -57,6 +57,21 @@ impl Model {
         }
         writer.finish(self.last_seq, 5).unwrap()
     }
+}
+
+/// The same in NATSARC1.
+fn write_natsarc(model: &Model) -> Vec<u8> {
+    let ReportedState { messages, first_seq, last_seq, .. } = model.reported();
+    let state = State { messages, first_seq, last_seq, last_time: 5, time: 9 };
+    let mut writer = NatsArcWriter::begin(Vec::new(), state).unwrap();
+    for (name, state) in &model.consumers {
+        let consumer = Consumer { name: name.clone(), info: consumer_info(name), state: state.clone() };
+        writer.consumer(&consumer).unwrap();
+    }
+    for message in &model.messages {
+        writer.message(&message.record()).unwrap();
+    }
+    writer.finish().unwrap()
 }
 
 fn raw(json: &str) -> Box<RawValue> {
@@ -132,6 +147,27 @@ proptest! {
         prop_assert_eq!(contents.agrees_with(&reported), Ok(()));
         // The same items are the same bytes.
         prop_assert_eq!(model.write(&stream()), bytes);
+    }
+
+    #[test]
+    fn whatever_is_written_as_natsarc_is_read_as_the_same(model in model()) {
+        let reported = model.reported();
+        let bytes = write_natsarc(&model);
+        let (read, contents) = shown(&stream(), &reported, &bytes).unwrap();
+        prop_assert_eq!(&read.messages, &model.messages);
+        prop_assert_eq!(&read.consumers, &model.consumers);
+        prop_assert_eq!(contents.format, Format::NatsArc1);
+        prop_assert_eq!((contents.first_seq, contents.last_seq), (reported.first_seq, reported.last_seq));
+        prop_assert_eq!((contents.messages, contents.consumers), (reported.messages, model.consumers.len() as u64));
+        // Either format becomes it.
+        for from in [&bytes, &model.write(&stream())] {
+            let mut again = Vec::new();
+            to_natsarc1(&stream(), &reported, from.as_slice(), &mut again).unwrap();
+            let (again, _) = shown(&stream(), &reported, &again).unwrap();
+            prop_assert_eq!(again.messages, read.messages.clone());
+            // None stands beyond the end.
+            prop_assert_eq!(again.consumers.len(), read.consumers.len());
+        }
     }
 
     /// The sum is over sequence, time, subject, headers and payload of every message.
@@ -540,5 +576,49 @@ fn what_is_unchanged_is_the_same_bytes_in_an_rsyncable_snapshot() {
             inspect(&stream(), &ReportedState::default(), &*after).unwrap().records,
             rest.len() as u64
         );
+    }
+}
+
+/// NATSARC1 says at its beginning what a tar may say at its end.
+#[test]
+fn what_natsarc_has_no_place_for_is_refused() {
+    let state = State { first_seq: 3, last_seq: 9, ..State::default() };
+    let writer = || NatsArcWriter::begin(Vec::new(), state).unwrap();
+    let message = |sequence| Message { sequence, subject: b"s".to_vec(), ..Message::default() };
+    for sequence in [0, 1, 2] {
+        let refused = writer().message(&message(sequence).record());
+        assert!(matches!(refused, Err(WriteError::OutOfOrder(_))), "{sequence}");
+    }
+    let consumer = Consumer { name: "C".into(), info: consumer_info("C"), state: ConsumerState::default() };
+    let mut late = writer();
+    late.message(&message(3).record()).unwrap();
+    assert!(matches!(late.message(&message(3).record()), Err(WriteError::OutOfOrder(3))));
+    assert!(matches!(late.consumer(&consumer), Err(WriteError::LateConsumer)));
+    let mut many = writer();
+    let long = raw(&format!(r#"{{"description":"{}"}}"#, "x".repeat(9 << 20)));
+    let long = Consumer { info: meta::of_consumer("C", &long, 0).unwrap(), ..consumer };
+    let refused = (0..4).find_map(|_| many.consumer(&long).err());
+    assert!(matches!(refused, Some(WriteError::LongConsumers)));
+
+    // A server has its consumers and its index last.
+    for (dir, stream, reported, bytes) in captures() {
+        let mut out = Vec::new();
+        let written = to_natsarc1(&stream, &reported, bytes.as_slice(), &mut out);
+        let before = inspect(&stream, &reported, bytes.as_slice()).unwrap();
+        match written {
+            Ok(()) => {
+                let after = inspect(&stream, &reported, out.as_slice()).unwrap();
+                let format = Format::NatsArc1;
+                let (records, sum) = (before.messages, before.sum.or(after.sum));
+                let same = Contents { bytes: after.bytes, format, records, sum, ..before };
+                assert_eq!(after, same, "{}", dir.display());
+            }
+            Err(ConvertError::Write(
+                WriteError::LateConsumer | WriteError::LateDeletion | WriteError::OutOfOrder(_),
+            )) => {
+                assert_eq!(before.format, Format::Tar, "{}", dir.display());
+            }
+            Err(error) => panic!("{}: {error}", dir.display()),
+        }
     }
 }

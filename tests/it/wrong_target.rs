@@ -1,5 +1,4 @@
-//! What a destination cannot hold is refused before anything changes, what it can hold goes up through
-//! the releases, and what becomes less on the way is explained.
+//! What a destination cannot hold is refused before anything changes, and what becomes less on the way is explained.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,9 +7,12 @@ use crate::support::archive::{self, Archive};
 use crate::support::builder::Builder;
 use crate::support::programs::{program, program_for, run, run_with};
 use crate::support::server::{LATEST, Server, binary};
-use crate::support::{api, equality, faults, fixtures};
+use crate::support::{api, equality, faults};
 use anyhow::Result;
+use chatto_pipes::description::Description;
 use chatto_pipes::jetstream::private_server::Options;
+use chatto_pipes::names::StreamName;
+use chatto_pipes::snapshot;
 use serde_json::json;
 
 async fn source(release: &str) -> Result<Server> {
@@ -92,29 +94,90 @@ async fn messages_larger_than_the_destination_takes_from_clients() -> Result<()>
     Ok(())
 }
 
+/// Of a tar no server restores what is in memory. One of 2.15 does from NATSARC1, which the tar becomes where it has
+/// its consumers first, as what we write ourselves.
 #[tokio::test(flavor = "multi_thread")]
-async fn archives_go_up_through_the_releases() -> Result<()> {
-    for (from, to) in [("2.11.11", "2.12.8"), ("2.11.11", "2.14.5"), ("2.12.8", LATEST), ("2.14.5", LATEST)] {
-        let (source, destination) = (Server::start(from), Server::start(to));
-        let client = source.client().await?;
-        let built = fixtures::v0_4(&client, source.version(), 1, 200).await?;
-        run_with(load(&destination), faults::archive_of(&source)).expect_code(0);
-        let destination = destination.client().await?;
-        let differences = equality::differences(&client, &destination, |name| built.is_kept(name)).await?;
-        assert_eq!(differences, [""; 0], "{from} to {to}");
+async fn a_tar_of_a_stream_in_memory() -> Result<()> {
+    let source = source("2.14.5").await?;
+    let client = source.client().await?;
+    let config = json!({ "name": "EVT", "subjects": ["evt"] });
+    api::call(&client, "STREAM.CREATE.EVT", config).await?;
+    client.request("evt", "text".into()).await?;
+    let consumer = json!({ "stream_name": "EVT", "config": { "name": "reader", "durable_name": "reader" } });
+    api::call(&client, "CONSUMER.CREATE.EVT.reader", consumer).await?;
+    let mut archive = Archive::read(&faults::archive_of(&source));
+    for name in ["EVT", "KV_SMALL"] {
+        archive.put_into_memory(name);
     }
+    let archive = archive.with_sums();
+    let old = Server::start("2.14.5");
+    let load = run_with(load(&old), archive.clone()).expect_code(1);
+    for name in ["EVT", "KV_SMALL"] {
+        let said = format!("stream {name}: it lives in memory, and a server before 2.15 restores none");
+        assert!(load.stderr.contains(&said), "{}", load.stderr);
+    }
+    assert_eq!(api::stream_names(&old.client().await?).await?, [""; 0]);
+
+    let new = Server::start(LATEST);
+    let load = archive::load(&new, &[], &archive).expect_code(3);
+    assert!(load.stderr.contains("stream EVT: it cannot be written again: a consumer comes after messages"));
+    let differences = equality::differences(&client, &new.client().await?, |name| name == "KV_SMALL").await?;
+    let expected = ["config.storage: \"file\" became \"memory\"", "state.bytes: "];
+    assert!(
+        differences.iter().all(|text| expected.iter().any(|part| text.contains(part))),
+        "{differences:?}"
+    );
     Ok(())
 }
 
+/// A stream in memory with everything that NATSARC1 may hold, from a tar that we wrote and from NATSARC1 that we
+/// wrote, both of what the server sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_would_lose_its_messages_in_memory_is_refused() -> Result<()> {
-    let mut archive = Archive::read(&faults::archive_of(&source("2.14.5").await?));
-    archive.put_into_memory("KV_SMALL");
-    for release in ["2.14.5", LATEST] {
-        let destination = Server::start(release);
-        let load = run_with(load(&destination), archive.with_sums()).expect_code(1);
-        assert!(load.stderr.contains("stream KV_SMALL: it lives in memory"), "{}", load.stderr);
-        assert_eq!(api::stream_names(&destination.client().await?).await?, [""; 0]);
+async fn what_we_write_brings_a_stream_into_memory() -> Result<()> {
+    let source = Server::start(LATEST);
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 3).await?;
+    b.stream("S", json!(["s.>"]), json!({ "allow_msg_ttl": true })).await?;
+    for n in 0..40 {
+        let (id, ttl) = (format!("id-{n}"), if n % 2 == 0 { "12h" } else { "never" });
+        let headers = [("Nats-Msg-Id", id.as_str()), ("Nats-TTL", ttl)];
+        let payload = b.random.bytes(n * 300);
+        b.publisher.send(&format!("s.{}", n % 3), &headers[..n % 3], payload).await?;
+    }
+    b.publisher.settle().await?;
+    for sequence in [1, 2, 7, 21, 39, 40] {
+        b.delete_message("S", sequence, false).await?;
+    }
+    b.consumer("S", "reader", json!({})).await?;
+    b.consume("S", "reader", 20, |n| (n < 5 || n == 9).then_some("+ACK")).await?;
+    b.consumer("S", "idle", json!({ "filter_subject": "s.1" })).await?;
+
+    let mut archive = Archive::read(&archive::dump(&source, &[]));
+    archive.put_into_memory("S");
+    let backup = archive.clone().file("streams/S/backup.json").clone();
+    let Description { config, reported, .. } = Description::from_json(&backup)?;
+    let stream = StreamName::new("S")?;
+    let sent = archive.clone().file("streams/S/stream.tar.s2").clone();
+    let (mut tar, mut natsarc, mut from_tar) = (Vec::new(), Vec::new(), Vec::new());
+    snapshot::to_tar(&stream, &config, sent.as_slice(), &mut tar)?;
+    snapshot::to_natsarc1(&stream, &reported, sent.as_slice(), &mut natsarc)?;
+    snapshot::to_natsarc1(&stream, &reported, tar.as_slice(), &mut from_tar)?;
+    for (what, snapshot) in [("tar", tar), ("natsarc", natsarc), ("from a tar", from_tar)] {
+        let (mut archive, format) = (archive.clone(), if what == "tar" { "tar" } else { "natsarc1" });
+        let (bytes, sha256) = (snapshot.len(), archive::sha256(&snapshot));
+        *archive.file("streams/S/stream.tar.s2") = snapshot;
+        archive.edit_manifest("S", |entry| {
+            (entry["bytes"], entry["sha256"], entry["format"]) = (json!(bytes), json!(sha256), json!(format));
+        });
+        let archive = archive.with_sums();
+        let destination = Server::start(LATEST);
+        archive::load(&destination, &[], &archive).expect_code(0);
+        let differences = equality::differences(&client, &destination.client().await?, |_| true).await?;
+        let (expected, others): (Vec<_>, Vec<_>) =
+            differences.into_iter().partition(|text| text.contains("config.storage: \"file\" became"));
+        assert_eq!(expected.len(), 1, "{what}: {others:?}");
+        // In memory a message takes another number of bytes.
+        assert!(others.iter().all(|text| text.starts_with("S: state.bytes: ")), "{what}: {others:?}");
     }
     Ok(())
 }

@@ -96,8 +96,12 @@ impl Job {
             ..Wanted::default()
         };
         // From a tar, a server restores a stream in memory without its messages.
-        let restoring = Restoring::new(stream, request, server, context.mark.clone(), wanted)
-            .converting(!traits.in_memory);
+        let format = match traits.in_memory {
+            false => Some(Format::Tar),
+            true => Some(Format::NatsArc1).filter(|format| context.can_take(*format).is_ok()),
+        };
+        let restoring =
+            Restoring::new(stream, request, server, context.mark.clone(), wanted).becoming(format);
         Ok(Some(Job { context: Rc::clone(context), restoring, traits, flight: Some(flight), over: false }))
     }
 
@@ -221,12 +225,13 @@ impl Job {
 
     /// Whether the destination can hold what was proven.
     fn suits(&self, proven: &Proven) -> Result<(), Failure> {
-        self.context.can_take(self.restoring.goes_as(proven.contents.format))?;
+        let format = self.restoring.goes_as(proven.contents.format);
+        self.context.can_take(format)?;
         self.context.destination().check_consumers(&proven.contents.newer)?;
-        if self.traits.in_memory && proven.contents.format == Format::Tar && proven.contents.messages > 0 {
+        if self.traits.in_memory && format == Format::Tar && proven.contents.messages > 0 {
             return Err(Failure::new(
                 Exit::Failed,
-                "it lives in memory, and a server restores none of its messages from this kind of snapshot",
+                "it lives in memory, and a server before 2.15 restores none of its messages",
             ));
         }
         Ok(())

@@ -9,7 +9,8 @@
 //!
 //! A snapshot in NATSARC1 is converted to a tar on the way: every release restores that, and a server keeps more of it
 //! (the message ids, and where the sources stand). A snapshot in tar format is written again if it has consumers,
-//! because they may stand beyond the last message. The verifier always reads the bytes as they came.
+//! because they may stand beyond the last message; one of a stream in memory is converted to NATSARC1, because no server
+//! restores such messages from a tar. The verifier always reads the bytes as they came.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::jetstream::{self, InFlight, Mark, Removal, Restore, RestoreError, Ser
 use crate::names::StreamName;
 use crate::settings;
 use crate::snapshot::{
-    ConvertError, Fault, Format, Frames, PADDING, ReportedState, Wanted, put_consumers_back, to_tar,
+    ConvertError, Fault, Format, Frames, PADDING, ReportedState, Wanted, put_consumers_back, to_natsarc1,
+    to_tar,
 };
 
 /// The largest snapshot that is verified before its restore begins, in bytes.
@@ -54,8 +56,8 @@ pub(super) struct Restoring {
     pub stream: StreamName,
     request: Request,
     verifier: Option<Verifier>,
-    /// Whether a snapshot in NATSARC1 is converted to a tar.
-    converts: bool,
+    /// The format that is sent; none if the snapshot stays as it came.
+    becomes: Option<Format>,
     /// The conversion, if there is one. It finds the consumers whose state a tar does not keep.
     conversion: Option<Conversion<Vec<String>>>,
     /// The consumers in memory: they lose their position.
@@ -148,7 +150,7 @@ impl Restoring {
             stream,
             request,
             verifier: Some(verifier),
-            converts: false,
+            becomes: None,
             conversion: None,
             begin_anew: Vec::new(),
             format: None,
@@ -169,9 +171,9 @@ impl Restoring {
         }
     }
 
-    /// The same. If it `converts`, a snapshot in NATSARC1 is converted to a tar.
-    pub fn converting(self, converts: bool) -> Self {
-        Restoring { converts, ..self }
+    /// The same. The snapshot is converted to this format, if there is one.
+    pub fn becoming(self, format: Option<Format>) -> Self {
+        Restoring { becomes: format, ..self }
     }
 
     /// Whether the snapshot is a large one: its restore has to begin before all of it has come.
@@ -186,8 +188,7 @@ impl Restoring {
 
     /// The format that is sent to the server if the snapshot is in this one. In a dry run: that would be sent.
     pub fn goes_as(&self, format: Format) -> Format {
-        let as_tar = self.converts && self.server.is_none();
-        self.format.unwrap_or(if as_tar { Format::Tar } else { format })
+        self.format.or(self.becomes).unwrap_or(format)
     }
 
     /// Asks the server to begin the restore, unless that was done. After this, what the restore leaves behind has to be
@@ -261,22 +262,23 @@ impl Restoring {
         let beginning: Vec<u8> = self.unsent.iter().flatten().copied().take(BEGINNING).collect();
         self.format = Format::of(&beginning);
         let Request { config, reported, .. } = &self.request;
-        let converts = match self.format {
-            Some(Format::NatsArc1) => self.converts,
+        let becomes = self.becomes.or(self.format);
+        let converts = match (self.format, becomes) {
             // They may stand beyond the last message.
-            Some(Format::Tar) => reported.consumer_count > 0,
-            None => false,
+            (Some(Format::Tar), Some(Format::Tar)) => reported.consumer_count > 0,
+            (from, to) => from != to,
         };
-        if let Some(format) = self.format.filter(|_| converts) {
-            let (stream, config, last) = (self.stream.clone(), config.clone(), reported.last_seq);
-            let conversion = Conversion::begin(move |from, to| match format {
-                Format::NatsArc1 => to_tar(&stream, &config, from, to),
-                Format::Tar => put_consumers_back(last, from, to).map(|()| Vec::new()),
+        if let (Some(from), Some(to)) = (self.format.filter(|_| converts), becomes) {
+            let (stream, config, reported) = (self.stream.clone(), config.clone(), reported.clone());
+            let conversion = Conversion::begin(move |bytes, out| match (from, to) {
+                (Format::NatsArc1, Format::Tar) => to_tar(&stream, &config, bytes, out),
+                (_, Format::Tar) => put_consumers_back(reported.last_seq, bytes, out).map(|()| Vec::new()),
+                (_, Format::NatsArc1) => to_natsarc1(&stream, &reported, bytes, out).map(|()| Vec::new()),
             });
             self.unsent.drain(..).for_each(|bytes| conversion.feed(bytes));
             (self.frames, self.ready) = (Frames::new(), 0);
             self.conversion = Some(conversion);
-            self.format = Some(Format::Tar);
+            self.format = Some(to);
         }
     }
 
