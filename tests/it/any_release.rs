@@ -1,5 +1,5 @@
-//! What a server of 2.15 wrote is restored by every supported release, 2.15 itself included, and stays equal
-//! over a restart: it goes there as a tar.
+//! What a server of any supported release wrote is restored by every other, and by itself, and stays equal over a
+//! restart.
 
 use std::time::Duration;
 
@@ -9,22 +9,59 @@ use crate::support::fixtures::Built;
 use crate::support::publish::header_map;
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, archive, builder, equality, fixtures, s2};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use async_nats::Client;
 use chatto_pipes::snapshot::{ConsumerState, Pair};
 use serde_json::{Value as Json, json};
 
 const NOTHING: [&str; 0] = [];
 
-/// Loads `backup` into `release`, which must not have a word to say, and compares before and after a restart.
+/// What 2.10 does not know of a consumer.
+const PAUSE: &str = "pause_until";
+
+/// Every release that is read and restored.
+const ALL: [&str; 5] = ["2.10.26", "2.11.11", "2.12.8", "2.14.5", LATEST];
+
+/// Loads `backup` into `release` and compares before and after a restart. The release must not have a word to say,
+/// but for settings that it does not know: they are named first, and then left out.
 async fn comes_back(source: &Server, built: &Built, backup: &[u8], release: &str) -> Result<()> {
     let mut destination = Server::start(release);
-    let loaded = archive::load(&destination, &[], backup);
+    let mut loaded = archive::load(&destination, &[], backup);
+    let mut dropped = Vec::new();
+    if let Some((_, hint)) = loaded.stderr.split_once("or without them: ") {
+        assert_eq!(loaded.code, Some(1), "{release}");
+        assert_eq!(api::stream_names(&destination.client().await?).await?, NOTHING, "{release}");
+        let mut options: Vec<_> = hint.lines().next().unwrap_or_default().split(' ').collect();
+        dropped = options.iter().filter(|word| !word.starts_with("--")).map(ToString::to_string).collect();
+        assert!(!dropped.is_empty(), "{release}: {}", loaded.stderr);
+        if release == ALL[0] {
+            // That of a consumer is named when the consumer comes.
+            options.extend(["--drop-setting", PAUSE]);
+        }
+        let pauses = options.contains(&PAUSE);
+        loaded = archive::load(&destination, &options, backup);
+        let (said, others): (Vec<_>, Vec<_>) =
+            loaded.stderr.lines().map(str::to_owned).partition(|line| line.ends_with(" left out"));
+        assert!(
+            dropped.iter().all(|name| said.iter().any(|line| line.contains(name))),
+            "{release}: {said:?}"
+        );
+        loaded.stderr = others.join("\n");
+        dropped.extend(pauses.then(|| PAUSE.to_owned()));
+    }
     assert_eq!((loaded.stderr.as_str(), loaded.code), ("", Some(0)), "{release}");
     let source = source.client().await?;
     for when in ["after the restore", "after a restart"] {
         let client = destination.client().await?;
         let mut found = equality::differences(&source, &client, |stream| built.is_kept(stream)).await?;
+        // What was left out is not there, and nothing else differs. What a server had noted of it goes with it.
+        let left_out = |text: &str| {
+            dropped.iter().any(|name| text.contains(&format!("config.{name}: ")))
+                || text.contains("config.metadata") && text.contains("_nats.req.level")
+                || dropped.iter().any(|name| name == PAUSE)
+                    && text.starts_with("EVT: consumer audit.paused: ")
+        };
+        found.retain(|text| dropped.is_empty() || !left_out(text));
         if when == "after a restart" {
             // From 2.14 on a server that starts puts a consumer that is to begin beyond the stream's end back
             // to it.
@@ -36,11 +73,12 @@ async fn comes_back(source: &Server, built: &Built, backup: &[u8], release: &str
     Ok(())
 }
 
-/// A Chatto of v0.4 that uses no setting which the oldest of `releases` does not know.
-async fn v0_4(releases: &[&str]) -> Result<()> {
-    let source = Server::start(LATEST);
+/// Both generations of Chatto, with every setting that `release` knows, into every release.
+async fn into_all(release: &str) -> Result<()> {
+    let source = Server::start(release);
     let client = source.client().await?;
-    let built = fixtures::v0_4(&client, releases[0].parse().unwrap(), 1, 300).await?;
+    let mut built = fixtures::v0_4(&client, source.version(), 1, 300).await?;
+    built.kept.extend(fixtures::v0_0(&client, source.version(), 2, 2).await?.kept);
     // A name that does not fit into a plain tar header.
     let long = "long".repeat(50);
     api::call(
@@ -50,36 +88,35 @@ async fn v0_4(releases: &[&str]) -> Result<()> {
     )
     .await?;
     let backup = archive::dump(&source, &[]);
-    for release in releases {
-        comes_back(&source, &built, &backup, release).await?;
+    for to in ALL {
+        comes_back(&source, &built, &backup, to).await.with_context(|| format!("{release} into {to}"))?;
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn v0_4_from_2_15_into_2_10() -> Result<()> {
-    v0_4(&["2.10.26"]).await
+async fn from_2_10_into_all() -> Result<()> {
+    into_all("2.10.26").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn v0_4_from_2_15_into_2_11() -> Result<()> {
-    v0_4(&["2.11.11"]).await
+async fn from_2_11_into_all() -> Result<()> {
+    into_all("2.11.11").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn v0_4_from_2_15_into_2_12_and_later() -> Result<()> {
-    v0_4(&["2.12.8", "2.14.5", LATEST]).await
+async fn from_2_12_into_all() -> Result<()> {
+    into_all("2.12.8").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn v0_0_from_2_15_into_all() -> Result<()> {
-    let source = Server::start(LATEST);
-    let built = fixtures::v0_0(&source.client().await?, "2.10.26".parse().unwrap(), 2, 4).await?;
-    let backup = archive::dump(&source, &[]);
-    for release in ["2.10.26", "2.11.11", "2.12.8", "2.14.5", LATEST] {
-        comes_back(&source, &built, &backup, release).await?;
-    }
-    Ok(())
+async fn from_2_14_into_all() -> Result<()> {
+    into_all("2.14.5").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_2_15_into_all() -> Result<()> {
+    into_all(LATEST).await
 }
 
 /// Streams at their edges: never written to, emptied, begun at a later sequence, with deletes at either end.
@@ -115,7 +152,7 @@ async fn the_edges_of_streams_from_2_15_into_all() -> Result<()> {
     b.consume("ENDS", "reader", 3, |n| (n == 0).then_some("+ACK")).await?;
     let built = b.finish().await?;
     let backup = archive::dump(&source, &[]);
-    for release in ["2.10.26", "2.11.11", "2.12.8", "2.14.5", LATEST] {
+    for release in ALL {
         comes_back(&source, &built, &backup, release).await?;
     }
     Ok(())
