@@ -1,23 +1,29 @@
 //! `chatto-manifest verify` reads an archive of ten million messages from a pipe, once, in less than 64 MiB of
-//! memory, also where every second message was deleted and nothing is in a row.
+//! memory, also where every second message was deleted and nothing is in a row. `chatto-load` converts them to the
+//! format of another release in less than 96 MiB.
 
 // A failed expectation in a helper is a failed test.
 use std::io::{BufWriter, Write};
 use std::process::{ChildStdin, Command, Stdio};
 use std::thread;
 
-use crate::support::programs::{finish, path, spawn};
+use crate::support::api;
+use crate::support::measure::{Used, measured};
+use crate::support::programs::{finish, path, program_for, spawn};
 use crate::support::random::Random;
+use crate::support::server::Server;
 use bytes::Bytes;
 use chatto_pipes::archive::{Index, IndexedStream, Kind, Manifest, ManifestStream, PART_SIZE, Stats, Writer};
 use chatto_pipes::names::StreamName;
 use highway::{HighwayHash as _, HighwayHasher, Key};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 const MESSAGES: u64 = 10_000_000;
 
-/// The promise, in KiB.
+/// The promises, in KiB.
 const MEMORY: u64 = 64 << 10;
+const MEMORY_OF_A_LOAD: u64 = 96 << 10;
 
 /// Messages of one block, which has 4.6 MB then, as servers make them.
 const BLOCK: u64 = 100_000;
@@ -204,4 +210,26 @@ fn ten_million_scattered_messages_are_verified_in_64_mib() {
             });
         }
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_million_scattered_messages_are_converted_in_96_mib() -> anyhow::Result<()> {
+    let destination = Server::start("2.14.5");
+    let mut load = measured(&program_for("chatto-load", &destination));
+    let mut child = spawn(load.stdin(Stdio::piped()));
+    let to = child.stdin.take().unwrap();
+    let loaded = thread::scope(|scope| {
+        scope.spawn(move || write(to, natsarc));
+        finish(child)
+    })
+    .expect_code(0);
+    let (used, said) = Used::of(&loaded.stderr)?;
+    assert_eq!(said, "");
+    assert!(used.memory < MEMORY_OF_A_LOAD, "{} KiB", used.memory);
+    // Without a list of what is deleted.
+    let client = destination.client().await?;
+    let state = api::call(&client, "STREAM.INFO.KV_WIDE", json!(null)).await?["state"].take();
+    assert_eq!(state["messages"], MESSAGES, "{state}");
+    assert_eq!(state["last_seq"], sequences().last().unwrap(), "{state}");
+    Ok(())
 }
