@@ -15,6 +15,7 @@
 mod support;
 
 mod baseline;
+mod convert;
 mod data;
 mod growth;
 mod link;

@@ -19,7 +19,7 @@ use crate::support::server::{LATEST, Server};
 use crate::table::Goal::{AtLeast, AtMost};
 use crate::table::{Table, seconds, speed};
 use crate::turns::{DATA, by_turns, ratio};
-use crate::{Asked, data, growth, others, repositories};
+use crate::{Asked, convert, data, growth, others, repositories};
 
 /// A measurement adds its rows to the table.
 type Measure = for<'a> fn(&'a Asked, &'a mut Table) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
@@ -31,6 +31,7 @@ pub const ALL: &[(&str, Measure)] = &[
     ("streams", |asked, table| Box::pin(streams(asked, table))),
     ("pipe", |asked, table| Box::pin(pipe(asked, table))),
     ("verify", |asked, table| Box::pin(verify(asked, table))),
+    ("convert", |asked, table| Box::pin(convert::all(asked, table))),
     ("memory", |asked, table| Box::pin(memory(asked, table))),
     ("start", |asked, table| Box::pin(start(asked, table))),
     ("growth", |asked, table| Box::pin(growth::all(asked, table))),

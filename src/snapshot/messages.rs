@@ -5,6 +5,8 @@
 //! beside the checksums that are checked anyway, and what comes out is mixed and added up. For small messages
 //! it is a tenth of all the work all the same, so it is done only where somebody compares.
 
+use super::items::Record;
+
 /// The bytes of one message as they pass: subject, headers, payload. None where nobody wants their sum.
 #[derive(Debug, Clone, Copy)]
 pub struct Bytes(Option<u32>);
@@ -51,6 +53,16 @@ impl Sum {
     /// The sum, if it is wanted and as many messages were added as `messages`.
     pub fn of(self, messages: u64) -> Option<u64> {
         (self.wanted && self.messages == messages).then_some(self.total)
+    }
+}
+
+impl Record<'_> {
+    /// Adds the message to a sum.
+    pub(super) fn add_to(&self, sum: &mut Sum) {
+        let parts = [self.subject, self.headers, self.payload];
+        let mut bytes = sum.bytes();
+        parts.iter().for_each(|part| bytes.append(part));
+        sum.add(self.sequence, self.time, parts.map(|part| part.len() as u64), bytes);
     }
 }
 

@@ -94,6 +94,22 @@ pub fn read<R: Read, L: Look>(
     loop {
         content.within(None);
         content.at_sequence(Some(last).filter(|last| *last > 0));
+        if let Some(message) = Whole::of(content.fill()?).filter(|message| message.record.sequence > last) {
+            let Whole { record, used } = message;
+            ending.message(record.sequence);
+            ending.headers(record.headers);
+            record.add_to(&mut sum);
+            if L::LOOKS {
+                look.item(Item::Message(record))?;
+            }
+            if messages == 0 {
+                first = record.sequence;
+            }
+            last = record.sequence;
+            messages += 1;
+            content.consume(used);
+            continue;
+        }
         let entry = Entry::read_into(content, name)?;
         if entry.is_end() {
             break;
@@ -192,6 +208,31 @@ fn consumer<R: Read, L: Look>(
         look.item(Item::Consumer(Consumer { name: name.to_owned(), info, state }))?;
     }
     Ok(reached)
+}
+
+/// A message all of which is at hand, as most are: a server writes each into a frame.
+struct Whole<'a> {
+    record: Record<'a>,
+    used: usize,
+}
+
+impl<'a> Whole<'a> {
+    /// The message that begins here. None where it goes on later, or where this is something else.
+    fn of(at_hand: &'a [u8]) -> Option<Self> {
+        let mut rest = at_hand;
+        let [name, time, sequence, headers, payload] = leb128::take(&mut rest)?;
+        let mut next = |len: u64| {
+            let (part, later) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+            rest = later;
+            Some(part)
+        };
+        let (subject, headers, payload) = (next(name)?, next(headers)?, next(payload)?);
+        if sequence == 0 || name > MAX_NAME {
+            return None;
+        }
+        let record = Record { sequence, time: leb128::signed(time), subject, headers, payload };
+        Some(Whole { record, used: at_hand.len() - rest.len() })
+    }
 }
 
 struct Entry {
