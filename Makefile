@@ -7,6 +7,7 @@
 #   make static                            the programs without any shared library, in target/static; of the
 #                                          system they read /etc/resolv.conf, /etc/hosts and /etc/ssl, if any
 #   make deb                               a Debian package, in target/debian
+#   make image                             a container image, in target/image (on Debian)
 #   make check-packages                    build all of these, and see that they are whole
 #   make demo, make test, make bench
 
@@ -29,7 +30,7 @@ MUSL = $(shell uname -m)-unknown-linux-musl
 PROGRAMS = chatto-dump chatto-load chatto-keys chatto-manifest
 PAGES = $(wildcard man/*.[157])
 
-.PHONY: all install uninstall static deb check-packages demo test bench
+.PHONY: all install uninstall static deb image check-packages demo test bench
 
 all: $(OUT)/.built
 
@@ -70,6 +71,9 @@ static:
 
 deb: all
 	scripts/make-deb $(TARGET)
+
+image: all
+	@scripts/make-image
 
 check-packages:
 	@scripts/check-packages
