@@ -29,6 +29,7 @@ MUSL = $(shell uname -m)-unknown-linux-musl
 
 PROGRAMS = chatto-dump chatto-load chatto-keys chatto-manifest
 PAGES = $(wildcard man/*.[157])
+EXAMPLES = compose kubernetes prometheus systemd
 
 .PHONY: all install uninstall static deb image check-packages demo test bench
 
@@ -45,7 +46,7 @@ install: all
 	install -d $(foreach dir,bin share/man/man1 share/man/man5 share/man/man7,$(DESTDIR)$(PREFIX)/$(dir))
 	install -m 755 $(PROGRAMS:%=$(OUT)/%) $(DESTDIR)$(PREFIX)/bin
 	for page in $(PAGES); do install -m 644 $$page $(DESTDIR)$(MAN_DIR)/man$${page##*.} || exit; done
-	install -d $(foreach dir,$(BASH_DIR) $(ZSH_DIR) $(FISH_DIR) $(DOC_DIR)/examples/systemd $(DOC_DIR)/examples/prometheus,$(DESTDIR)$(dir))
+	install -d $(foreach dir,$(BASH_DIR) $(ZSH_DIR) $(FISH_DIR) $(EXAMPLES:%=$(DOC_DIR)/examples/%),$(DESTDIR)$(dir))
 	for program in $(PROGRAMS); do \
 	    install -m 644 $(OUT)/completions/$$program.bash $(DESTDIR)$(BASH_DIR)/$$program && \
 	    install -m 644 $(OUT)/completions/_$$program $(DESTDIR)$(ZSH_DIR) && \
@@ -53,8 +54,7 @@ install: all
 	done
 	install -m 644 README.md LICENSE CHANGELOG.md $(DESTDIR)$(DOC_DIR)
 	install -m 755 examples/chatto-backup.sh examples/chatto-metrics.sh $(DESTDIR)$(DOC_DIR)/examples
-	install -m 644 examples/systemd/* $(DESTDIR)$(DOC_DIR)/examples/systemd
-	install -m 644 examples/prometheus/* $(DESTDIR)$(DOC_DIR)/examples/prometheus
+	for dir in $(EXAMPLES); do install -m 644 examples/$$dir/* $(DESTDIR)$(DOC_DIR)/examples/$$dir || exit; done
 
 uninstall:
 	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%)

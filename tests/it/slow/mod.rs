@@ -4,6 +4,7 @@
 mod cluster_leaders;
 mod cluster_losses;
 mod clusters;
+mod containers;
 mod domains;
 mod dump_of_a_server_in_use;
 mod dump_survives_the_server;

@@ -13,6 +13,7 @@ pub mod builder;
 pub mod captures;
 pub mod certificates;
 pub mod cluster;
+pub mod containers;
 pub mod equality;
 pub mod far;
 pub mod faults;

@@ -43,6 +43,20 @@ const AT_THE_VAULT: Then = Shell(
     "test \"$(ls vault)\" = $'chatto-'$(date +%F)$'.tar.gz.age\\nchatto.toml'
      chatto-manifest verify -i etc/chatto/key.txt vault/chatto-*.tar.gz.age",
 );
+/// A Chatto with Docker Compose, and with backups of the days that the pages name and of today.
+const COMPOSED: &str = "mkdir srv/backup/daily mnt/other/daily
+     for day in 2026-11-25 $(date +%F); do
+         cp chatto.tar.gz.age srv/backup/daily/chatto-$day.tar.gz.age
+         cp keys.age mnt/other/daily/chatto-keys-$day.age
+     done
+     echo COMPOSE_FILE=compose.yml:backup.yaml >> .env
+     echo BACKUP_DIR=$PWD/srv/backup >> .env
+     echo KEYS_DIR=$PWD/mnt/other >> .env
+     cp etc/chatto/backup.pub .";
+const FROM_COMPOSE: Then = Shell(
+    "chatto-manifest verify -i etc/chatto/key.txt srv/backup/daily/chatto-$(date +%F).tar.gz.age
+     chatto-keys verify -i etc/chatto/key.txt mnt/other/daily/chatto-keys-$(date +%F).age",
+);
 /// A Chatto with NATS inside, which is not running.
 const STOPPED: &str = "chatto-dump --include-keys | chatto-load --data-dir data
      printf '[nats.embedded]\\nenabled = true\\ndata_dir = \"data\"\\n' > chatto.toml";
@@ -101,6 +115,22 @@ pub const SETTINGS: &[Setting] = &[
         holds: "--rehearse",
         given: "chatto.tar.gz.age keys.age key.txt",
         then: Shell("test \"$(grep -c '^sound: [1-9]' said)\" = 2"),
+        ..README
+    },
+    Setting { holds: "docker compose up -d", given: "backup.pub", then: FROM_COMPOSE, ..README },
+    Setting {
+        holds: "docker compose run --rm backup ",
+        given: "backup.pub chatto.tar.gz.age keys.age key.txt",
+        before: COMPOSED,
+        then: FROM_COMPOSE,
+        ..README
+    },
+    Setting {
+        holds: "docker compose stop chatto",
+        into_new: true,
+        given: "chatto.tar.gz.age keys.age key.txt",
+        before: COMPOSED,
+        then: Restored { keys: true },
         ..README
     },
     Setting { holds: "ssh vault", given: "backup.pub", then: AT_THE_VAULT, ..README },
@@ -309,6 +339,29 @@ pub const SETTINGS: &[Setting] = &[
         then: Shell("not grep . said; test -z \"$(ls tmp)\""),
         ..BACKUP
     },
+    Setting { holds: "docker compose up -d", given: "backup.pub", then: FROM_COMPOSE, ..BACKUP },
+    Setting {
+        holds: "docker compose run --rm backup ",
+        given: "backup.pub chatto.tar.gz.age keys.age key.txt",
+        before: COMPOSED,
+        then: FROM_COMPOSE,
+        ..BACKUP
+    },
+    Setting {
+        holds: "chatto-backup rehearse data /backup -",
+        given: "chatto.tar.gz.age keys.age key.txt",
+        before: COMPOSED,
+        then: Shell("test -z \"$(ls tmp)\""),
+        ..BACKUP
+    },
+    Setting {
+        holds: "docker compose stop chatto",
+        into_new: true,
+        given: "chatto.tar.gz.age keys.age key.txt",
+        before: COMPOSED,
+        then: Restored { keys: true },
+        ..BACKUP
+    },
     Setting {
         holds: "put-bucket-versioning",
         then: Shell(
@@ -430,7 +483,7 @@ pub const SETTINGS: &[Setting] = &[
         ..BACKUP
     },
     Setting {
-        holds: "chatto-backup rehearse",
+        holds: "0 5 * * 0 chatto-backup rehearse",
         before: "mkdir -p chatto/srv/backup
                  chatto-backup data chatto/srv/backup etc/chatto/backup.pub",
         then: Shell("not grep . said; test -z \"$(ls tmp)\""),

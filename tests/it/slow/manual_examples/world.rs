@@ -20,7 +20,7 @@ use crate::support::programs::{install, path, run};
 use crate::support::publish::Publisher;
 use crate::support::random::Random;
 use crate::support::server::{LATEST, Server, binary};
-use crate::support::{api, equality, fixtures};
+use crate::support::{api, containers, equality, fixtures};
 
 /// How long an example may take, in seconds.
 const LIMIT: &str = "300";
@@ -140,6 +140,10 @@ impl<'a> World<'a> {
             || Machines::start(root.path(), &["vault", "new", "chatto"], &at("bin"), &search_path(&[]));
         let _machines = ["ssh ", "rsync "].iter().any(|word| text.contains(word)).then(machines);
         let store = text.contains("aws ").then(Store::start);
+        if text.contains("docker compose") {
+            containers::compose_project(root.path(), &here.0, here.1);
+            containers::docker(&at("bin"));
+        }
         World { source, setting, new, root, path, store, _machines }
     }
 
