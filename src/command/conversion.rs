@@ -1,5 +1,5 @@
 //! A snapshot that is written again while it flows, on a thread of its own. Memory: what is fed is bounded by whoever
-//! counts it, and what has been written by [`AHEAD`], or by two pieces.
+//! counts it, and what has been written by [`AHEAD`] pieces, or by two large ones.
 
 use std::io::{self, Read, Write};
 use std::mem;
@@ -9,11 +9,14 @@ use bytes::{Buf, Bytes};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
-use crate::snapshot::ConvertError;
+use crate::snapshot::{ConvertError, WriteError};
 
-/// How many pieces of what is written wait at most. Each is a frame of 256 KiB, or those that lay in as many bytes
-/// as they came.
-const AHEAD: usize = 16;
+/// How long a piece of what is written is, in bytes: as long as a chunk of a server. So a part of an archive is a
+/// number of whole pieces, and what waits for the next part keeps nothing in memory that has been written.
+const PIECE: usize = 64 << 10;
+
+/// How many of them wait at most.
+const AHEAD: usize = 64;
 
 /// A conversion under way, which also finds out a `T`.
 pub(super) struct Conversion<T> {
@@ -32,15 +35,15 @@ enum Piece {
 impl<T: Send + 'static> Conversion<T> {
     /// Begins to write a snapshot again with `convert`.
     pub fn begin(
-        convert: impl FnOnce(Input, Output) -> Result<T, ConvertError> + Send + 'static,
+        convert: impl FnOnce(Input, &mut Output) -> Result<T, ConvertError> + Send + 'static,
     ) -> Conversion<T> {
-        Conversion::begin_with(AHEAD, 0, convert)
+        Conversion::begin_with(AHEAD, PIECE, convert)
     }
 
-    /// The same in pieces that end where `convert` flushes its output, or, of the part before, have `most` bytes.
+    /// The same in pieces that end where `convert` flushes its output, or have `most` bytes.
     pub fn begin_in_pieces(
         most: usize,
-        convert: impl FnOnce(Input, Output) -> Result<T, ConvertError> + Send + 'static,
+        convert: impl FnOnce(Input, &mut Output) -> Result<T, ConvertError> + Send + 'static,
     ) -> Conversion<T> {
         Conversion::begin_with(1, most, convert)
     }
@@ -48,13 +51,17 @@ impl<T: Send + 'static> Conversion<T> {
     fn begin_with(
         ahead: usize,
         most: usize,
-        convert: impl FnOnce(Input, Output) -> Result<T, ConvertError> + Send + 'static,
+        convert: impl FnOnce(Input, &mut Output) -> Result<T, ConvertError> + Send + 'static,
     ) -> Conversion<T> {
         let (bytes, pieces) = mpsc::channel();
         let (to, written) = channel(ahead);
         let input = Input { pieces, current: Bytes::new(), ended: false };
-        let output = Output { to, piece: Vec::new(), most };
-        let writing = tokio::task::spawn_blocking(move || convert(input, output));
+        let mut output = Output { to, piece: Vec::new(), most };
+        let writing = tokio::task::spawn_blocking(move || {
+            let found = convert(input, &mut output)?;
+            output.flush().map_err(WriteError::Io)?;
+            Ok(found)
+        });
         Conversion { bytes, written, writing: Some(writing), found: None }
     }
 
@@ -118,22 +125,12 @@ pub(super) struct Output {
     to: Sender<Bytes>,
     /// What is sent in one piece.
     piece: Vec<u8>,
-    /// The most bytes of a piece; none for one piece a write.
+    /// The most bytes of a piece.
     most: usize,
-}
-
-impl Output {
-    fn send(&mut self, piece: Bytes) -> io::Result<()> {
-        self.to.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.most == 0 {
-            self.send(Bytes::copy_from_slice(bytes))?;
-            return Ok(bytes.len());
-        }
         let now = bytes.get(..self.most - self.piece.len()).unwrap_or(bytes);
         self.piece.extend_from_slice(now);
         if self.piece.len() == self.most {
@@ -145,7 +142,7 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         match mem::take(&mut self.piece) {
             piece if piece.is_empty() => Ok(()),
-            piece => self.send(piece.into()),
+            piece => self.to.blocking_send(piece.into()).map_err(|_| io::ErrorKind::BrokenPipe.into()),
         }
     }
 }
