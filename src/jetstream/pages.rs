@@ -4,6 +4,8 @@
 //! may grow while it is read, and a server may give any `total`, or the same page again: what bounds a list is
 //! how much of it has come.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -13,6 +15,10 @@ use super::{Error, Server};
 
 /// The most items of one list. The longest, that of the keys of a bucket, has one an encryption key.
 pub(super) const MAX_ITEMS: u64 = 200_000;
+
+/// After so long a page is asked for again, while the first request still waits. What a cluster is asked while it
+/// elects a leader, it may never answer (seen on 2.14.5).
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The most bytes of all pages of one list, of which one is held at a time.
 const MAX_BYTES: u64 = 256 << 20;
@@ -38,7 +44,7 @@ impl Server {
         loop {
             filter.insert("offset".into(), offset.into());
             let body = Value::Object(filter.clone()).to_string();
-            let answer = self.api(request, Bytes::from(body)).await?;
+            let answer = self.page(request, Bytes::from(body)).await?;
             bytes = bytes.saturating_add(answer.len() as u64);
             let page: P = parsed(request, &answer)?;
             drop(answer);
@@ -54,6 +60,20 @@ impl Server {
             if items == 0 || offset >= total {
                 return Ok(());
             }
+        }
+    }
+
+    /// One page, within the time limit of a request.
+    async fn page(&self, request: &str, body: Bytes) -> Result<Bytes, Error> {
+        let Some(rest) = self.timeout.checked_sub(AGAIN) else { return self.api(request, body).await };
+        let again = async {
+            tokio::time::sleep(AGAIN).await;
+            self.api_within(request, body.clone(), rest).await
+        };
+        tokio::select! {
+            biased;
+            answer = self.api(request, body.clone()) => answer,
+            answer = again => answer,
         }
     }
 }
