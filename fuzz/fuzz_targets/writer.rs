@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use arbitrary::Arbitrary;
 use chatto_pipes::names::StreamName;
 use chatto_pipes::snapshot::{
-    ConsumerState, Contents, Fault, Format, Item, NatsArcWriter, Record, ReportedState, State, Writer, inspect,
-    inspect_showing, stream_info, to_natsarc1, to_tar,
+    ConsumerState, Contents, Fault, Format, Item, NatsArcWriter, Record, ReportedState, State, Writer,
+    inspect, inspect_showing, stream_info, to_natsarc1, to_tar,
 };
 use chatto_pipes_fuzz::{repair, s2};
 use libfuzzer_sys::fuzz_target;
@@ -96,8 +96,8 @@ fn model(name: &StreamName, config: &RawValue, input: &Input) {
     let bytes = writer.finish(last_seq, 0).unwrap();
 
     let natsarc = natsarc.finish().unwrap();
-    let [as_tar, as_natsarc] = [&bytes, &natsarc]
-        .map(|bytes| inspect(name, &ReportedState::default(), bytes.as_slice()).unwrap());
+    let [as_tar, as_natsarc] =
+        [&bytes, &natsarc].map(|bytes| inspect(name, &ReportedState::default(), bytes.as_slice()).unwrap());
     assert_eq!((as_natsarc.sum, as_natsarc.last_seq), (as_tar.sum, as_tar.last_seq));
 
     let first_seq = written.keys().next().copied().unwrap_or(last_seq + 1);

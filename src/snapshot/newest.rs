@@ -1,6 +1,6 @@
 //! Which messages are the newest ones of their subjects. That is known only at the end of a stream, and in the tar
 //! format it is known even later which messages are live. So whoever wants to know reads a snapshot twice: for what is
-//! [deleted](deleted), and for what is [newest](newest).
+//! [`deleted`], and for what is [`newest`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Read;

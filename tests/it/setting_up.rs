@@ -137,7 +137,7 @@ fn an_sshd_that_is_installed_for_the_tests_is_not_left_running() {
 fn the_tests_end_with_a_total_and_with_cargos_status() {
     let machine = Machine::new();
     machine.copy("scripts/test");
-    for program in ["need-rust", "install-tools", "get-nats-server", "get-s3", "get-nats"] {
+    for program in ["need-rust", "install-tools", "get-nats-server", "get-s3", "get-schemas", "get-nats"] {
         machine.program(&format!("scripts/{program}"), "");
     }
     machine.program(

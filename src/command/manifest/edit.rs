@@ -1,7 +1,7 @@
 //! `edit`: an archive with streams renamed and with less in them, written while the source is read.
 //!
 //! One pass, and nothing on a disk. What an edited snapshot holds is known only at its end, and its description
-//! comes before it. So one that fits into memory ([`PIECES`]) is described as it is, and a larger one goes in parts
+//! comes before it. So one that fits into memory ([`sink::PIECES`]) is described as it is, and a larger one goes in parts
 //! with a state of zeros, which promises nothing. The manifest, which comes last, says what is there, what was done,
 //! and to what.
 

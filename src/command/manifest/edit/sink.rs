@@ -14,7 +14,7 @@ use crate::names::StreamName;
 use crate::snapshot::{Counted, Edit, Edited};
 
 /// How many pieces of [`PART_SIZE`] are held of a snapshot that may turn out to fit into memory: 32 MiB.
-const PIECES: usize = 4;
+pub(super) const PIECES: usize = 4;
 
 /// An edited snapshot that is being written.
 pub(super) struct Sink<'a, W: Write> {
