@@ -2,13 +2,13 @@
 //! to do: on the same release, and from 2.15, whose snapshots are in another format, on the one before. The cases are
 //! made by proptest, which shrinks one that fails to what matters in it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::builder::Builder;
 use crate::support::programs::{pipeline, program, program_for};
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, equality};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use async_nats::Client;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
@@ -143,7 +143,13 @@ async fn differences(
     }
     let mut b = Builder::new(source.1, source.0.version(), 1).await?;
     let compression = if compressed { "s2" } else { "none" };
-    b.stream("S", json!(["s.>"]), json!({ "compression": compression, "allow_rollup_hdrs": true })).await?;
+    let more = json!({ "compression": compression, "allow_rollup_hdrs": true });
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // A busy server may still be removing the files of the stream that was called so ("error creating store").
+    while let Err(error) = b.stream("S", json!(["s.>"]), more.clone()).await {
+        ensure!(error.to_string().contains("\"err_code\":10049") && Instant::now() < deadline, error);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     for step in steps {
         act(&mut b, step).await?;
     }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::archive::sha256;
 use crate::support::faults::{self, Fed, UNDER_WAY};
+use crate::support::processes::End;
 use crate::support::programs::{Finished, program, program_for, refused, run, run_with, spawn};
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, fixtures};
@@ -349,7 +350,10 @@ async fn a_run_that_is_ended_by_a_signal() -> Result<()> {
     let dumped = |signal: Signal| {
         let mut dump = spawn(&mut reports.of(faults::dump(&source, &[])));
         let begin = faults::take(&mut dump, 3 << 20);
+        // Nobody reads meanwhile, so it cannot have written all before it hears the signal.
+        let end = End::of(dump.id());
         faults::signal(&dump, signal);
+        end.wait();
         faults::finish(dump, begin)
     };
     let assert_ended = |finished: Finished, signal: i32, program: &str, command: &str| -> Result<Json> {
