@@ -90,7 +90,7 @@ async fn it_reads_a_stream_in_parts_once_it_was_joined() -> Result<()> {
 
 /// An edited archive is one like any other.
 #[tokio::test(flavor = "multi_thread")]
-async fn it_restores_and_validates_what_was_edited() -> Result<()> {
+async fn it_restores_what_was_edited() -> Result<()> {
     for release in ["2.14.5", "2.15.1"] {
         let source = Server::start(release);
         fixtures::v0_4(&source.client().await?, source.version(), 9, 100).await?;
