@@ -72,4 +72,33 @@ impl Index {
         unique("index.json", index.streams.iter().map(|stream| &stream.name))?;
         Ok(index)
     }
+
+    /// The index of an rsyncable archive: without its time, and with estimates that stay the same while a stream grows
+    /// by less than a third.
+    pub fn rsyncable(self) -> Self {
+        let coarse = |stream: IndexedStream| IndexedStream {
+            messages: rounded_down(stream.messages),
+            bytes: rounded_down(stream.bytes),
+            ..stream
+        };
+        let streams = self.streams.into_iter().map(coarse).collect();
+        Index { created_at: Timestamp::UNIX_EPOCH, streams, ..self }
+    }
+}
+
+/// A number without its binary digits but the first two.
+fn rounded_down(number: u64) -> u64 {
+    let digits = (u64::BITS - number.leading_zeros()).saturating_sub(2);
+    number >> digits << digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_estimate_changes_seldom_and_is_never_more() {
+        let numbers = [0, 1, 2, 3, 5, 8, 11, 12, 1000, u64::MAX].map(rounded_down);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 8, 8, 12, 768, 3 << 62]);
+    }
 }

@@ -46,6 +46,10 @@ pub use writer::{Writer, write_keys};
 /// the last part of an attempt may be smaller.
 pub const PART_SIZE: usize = 8 << 20;
 
+/// Up to so many bytes of messages a part of an rsyncable archive ends where the content has it end. These are small
+/// parts: some 650,000 in an archive of that size, of the million that it may have. Beyond, parts have their full size.
+pub const SMALL_PARTS: u64 = 256 << 30;
+
 /// The most bytes that one entry may have: 64 GiB, which is also what `chatto restore` accepts.
 /// Anything larger must travel in parts.
 pub const MAX_ENTRY: u64 = 64 << 30;

@@ -153,6 +153,9 @@ pub struct EditStreams {
     /// Leave the streams' consumers out
     #[arg(long, help_heading = EDITS)]
     pub no_consumers: bool,
+    /// Write unchanged data as the same bytes each time, for restic and its like
+    #[arg(long, help_heading = OUTPUT)]
+    pub rsyncable: bool,
     #[command(flatten)]
     pub select: Select,
     /// Write no archive; say what would go
@@ -166,6 +169,7 @@ pub struct EditStreams {
 }
 
 const EDITS: &str = "Edits";
+const OUTPUT: &str = "The edited archive";
 
 /// A time that has passed, or how long ago that was.
 fn past(text: &str) -> Result<Timestamp, String> {

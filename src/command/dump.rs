@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use self::attempt::{OutputError, written};
 use self::output::Output;
 use self::plan::{Plan, failed_entry, skipped_entry};
-use self::rewriting::{Rsyncable, coarse, newest};
+use self::rewriting::{Rsyncable, newest};
 use self::streams::{BACK_OFF_MAX, Dumping, Settings};
 use self::watchdog::Pulse;
 use super::Failure;
@@ -189,22 +189,22 @@ async fn archive_watched(
     let generator = concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_string();
     let archived = ArchivedServer { version: server.version_text(), cluster: server.cluster() };
 
-    let indexed_at = if rsyncable { Timestamp::UNIX_EPOCH } else { created_at };
-    let mtime = u64::try_from(indexed_at.as_second()).unwrap_or_default();
+    let index = Index {
+        version: 1,
+        created_at,
+        generator: generator.clone(),
+        server: Some(archived.clone()),
+        include_keys,
+        streams: plan.indexed(),
+    };
+    let index = if rsyncable { index.rsyncable() } else { index };
+    let mtime = u64::try_from(index.created_at.as_second()).unwrap_or_default();
     progress.expect(
         (plan.captures.len() + plan.unavailable.len()) as u64,
         plan.captures.iter().map(|stream| stream.bytes).fold(0, u64::saturating_add),
     );
     let output = Output::new(Metered::new(progress.summed(to), progress.clone()), mtime, Arc::clone(pulse))
         .map_err(OutputError::Archive)?;
-    let index = Index {
-        version: 1,
-        created_at: indexed_at,
-        generator: generator.clone(),
-        server: Some(archived.clone()),
-        include_keys,
-        streams: if rsyncable { coarse(plan.indexed()) } else { plan.indexed() },
-    };
     written(output.index(index)).await?;
 
     let mut entries: Vec<ManifestStream> = Vec::new();

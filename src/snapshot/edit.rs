@@ -5,6 +5,10 @@
 //! it was. A server's tar tells only after a message, some of it at its very end, that it is deleted; such a message
 //! is written and then marked as deleted, as servers do.
 //!
+//! One that is to be [rsyncable](super::rsyncable()) is written as that module writes it: what is deleted is said at the
+//! end. NATSARC1 does not say when a stream was created, and its own time is another one in each dump; so that of the first
+//! message stands there.
+//!
 //! Consumers stay within what is left. A message that is gone is pending nowhere, and counts as acknowledged, as
 //! when a server deletes it.
 
@@ -38,6 +42,16 @@ pub struct Edit {
     pub rename: Rename,
     /// Whether its consumers go.
     pub no_consumers: bool,
+    /// Whether it is written so that what is unchanged between two snapshots is the same bytes in both.
+    pub rsyncable: bool,
+}
+
+impl Edit {
+    /// Whether the source's promise is passed on with a snapshot whose content is not known yet. That changes with
+    /// every message.
+    pub fn promises(&self) -> bool {
+        self.keep.is_all() && !self.rsyncable
+    }
 }
 
 /// Why a snapshot is not edited.
@@ -79,8 +93,8 @@ pub struct Edited {
     pub source: Contents,
     /// What stays, as whoever knows it counts it.
     pub whole: Counted,
-    /// What stays, as a reader counts it who was promised what the source promised, or nothing where messages may
-    /// have gone ([`Keep::is_all`]).
+    /// What stays, as a reader counts it who was promised what the source promised, or nothing
+    /// ([`Edit::promises`]).
     pub in_parts: Counted,
     /// The bytes of their records, as a server counts them. Those count too that are written and marked as
     /// deleted.
@@ -151,6 +165,7 @@ pub fn edit(
         writer: None,
         kept: Sequences::default(),
         deleted: Sequences::default(),
+        late: Sequences::default(),
         first: Vec::new(),
         top: 0,
         expected: 1,
@@ -162,7 +177,7 @@ pub fn edit(
     let contents = inspect_showing(stream, reported, bytes, |item| editing.item(item))?;
     contents.agrees_with(reported)?;
     let nothing = ReportedState::default();
-    editing.finish(contents, if edit.keep.is_all() { reported } else { &nothing })
+    editing.finish(contents, if edit.promises() { reported } else { &nothing })
 }
 
 struct Editing<'a, W> {
@@ -175,6 +190,8 @@ struct Editing<'a, W> {
     kept: Sequences,
     /// The sequences that were said to be deleted before any message of them came.
     deleted: Sequences,
+    /// The sequences that were written, and are to be marked as deleted at the end.
+    late: Sequences,
     /// The first ones, with their times.
     first: Vec<(u64, i64)>,
     /// The highest sequence so far.
@@ -193,8 +210,7 @@ impl<W: Write> Editing<'_, W> {
         match item {
             Item::State(state) => {
                 self.time(state.last_seq, state.last_time);
-                let info = meta::of_stream(self.config, state.time).ok_or(WriteError::BadConfig)?;
-                self.begin(&info)
+                if self.edit.rsyncable { Ok(()) } else { self.begin_created_at(state.time) }
             }
             Item::Info(info) => self.begin(info),
             Item::Consumer(_) if self.edit.no_consumers => Ok(()),
@@ -207,8 +223,14 @@ impl<W: Write> Editing<'_, W> {
     fn begin(&mut self, info: &RawValue) -> Result<(), EditError> {
         let info = self.edit.rename.stream_config(info).ok_or(WriteError::BadConfig)?;
         let out = self.out.take().ok_or(WriteError::BadConfig)?;
-        self.writer = Some(Writer::begin(out, self.name, &info)?);
+        let writer = Writer::begin(out, self.name, &info)?;
+        self.writer = Some(if self.edit.rsyncable { writer.rsyncable() } else { writer });
         Ok(())
+    }
+
+    fn begin_created_at(&mut self, time: i64) -> Result<(), EditError> {
+        let info = meta::of_stream(self.config, time).ok_or(WriteError::BadConfig)?;
+        self.begin(&info)
     }
 
     fn consumer(&mut self, mut consumer: Consumer) -> Result<(), EditError> {
@@ -227,6 +249,9 @@ impl<W: Write> Editing<'_, W> {
     fn message(&mut self, record: &Record<'_>) -> Result<(), EditError> {
         self.look_back(record.sequence, record.time);
         self.time(record.sequence, record.time);
+        if self.writer.is_none() {
+            self.begin_created_at(record.time)?;
+        }
         let len = writer::record_len(record).map_or(0, u64::from);
         if self.deleted.contains(record.sequence) || !self.edit.keep.keeps(record, &mut self.edited.matched) {
             self.edited.bytes_gone = self.edited.bytes_gone.saturating_add(len);
@@ -253,10 +278,13 @@ impl<W: Write> Editing<'_, W> {
         }
         self.edited.then.missing |= sequence < self.expected;
         self.time(sequence, time);
-        if self.kept.remove(sequence) {
-            self.writer()?.deleted(sequence, time)?;
+        if !self.kept.remove(sequence) {
+            return Ok(());
         }
-        Ok(())
+        if self.edit.rsyncable {
+            return self.late.insert(sequence).map_err(|_| EditError::TooScattered);
+        }
+        Ok(self.writer()?.deleted(sequence, time)?)
     }
 
     /// Notes what a message says of those from before [`Keep::before`].
@@ -291,6 +319,11 @@ impl<W: Write> Editing<'_, W> {
             consumer.put_back_to(last);
             if source.format == super::Format::NatsArc1 {
                 consumer.put_before_begin();
+                if self.edit.rsyncable {
+                    // The snapshot says no more than that it was there when it began.
+                    let info = meta::created_at(&consumer.info, self.edited.last_time);
+                    consumer.info = info.ok_or(WriteError::BadConfig)?;
+                }
             }
             consumer.state.without(|sequence| !self.kept.contains(sequence));
             let stays = consumers::stays(consumer.info.get().as_bytes());
@@ -298,7 +331,14 @@ impl<W: Write> Editing<'_, W> {
                 self.edited.in_memory.push(consumer.name.clone());
             }
         }
-        let writer = self.writer.take().ok_or(WriteError::BadConfig)?;
+        if self.writer.is_none() {
+            self.begin_created_at(self.edited.last_time)?;
+        }
+        let mut writer = self.writer.take().ok_or(WriteError::BadConfig)?;
+        self.late.flush();
+        for sequence in self.late.iter() {
+            writer.deleted(sequence, 0)?;
+        }
         writer.finish_with(last, self.edited.last_time, &self.consumers)?;
         let first_seq = self.kept.first().unwrap_or(if last == 0 { 0 } else { last.saturating_add(1) });
         let first = self.first.iter().find(|(sequence, _)| *sequence == first_seq);

@@ -143,6 +143,7 @@ proptest! {
         trailing in prop_oneof![Just(0_u64), 1..50_u64],
         pending in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
         renamed in any::<bool>(),
+        rsyncable in any::<bool>(),
     ) {
         let last = messages.keys().last().copied().unwrap_or(0) + trailing;
         let sequences: Vec<u64> = messages.keys().copied().collect();
@@ -161,7 +162,7 @@ proptest! {
         }
         let renaming: Option<Renaming> = renamed.then(|| "S=T".parse().unwrap());
         let prefixes: Vec<Prefix> = if renamed { vec!["a.b=x".parse().unwrap()] } else { Vec::new() };
-        let change = Edit { keep: keep.clone(), rename: Rename::new(renaming.as_ref(), &prefixes), no_consumers: false };
+        let change = Edit { keep: keep.clone(), rename: Rename::new(renaming.as_ref(), &prefixes), no_consumers: false, rsyncable };
         let new_subject = |subject: &str| match subject {
             "a.b" if renamed => "x".to_owned(),
             "a.b.c" if renamed => "x.c".to_owned(),
@@ -181,7 +182,7 @@ proptest! {
         let reported = ReportedState { messages: messages.len() as u64, last_seq: last, ..ReportedState::default() };
         let edited = edit(&stream("S"), &config, &reported, &change, source.as_slice(), &mut out).unwrap();
         let name = stream(if renamed { "T" } else { "S" });
-        let promised = if keep.is_all() { reported } else { ReportedState::default() };
+        let promised = if change.promises() { reported } else { ReportedState::default() };
         let (read, consumers, contents) = shown(&name, &promised, &out);
         prop_assert_eq!(&read, &expected);
         prop_assert_eq!(contents.last_seq, last, "the stream goes on counting where it was");
@@ -196,7 +197,7 @@ proptest! {
 
         // What was written is read again, and edited to the same.
         let mut again = Vec::new();
-        let nothing = Edit::default();
+        let nothing = Edit { rsyncable, ..Edit::default() };
         edit(&name, &config, &ReportedState::default(), &nothing, out.as_slice(), &mut again).unwrap();
         prop_assert_eq!(again, out);
     }
@@ -207,6 +208,7 @@ proptest! {
         mut fates in prop::collection::vec(0..5_u8, 1..60),
         keep in keep(),
         indexed in any::<bool>(),
+        rsyncable in any::<bool>(),
     ) {
         let keep = Keep { after: None, before: None, ..keep };
         // Of the last message a server keeps a trace.
@@ -251,8 +253,7 @@ proptest! {
         let reported = ReportedState { messages: live, first_seq: first, last_seq: last, ..ReportedState::default() };
         expected.retain(|sequence, message| stays(&keep, *sequence, message));
         let mut out = Vec::new();
-        let all = keep.is_all();
-        let change = Edit { keep, ..Edit::default() };
+        let change = Edit { keep, rsyncable, ..Edit::default() };
         let edited = edit(&stream("S"), &raw("{}"), &reported, &change, source.as_slice(), &mut out).unwrap();
         let (read, _, contents) = shown(&stream("S"), &ReportedState::default(), &out);
         prop_assert_eq!(&read, &expected);
@@ -264,7 +265,7 @@ proptest! {
         };
         // Without an index it is unknown which of the records are live that a tombstone does not name.
         prop_assert!(edited.whole == held || !indexed);
-        prop_assert!(edited.in_parts == held || all);
+        prop_assert!(edited.in_parts == held || change.promises());
         prop_assert_eq!(contents.last_seq, last);
     }
 }

@@ -1,7 +1,7 @@
 //! `chatto-manifest edit`: what a server holds after a restore of an edited archive is what it held, less what was
 //! dropped, under the names that were asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,8 @@ use crate::support::archive::{self, dump, entries, load};
 use crate::support::builder::Builder;
 use crate::support::captures::{self, CAPTURED, Shape};
 use crate::support::programs::{program, refused, run, run_with};
+use crate::support::publish::Publisher;
+use crate::support::random::Random;
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, equality, fixtures, s2};
 use chatto_pipes::command::manifest::verify::{Verdict, verify};
@@ -266,6 +268,7 @@ async fn what_is_erased_is_nowhere_in_the_archive() -> Result<()> {
         let arguments =
             ["--stream", "KV_ENCRYPTION_KEYS", "--drop-subject", "$KV.ENCRYPTION_KEYS.user.forgotten-one"];
         let erased = edited(&arguments, &whole);
+        let rsyncable = edited(&[&arguments[..], &["--rsyncable"]].concat(), &whole);
 
         let holds = |archive: &[u8], text: &str| -> Result<bool> {
             let found = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
@@ -276,9 +279,12 @@ async fn what_is_erased_is_nowhere_in_the_archive() -> Result<()> {
             Ok(any)
         };
         for text in ["forgotten-one", "secret-of-one"] {
-            ensure!(holds(&whole, text)? && !holds(&erased, text)?, "{release}: {text}");
+            ensure!(holds(&whole, text)?, "{release}: {text}");
+            ensure!(!holds(&erased, text)? && !holds(&rsyncable, text)?, "{release}: {text}");
         }
-        ensure!(holds(&erased, "user.other-2")? && holds(&erased, "stays-29")?);
+        for archive in [&erased, &rsyncable] {
+            ensure!(holds(archive, "user.other-2")? && holds(archive, "stays-29")?);
+        }
         let options = &archive::manifest(&erased)?["edited"][0]["options"];
         let digest = archive::sha256(b"$KV.ENCRYPTION_KEYS.user.forgotten-one");
         ensure!(options.to_string().contains(&digest), "{options}");
@@ -287,14 +293,16 @@ async fn what_is_erased_is_nowhere_in_the_archive() -> Result<()> {
             Ok(archive::file(&entries(archive)?, "backup/streams/EVT/stream.tar.s2")?.to_vec())
         };
         ensure!(evt(&erased)? == evt(&whole)?);
+        ensure!(evt(&rsyncable)? == evt(&whole)?);
 
-        let destination = Server::start(release);
-        load(&destination, &[], &erased).expect_code(0);
-        let before = messages(&client, "KV_ENCRYPTION_KEYS").await?;
-        let after = messages(&destination.client().await?, "KV_ENCRYPTION_KEYS").await?;
-        let kept = |message: &Json| message["subject"] != "$KV.ENCRYPTION_KEYS.user.forgotten-one";
-        let expected: BTreeMap<_, _> = before.into_iter().filter(|(_, message)| kept(message)).collect();
-        ensure!(after == expected && after.len() == 3, "{release}: {after:#?}");
+        for archive in [&erased, &rsyncable] {
+            let destination = Server::start(release);
+            load(&destination, &[], archive).expect_code(0);
+            let mut expected = messages(&client, "KV_ENCRYPTION_KEYS").await?;
+            expected.retain(|_, message| message["subject"] != "$KV.ENCRYPTION_KEYS.user.forgotten-one");
+            let after = messages(&destination.client().await?, "KV_ENCRYPTION_KEYS").await?;
+            ensure!(after == expected && after.len() == 3, "{release}: {after:#?}");
+        }
     }
     Ok(())
 }
@@ -430,12 +438,22 @@ async fn a_large_stream_goes_in_parts_and_is_restored_from_them() -> Result<()> 
     let archive = dump(&server, &[]);
     for (arguments, name, kept) in [
         (&["--rename", "EVT=OLD"][..], "OLD", 49),
+        (&["--rsyncable"], "EVT", 49),
+        (&["--rsyncable", "--last-seq", "47"], "EVT", 46),
         (&["--first-seq", "3", "--drop-subject", "evt.49"], "EVT", 46),
     ] {
         let parts = edited(arguments, &archive);
         let manifest = archive::manifest(&parts)?;
         let stream = archive::stream(&manifest, name);
         ensure!(stream["attempt"] == 1 && stream["messages"] == kept, "{stream}");
+        if arguments.contains(&"--rsyncable") {
+            let all = entries(&parts)?;
+            let parts = all.iter().filter(|entry| entry.path.contains("/part-")).count();
+            ensure!(parts > 25, "{parts} parts: one for each piece of the content");
+            let described = archive::file(&all, "backup/streams/EVT/attempt-1/backup.json")?;
+            let described: Json = serde_json::from_slice(described)?;
+            ensure!(described["state"]["last_seq"] == 0, "{described}");
+        }
         let mut join = program("chatto-manifest");
         let file = server.store().join("parts.tar");
         std::fs::write(&file, &parts)?;
@@ -450,4 +468,127 @@ async fn a_large_stream_goes_in_parts_and_is_restored_from_them() -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// Appends `count` events with random texts, and those of other lengths for another `seed`.
+async fn events(server: &Server, seed: u64, count: usize) -> Result<()> {
+    let client = server.client().await?;
+    let mut publisher = Publisher::new(&client).await?;
+    let mut random = Random::new(seed);
+    for _ in 0..count {
+        let (room, len) = (random.below(500), random.below(1_000));
+        publisher.send(&format!("evt.room{room}"), &[], random.bytes(1_500 + len)).await?;
+    }
+    publisher.settle().await
+}
+
+/// The bytes in `after` that lie in no frame of `before`, which are snapshots in frames of some 64 KiB.
+fn new_bytes(before: &[u8], after: &[u8]) -> usize {
+    fn frames(mut rest: &[u8]) -> BTreeSet<&[u8]> {
+        let mut all = BTreeSet::new();
+        while let [_, a, b, c, ..] = *rest {
+            let (frame, later) = rest.split_at(4 + u32::from_le_bytes([a, b, c, 0]) as usize);
+            all.insert(frame);
+            rest = later;
+        }
+        all
+    }
+    frames(after).difference(&frames(before)).map(|frame| frame.len()).sum()
+}
+
+/// What a program stores that stores the same data only once: of two edited archives, what changed between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_edited_to_be_rsyncable_share_what_is_unchanged() -> Result<()> {
+    const OF_ONE_EDIT: [&str; 2] = ["backup/manifest.json", "backup/SHA256SUMS"];
+    for release in ["2.14.5", LATEST] {
+        let server = Server::start(release);
+        let client = server.client().await?;
+        for (stream, subject) in [("EVT", "evt.>"), ("EMPTY", "empty")] {
+            let config = json!({ "name": stream, "subjects": [subject] });
+            api::call(&client, &format!("STREAM.CREATE.{stream}"), config).await?;
+        }
+        let consumer = json!({ "durable_name": "mailer", "ack_policy": "explicit" });
+        let consumer = json!({ "stream_name": "EVT", "config": consumer });
+        api::call(&client, "CONSUMER.DURABLE.CREATE.EVT.mailer", consumer).await?;
+        events(&server, 1, 5_000).await?;
+        let rsyncable = || edited(&["--rsyncable"], &dump(&server, &[]));
+        let before = entries(&rsyncable())?;
+        ensure!(before.iter().all(|entry| entry.mtime == 0));
+        let again = entries(&rsyncable())?;
+        let differing = before.iter().zip(&again).filter(|(a, b)| (&a.path, &a.data) != (&b.path, &b.data));
+        let differing: Vec<_> = differing.map(|(entry, _)| entry.path.as_str()).collect();
+        ensure!(differing == OF_ONE_EDIT && before.len() == again.len(), "{release}: {differing:?}");
+
+        events(&server, 2, 20).await?;
+        api::call(&client, "STREAM.MSG.DELETE.EVT", json!({ "seq": 100 })).await?;
+        let after = entries(&rsyncable())?;
+        let index = |all: &[archive::Entry]| archive::file(all, "backup/index.json").map(<[u8]>::to_vec);
+        ensure!(index(&before)? == index(&after)?, "{release}");
+        let evt = "backup/streams/EVT/stream.tar.s2";
+        let (before, after) = (archive::file(&before, evt)?, archive::file(&after, evt)?);
+        let new = new_bytes(before, after);
+        ensure!(after.len() > 10_000_000 && new < after.len() / 4, "{release}: {new} of {}", after.len());
+    }
+    Ok(())
+}
+
+/// Both generations of Chatto, and everything in them; and what the dump itself would have written.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_edited_to_be_rsyncable_is_restored_by_every_release() -> Result<()> {
+    for release in ["2.14.5", LATEST] {
+        let server = Server::start(release);
+        let client = server.client().await?;
+        let built = match release {
+            LATEST => fixtures::v0_0(&client, "2.10.26".parse().unwrap(), 2, 2).await?,
+            _ => fixtures::v0_4(&client, "2.10.26".parse().unwrap(), 1, 200).await?,
+        };
+        let arguments = ["--rsyncable", "--exclude", "KV_MEMORY*"];
+        let rsyncable = edited(&arguments, &dump(&server, &[]));
+        let dumped = dump(&server, &["--rsyncable"]);
+        let snapshots = |archive: &[u8]| -> Result<BTreeMap<String, Vec<u8>>> {
+            let all = entries(archive)?.into_iter();
+            Ok(all.filter(|e| e.path.ends_with(".s2")).map(|e| (e.path, e.data)).collect())
+        };
+        // NATSARC1 does not say when a stream was created; a dump asks the server.
+        ensure!(release == LATEST || snapshots(&rsyncable)? == snapshots(&dumped)?);
+        // And again is the same.
+        ensure!(snapshots(&edited(&arguments, &rsyncable))? == snapshots(&rsyncable)?, "{release}");
+        for release in ["2.10.26", "2.15.1"] {
+            let destination = Server::start(release);
+            load(&destination, &[], &rsyncable).expect_code(0);
+            let there = destination.client().await?;
+            let found = equality::differences(&client, &there, |stream| built.is_kept(stream)).await?;
+            ensure!(found.is_empty(), "into {release}: {found:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// An archive says of itself that it is rsyncable only if all of it is.
+#[test]
+fn only_an_archive_of_rsyncable_streams_says_that_it_is_one() {
+    let says = |arguments: &[&str], archive: &[u8]| {
+        let edited = edited(arguments, archive);
+        let manifest = archive::manifest(&edited).unwrap();
+        (manifest["rsyncable"] == true, edited)
+    };
+    for release in CAPTURED {
+        for shape in [Shape::Whole, Shape::Parts] {
+            let archive = captures::archive(release, shape);
+            let (is, all) = says(&["--rsyncable"], &archive);
+            assert!(is, "{release}");
+            let manifest = archive::manifest(&all).unwrap();
+            assert_eq!(manifest["created_at"], archive::manifest(&archive).unwrap()["created_at"]);
+            assert_eq!(manifest["edited"][0]["options"], json!(["--rsyncable"]));
+            assert!(
+                !says(&["--rsyncable", "--exclude", "EVT"], &archive).0,
+                "{release}: EVT passes as it is"
+            );
+            assert!(says(&["--rsyncable", "--exclude", "EVT"], &all).0, "{release}: it is one already");
+            assert!(says(&["--rsyncable", "--rename", "EVT=OLD", "--stream", "*"], &archive).0, "{release}");
+            for arguments in [&[][..], &["--rename", "EVT=OLD"]] {
+                assert!(!says(arguments, &all).0, "{release}: {arguments:?} writes it in another way");
+            }
+        }
+    }
 }

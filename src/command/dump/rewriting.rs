@@ -12,16 +12,12 @@ use tokio::time::Instant;
 
 use super::consumers::{Compared, found};
 use super::plan::Plan;
-use crate::archive::IndexedStream;
+use crate::archive::SMALL_PARTS;
 use crate::command::conversion::Conversion;
 use crate::description::Description;
 use crate::jetstream::Server;
 use crate::names::StreamName;
 use crate::snapshot::{self, Origin};
-
-/// Up to so many bytes of messages a part of the archive ends where the content has it end. These are small parts: some
-/// 650,000 in an archive of that size, of the million that it may have. Beyond, parts have their full size.
-const SMALL_PARTS: u64 = 256 << 30;
 
 /// How an archive is written whose unchanged parts are to be the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,22 +38,6 @@ impl Rsyncable {
 pub(super) fn newest(plan: &Plan) -> Timestamp {
     let newest = plan.captures.iter().filter_map(|stream| stream.last_time).max().unwrap_or_default();
     Timestamp::from_second(newest.as_second()).unwrap_or(newest)
-}
-
-/// The index with estimates that stay the same while a stream grows by less than a third.
-pub(super) fn coarse(streams: Vec<IndexedStream>) -> Vec<IndexedStream> {
-    let coarse = |stream: IndexedStream| IndexedStream {
-        messages: rounded_down(stream.messages),
-        bytes: rounded_down(stream.bytes),
-        ..stream
-    };
-    streams.into_iter().map(coarse).collect()
-}
-
-/// A number without its binary digits but the first two.
-fn rounded_down(number: u64) -> u64 {
-    let digits = (u64::BITS - number.leading_zeros()).saturating_sub(2);
-    number >> digits << digits
 }
 
 /// The stream that a snapshot is of.
@@ -93,15 +73,4 @@ pub(super) fn rewriting(
         })?;
         Ok(compared)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_estimate_changes_seldom_and_is_never_more() {
-        let numbers = [0, 1, 2, 3, 5, 8, 11, 12, 1000, u64::MAX].map(rounded_down);
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 8, 8, 12, 768, 3 << 62]);
-    }
 }

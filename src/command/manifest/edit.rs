@@ -1,7 +1,7 @@
 //! `edit`: an archive with streams renamed and with less in them, written while the source is read.
 //!
 //! One pass, and nothing on a disk. What an edited snapshot holds is known only at its end, and its description
-//! comes before it. So one that fits into memory ([`sink::PIECES`]) is described as it is, and a larger one goes in parts
+//! comes before it. So one that fits into memory ([`sink::MAX_HELD`]) is described as it is, and a larger one goes in parts
 //! with a state of zeros, which promises nothing. The manifest, which comes last, says what is there, what was done,
 //! and to what.
 
@@ -25,7 +25,8 @@ use super::rereadable::RereadableInput;
 use super::select::{Came, description, index_of, out_of_order};
 use super::{PROGRAM, binary_output, closing, copy_failure, unwrapped};
 use crate::archive::{
-    self, Digest, Edited as Record, Entry, Index, Kind, MAX_EDITS, Manifest, ManifestStream, Reader, Writer,
+    self, Digest, Edited as Record, Entry, Index, Kind, MAX_EDITS, Manifest, ManifestStream, Reader,
+    SMALL_PARTS, Writer,
 };
 use crate::cli::{self, Select};
 use crate::command::Failure;
@@ -63,6 +64,7 @@ pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Resu
         output,
         writer: None,
         begun: false,
+        small_parts: false,
         attempts: BTreeMap::new(),
         waiting: None,
         done: BTreeMap::new(),
@@ -98,6 +100,8 @@ struct Editing<'a, W: Write> {
     writer: Option<Writer<W>>,
     /// Whether the list of what is coming has been read.
     begun: bool,
+    /// Whether a part ends where its content has it end.
+    small_parts: bool,
     /// How many attempts at each edited stream the output has.
     attempts: BTreeMap<StreamName, u32>,
     waiting: Option<Waiting>,
@@ -198,6 +202,8 @@ impl<W: Write> Editing<'_, W> {
     /// What is coming is known: refuses what cannot be done, and writes the index.
     fn begin(&mut self, index: &Index) -> anyhow::Result<()> {
         self.begun = true;
+        let bytes = index.streams.iter().map(|stream| stream.bytes).fold(0, u64::saturating_add);
+        self.small_parts = self.changes.rsyncable() && bytes <= SMALL_PARTS;
         let index = self.changes.index(index)?;
         if let Some(output) = self.output.take() {
             let mtime = u64::try_from(index.created_at.as_second()).unwrap_or_default();
@@ -238,7 +244,7 @@ impl<W: Write> Editing<'_, W> {
             edit.rename.stream_config(&source.config).context("a configuration is no JSON object")?;
         let early = sink::early_description(&config, &source, edit)?;
         let number = self.attempts.get(&name).copied().unwrap_or(0).saturating_add(1);
-        let mut sink = Sink::new(self.writer.as_mut(), &name, early.to_json()?, number);
+        let mut sink = Sink::new(self.writer.as_mut(), &name, early, number, self.small_parts);
         let mut body = archive.joined();
         let edited = snapshot::edit(&stream, &source.config, &source.reported, edit, &mut body, &mut sink);
         let edited = match edited {
@@ -364,10 +370,15 @@ impl<W: Write> Editing<'_, W> {
                 .warning(&format!("no message has a subject that matches {pattern}: none was dropped"));
         }
         let mut manifest = self.changes.without_replaced(source);
+        let (was_rsyncable, rsyncable) = (manifest.rsyncable, self.changes.rsyncable());
+        let mut all_rsyncable = was_rsyncable || rsyncable;
         for stream in &mut manifest.streams {
             let Some(entry) = self.done.remove(&stream.name).filter(|_| stream.kind != Kind::Skipped) else {
+                let is_held = stream.kind != Kind::Skipped && stream.error.is_none();
+                all_rsyncable &= was_rsyncable || !is_held;
                 continue;
             };
+            all_rsyncable &= rsyncable;
             let without = self.changes.of(&stream.name).is_some_and(|edit| edit.no_consumers);
             let missing = if without { Vec::new() } else { stream.missing_consumers.clone() };
             let not_rewound = entry.not_rewound.or_else(|| stream.not_rewound.take());
@@ -381,6 +392,7 @@ impl<W: Write> Editing<'_, W> {
             };
         }
         manifest.generator = Some(super::generator());
+        manifest.rsyncable = all_rsyncable;
         manifest.edited.push(Record { source: digest, options: self.changes.options() });
         let many = manifest.edited.len().saturating_sub(MAX_EDITS);
         manifest.edited.drain(..many);

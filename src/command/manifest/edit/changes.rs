@@ -22,6 +22,7 @@ pub(super) struct Changes {
     keep: Keep,
     before: Option<Timestamp>,
     no_consumers: bool,
+    rsyncable: bool,
     last_per_subject: Option<usize>,
     /// Once they are known: of each stream, the newest messages of each subject.
     newest: BTreeMap<StreamName, Arc<Sequences>>,
@@ -34,7 +35,8 @@ pub(super) struct Changes {
 impl Changes {
     pub fn new(options: &EditStreams) -> Result<Changes, Failure> {
         let usage = |what: String| Err(Failure::new(Exit::Usage, what));
-        let EditStreams { rename, subject, after, before, first_seq, last_seq, no_consumers, .. } = options;
+        let EditStreams { rename, subject, after, before, first_seq, last_seq, .. } = options;
+        let EditStreams { no_consumers, rsyncable, .. } = *options;
         let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());
         for renaming in rename {
             if !old.insert(&renaming.old) {
@@ -68,12 +70,13 @@ impl Changes {
         let bounds = bounds || options.last_per_subject.is_some();
         let filters = bounds || !keep.subjects.is_empty() || !keep.dropped.is_empty();
         Ok(Changes {
-            all: filters || *no_consumers || !subject.is_empty() || rename.is_empty(),
+            all: filters || no_consumers || rsyncable || !subject.is_empty() || rename.is_empty(),
             rename: rename.clone(),
             subject: subject.clone(),
             keep,
             before: *before,
-            no_consumers: *no_consumers,
+            no_consumers,
+            rsyncable,
             last_per_subject: options.last_per_subject.and_then(|n| usize::try_from(n).ok()),
             newest: BTreeMap::new(),
             select: Select { stream: options.select.stream.clone(), exclude: options.select.exclude.clone() },
@@ -85,13 +88,17 @@ impl Changes {
     pub fn of(&self, stream: &StreamName) -> Option<Edit> {
         let renaming = self.rename.iter().find(|renaming| renaming.old == *stream);
         let selected = self.all && self.select.selects(stream);
+        let rsyncable = self.rsyncable;
         match (renaming, selected) {
             (None, false) => None,
-            (renaming, false) => Some(Edit { rename: Rename::new(renaming, &[]), ..Edit::default() }),
+            (renaming, false) => {
+                Some(Edit { rename: Rename::new(renaming, &[]), rsyncable, ..Edit::default() })
+            }
             (renaming, true) => Some(Edit {
                 keep: Keep { only: self.newest.get(stream).cloned(), ..self.keep.clone() },
                 rename: Rename::new(renaming, &self.subject),
                 no_consumers: self.no_consumers,
+                rsyncable,
             }),
         }
     }
@@ -100,6 +107,11 @@ impl Changes {
     pub fn name<'a>(&'a self, stream: &'a StreamName) -> &'a StreamName {
         let renaming = self.rename.iter().find(|renaming| renaming.old == *stream);
         renaming.map_or(stream, |renaming| &renaming.new)
+    }
+
+    /// Whether what is edited is written so that unchanged data is the same bytes in the next archive.
+    pub fn rsyncable(&self) -> bool {
+        self.rsyncable
     }
 
     /// Whether a stream of this name is renamed.
@@ -178,7 +190,7 @@ impl Changes {
             stream.name = self.name(&stream.name).clone();
             stream.format = Some(Format::Tar.to_string());
         }
-        Ok(index)
+        Ok(if self.rsyncable { index.rsyncable() } else { index })
     }
 
     /// A manifest without what was left out before under the name that a stream gets now.
@@ -237,6 +249,9 @@ fn words(options: &EditStreams) -> Vec<String> {
     }
     if options.no_consumers {
         words.push("--no-consumers".into());
+    }
+    if options.rsyncable {
+        words.push("--rsyncable".into());
     }
     words
 }

@@ -13,8 +13,8 @@ use crate::description::{BadDescription, Description};
 use crate::names::StreamName;
 use crate::snapshot::{Counted, Edit, Edited};
 
-/// How many pieces of [`PART_SIZE`] are held of a snapshot that may turn out to fit into memory: 32 MiB.
-pub(super) const PIECES: usize = 4;
+/// The most bytes that are held of a snapshot that may turn out to fit into memory: 32 MiB.
+pub(super) const MAX_HELD: u64 = 4 * PART_SIZE as u64;
 
 /// An edited snapshot that is being written.
 pub(super) struct Sink<'a, W: Write> {
@@ -24,6 +24,8 @@ pub(super) struct Sink<'a, W: Write> {
     /// The description of one that goes in parts.
     description: Vec<u8>,
     attempt: u32,
+    /// Whether a part ends wherever it is flushed.
+    small_parts: bool,
     held: Held,
     /// What fills no piece yet.
     rest: Vec<u8>,
@@ -45,27 +47,39 @@ impl<'a, W: Write> Sink<'a, W> {
         name: &'a StreamName,
         description: Vec<u8>,
         attempt: u32,
+        small_parts: bool,
     ) -> Self {
         let held = Held { pieces: Vec::new(), in_parts: false, bytes: 0, sha256: Digest::of(b"") };
-        Sink { archive, name, description, attempt, held, rest: Vec::new(), sha256: Sha256::new() }
+        Sink {
+            archive,
+            name,
+            description,
+            attempt,
+            small_parts,
+            held,
+            rest: Vec::new(),
+            sha256: Sha256::new(),
+        }
     }
 
     pub fn finish(mut self) -> io::Result<Held> {
-        if !self.rest.is_empty() {
-            self.piece()?;
-        }
+        self.piece()?;
         self.held.sha256 = Digest::finish(self.sha256);
         Ok(self.held)
     }
 
     fn piece(&mut self) -> io::Result<()> {
-        let piece = Bytes::from(std::mem::take(&mut self.rest));
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        // Without what the buffer has beyond: there may be many small ones.
+        let piece = Bytes::from(std::mem::take(&mut self.rest).into_boxed_slice());
         let Some(archive) = &mut self.archive else { return Ok(()) };
         if self.held.in_parts {
             return archive.part(&[piece]).map(drop);
         }
         self.held.pieces.push(piece);
-        if self.held.pieces.len() > PIECES {
+        if self.held.bytes > MAX_HELD {
             archive.attempt(self.name, self.attempt, &self.description)?;
             self.held.in_parts = true;
             for piece in self.held.pieces.drain(..) {
@@ -90,7 +104,7 @@ impl<W: Write> Write for Sink<'_, W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        if self.small_parts { self.piece() } else { Ok(()) }
     }
 }
 
@@ -117,15 +131,16 @@ pub(super) fn description(config: &RawValue, edited: &Edited) -> Result<Descript
     Description::new(config.to_owned(), to_raw_value(&state)?)
 }
 
-/// The description of one whose content is not known yet. What the source promised it still holds where all of it is
-/// kept; otherwise nothing is promised.
+/// The description, as JSON, of one whose content is not known yet: with what the source promised, or with nothing.
 pub(super) fn early_description(
     config: &RawValue,
     source: &Description,
     edit: &Edit,
-) -> Result<Description, BadDescription> {
-    if edit.keep.is_all() {
-        return Description::new(config.to_owned(), source.state.clone());
+) -> Result<Vec<u8>, BadDescription> {
+    let as_promised = Description::new(config.to_owned(), source.state.clone())?;
+    match (edit.promises(), edit.rsyncable) {
+        (true, _) => as_promised.to_json(),
+        (false, true) => as_promised.to_json_without_state(),
+        (false, false) => description(config, &Edited::default())?.to_json(),
     }
-    description(config, &Edited::default())
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::{Came, Verifying};
 use crate::archive::{Ended, Index, Kind, Layout, Manifest, ManifestStream};
 
@@ -105,7 +107,9 @@ fn differences(entry: &ManifestStream, came: &Came) -> Vec<String> {
 
 fn index_faults(index: &Index, manifest: &Manifest, faults: &mut Vec<(String, String)>) {
     let mut fault = |what: String| faults.push((INDEX.to_owned(), what));
-    if index.created_at != manifest.created_at && !manifest.rsyncable {
+    // Without a time it is that of an rsyncable archive, or of what was made of one.
+    let has_time = index.created_at != Timestamp::UNIX_EPOCH;
+    if has_time && index.created_at != manifest.created_at {
         fault("has another time than the manifest".into());
     }
     if manifest.include_keys.is_some_and(|keys| keys != index.include_keys) {
