@@ -347,6 +347,7 @@ async fn a_line_on_stderr_comes_last() -> Result<()> {
 async fn a_run_that_is_ended_by_a_signal() -> Result<()> {
     let reports = Reports::new()?;
     let (source, archive) = faults::source(LATEST, 24).await?;
+    // TERM alone: what is started in the background of a shell ignores INT.
     let dumped = |signal: Signal| {
         let mut dump = spawn(&mut reports.of(faults::dump(&source, &[])));
         let begin = faults::take(&mut dump, 3 << 20);
@@ -365,9 +366,8 @@ async fn a_run_that_is_ended_by_a_signal() -> Result<()> {
     };
     let report = assert_ended(dumped(Signal::TERM), 15, "chatto-dump", "dump")?;
     assert_eq!(stream(&report, "KV_SMALL")["outcome"], "done");
-    assert_ended(dumped(Signal::INT), 2, "chatto-dump", "dump")?;
     assert_eq!(dumped(Signal::KILL).signal, Some(9));
-    assert_eq!(reports.take()?["signal"], 2, "the old report stays");
+    assert_eq!(reports.take()?["signal"], 15, "the old report stays");
 
     // A load leaves the server clean first.
     let destination = Server::start(LATEST);
