@@ -1,6 +1,7 @@
 //! SHA-256 digests as a type, written as sha256sum(1) writes them: 64 lower-case hexadecimal digits.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,39 @@ impl Digest {
     /// The digest of all that `hasher` was given.
     pub fn finish(hasher: Sha256) -> Self {
         Digest(hasher.finalize().into())
+    }
+}
+
+/// An input that is summed as it is read.
+pub struct Summed<R> {
+    input: R,
+    sha256: Sha256,
+    length: u64,
+}
+
+impl<R> Summed<R> {
+    /// Sums `input` from here on.
+    pub fn new(input: R) -> Self {
+        Summed { input, sha256: Sha256::new(), length: 0 }
+    }
+
+    /// How many bytes were read.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The digest of what was read.
+    pub fn digest(&self) -> Digest {
+        Digest::finish(self.sha256.clone())
+    }
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let got = self.input.read(into)?;
+        self.sha256.update(into.get(..got).unwrap_or_default());
+        self.length = self.length.saturating_add(got as u64);
+        Ok(got)
     }
 }
 

@@ -32,7 +32,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use digest::Digest;
+pub use digest::{Digest, Summed};
 pub use directories::{Content, Directories, Found};
 pub use entry::{Ended, Entry, Layout};
 pub use error::Error;

@@ -1,14 +1,14 @@
 //! A snapshot that is written again while it flows, on a thread of its own. Memory: what is fed is bounded by whoever
 //! counts it, and what has been written by [`AHEAD`] pieces, or by two large ones.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::mem;
-use std::sync::mpsc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
+use super::pieces::{Feed, Input, feed};
 use crate::snapshot::{ConvertError, WriteError};
 
 /// How long a piece of what is written is, in bytes: as long as a chunk of a server. So a part of an archive is a
@@ -20,16 +20,11 @@ const AHEAD: usize = 64;
 
 /// A conversion under way, which also finds out a `T`.
 pub(super) struct Conversion<T> {
-    bytes: mpsc::Sender<Piece>,
+    snapshot: Feed,
     written: Receiver<Bytes>,
     writing: Option<JoinHandle<Result<T, ConvertError>>>,
     /// What was found out, once all has been written.
     pub found: Option<T>,
-}
-
-enum Piece {
-    Bytes(Bytes),
-    End,
 }
 
 impl<T: Send + 'static> Conversion<T> {
@@ -53,27 +48,26 @@ impl<T: Send + 'static> Conversion<T> {
         most: usize,
         convert: impl FnOnce(Input, &mut Output) -> Result<T, ConvertError> + Send + 'static,
     ) -> Conversion<T> {
-        let (bytes, pieces) = mpsc::channel();
         let (to, written) = channel(ahead);
-        let input = Input { pieces, current: Bytes::new(), ended: false };
+        let (snapshot, input) = feed();
         let mut output = Output { to, piece: Vec::new(), most };
         let writing = tokio::task::spawn_blocking(move || {
             let found = convert(input, &mut output)?;
             output.flush().map_err(WriteError::Io)?;
             Ok(found)
         });
-        Conversion { bytes, written, writing: Some(writing), found: None }
+        Conversion { snapshot, written, writing: Some(writing), found: None }
     }
 
     /// Feeds the next bytes of the snapshot as it came.
     pub fn feed(&self, bytes: Bytes) {
         // When it has ended early, what comes next says why.
-        let _ = self.bytes.send(Piece::Bytes(bytes));
+        let _ = self.snapshot.bytes(bytes);
     }
 
     /// No more bytes will come.
     pub fn end(&self) {
-        let _ = self.bytes.send(Piece::End);
+        self.snapshot.end();
     }
 
     /// The next bytes that have been written already.
@@ -91,32 +85,6 @@ impl<T: Send + 'static> Conversion<T> {
         self.writing = None;
         self.found = Some(ended.map_err(|e| ConvertError::Fault(io::Error::other(e).into()))??);
         Ok(None)
-    }
-}
-
-/// The snapshot as it came. A sender that goes away without an end is an error, never an end.
-pub(super) struct Input {
-    pieces: mpsc::Receiver<Piece>,
-    current: Bytes,
-    ended: bool,
-}
-
-impl Read for Input {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() && !self.ended {
-            match self.pieces.recv() {
-                Ok(Piece::Bytes(bytes)) => self.current = bytes,
-                Ok(Piece::End) => self.ended = true,
-                Err(_) => return Err(io::Error::other("the snapshot was given up")),
-            }
-        }
-        let n = into.len().min(self.current.len());
-        self.current.copy_to_slice(&mut into[..n]);
-        if self.current.is_empty() {
-            // Counted as held for as long as anything of it is there.
-            self.current = Bytes::new();
-        }
-        Ok(n)
     }
 }
 

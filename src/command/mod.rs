@@ -9,6 +9,7 @@ pub mod manifest;
 mod address_space;
 mod conversion;
 mod offline;
+mod pieces;
 mod report;
 mod reporting;
 mod secrets;

@@ -2,14 +2,13 @@
 //! the server, to their end, and gives a verdict. A snapshot that is over before a thread is worth its while
 //! is checked on the spot.
 
-use std::io::{self, Read};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::io;
 
-use bytes::{Buf, Bytes};
-use sha2::{Digest as _, Sha256};
+use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use crate::archive::Digest;
+use super::pieces::{Feed, feed};
+use crate::archive::{Digest, Summed};
 use crate::names::StreamName;
 use crate::settings::Config;
 use crate::snapshot::{self, Contents, Own, ReportedState, Wanted};
@@ -21,7 +20,7 @@ const ON_THE_SPOT: usize = 16 << 10;
 
 /// A check under way. Memory is bounded by whoever counts the bytes that are fed.
 pub(super) struct Verifier {
-    bytes: Sender<Piece>,
+    snapshot: Feed,
     fed: usize,
     check: Check,
 }
@@ -62,11 +61,6 @@ pub(super) enum NotProven {
     Broken(String),
 }
 
-enum Piece {
-    Bytes(Bytes),
-    End,
-}
-
 impl Verifier {
     /// Begins to check a snapshot of `stream` against what the server promised.
     pub fn begin(stream: &StreamName, reported: &ReportedState, wanted: Wanted) -> Verifier {
@@ -99,12 +93,11 @@ impl Verifier {
         if config.is_some() {
             wanted.own = Some(own.clone());
         }
-        let (bytes, pieces) = channel();
+        let (snapshot, input) = feed();
         let stream = stream.clone();
         let reported = reported.clone();
         let check = Check::Waiting(Box::new(move || {
-            let mut input =
-                Input { pieces, current: Bytes::new(), ended: false, sha256: Sha256::new(), read: 0 };
+            let mut input = Summed::new(input);
             let contents = snapshot::inspect_wanting(&stream, &reported, wanted, &mut input)?;
             agree(&contents, &reported)?;
             if let (Some(config), Some(own)) = (&config, own.get()) {
@@ -112,15 +105,15 @@ impl Verifier {
             }
             // What follows the snapshot's logical end belongs to the digest all the same.
             io::copy(&mut input, &mut io::sink()).map_err(|e| NotProven::Broken(e.to_string()))?;
-            Ok(Proven { contents, sha256: Digest::finish(input.sha256), bytes: input.read })
+            Ok(Proven { contents, sha256: input.digest(), bytes: input.length() })
         }));
-        Verifier { bytes, fed: 0, check }
+        Verifier { snapshot, fed: 0, check }
     }
 
     /// Feeds the next bytes. `false` when the check has ended early: [`Verifier::verdict`] says why.
     pub fn feed(&mut self, bytes: Bytes) -> bool {
         self.fed = self.fed.saturating_add(bytes.len());
-        let taken = self.bytes.send(Piece::Bytes(bytes)).is_ok();
+        let taken = self.snapshot.bytes(bytes);
         if self.fed > ON_THE_SPOT {
             self.check = match std::mem::replace(&mut self.check, Check::Beginning) {
                 Check::Waiting(check) => Check::Running(tokio::task::spawn_blocking(check)),
@@ -143,41 +136,11 @@ impl Verifier {
 
     /// No more bytes will come; gives the verdict.
     pub async fn verdict(self) -> Verdict {
-        // A check that has ended early takes no end any more.
-        let _ = self.bytes.send(Piece::End);
+        self.snapshot.end();
         match self.check {
             Check::Waiting(check) => check(),
             Check::Running(verdict) => verdict.await.map_err(|e| NotProven::Broken(e.to_string()))?,
             Check::Beginning => Err(NotProven::Broken("it did not begin".into())),
         }
-    }
-}
-
-/// The bytes as a [`Read`], summed as they pass. A sender that goes away without an end is an error,
-/// never an end.
-struct Input {
-    pieces: Receiver<Piece>,
-    current: Bytes,
-    ended: bool,
-    sha256: Sha256,
-    read: u64,
-}
-
-impl Read for Input {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() && !self.ended {
-            match self.pieces.recv() {
-                Ok(Piece::Bytes(bytes)) => {
-                    self.sha256.update(&bytes);
-                    self.read += bytes.len() as u64;
-                    self.current = bytes;
-                }
-                Ok(Piece::End) => self.ended = true,
-                Err(_) => return Err(io::Error::other("the snapshot was given up")),
-            }
-        }
-        let n = into.len().min(self.current.len());
-        self.current.copy_to_slice(&mut into[..n]);
-        Ok(n)
     }
 }

@@ -10,14 +10,11 @@ mod rewound;
 mod sink;
 mod survey;
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::rc::Rc;
 
 use anyhow::Context;
-use sha2::{Digest as _, Sha256};
 
 use self::changes::Changes;
 use self::sink::{Held, Sink};
@@ -26,7 +23,7 @@ use super::select::{Came, description, index_of, out_of_order};
 use super::{PROGRAM, binary_output, closing, copy_failure, unwrapped};
 use crate::archive::{
     self, Digest, Edited as Record, Entry, Index, Kind, MAX_EDITS, Manifest, ManifestStream, Reader,
-    SMALL_PARTS, Writer,
+    SMALL_PARTS, Summed, Writer,
 };
 use crate::cli::{self, Select};
 use crate::command::Failure;
@@ -53,9 +50,8 @@ pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Resu
             Box::new(input.open()?)
         }
     };
-    let source = Rc::new(RefCell::new(Sha256::new()));
-    let input = Summed { input, sha256: Rc::clone(&source) };
-    let mut archive = archive::recognise(input).archive()?;
+    let mut source = Summed::new(input);
+    let mut archive = archive::recognise(&mut source).archive()?;
     let mut editing = Editing {
         changes: &changes,
         messages,
@@ -72,22 +68,8 @@ pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Resu
         matched: Matched::default(),
     };
     let manifest = editing.read(&mut archive)?;
-    let digest = Digest::finish(source.borrow().clone());
-    editing.finish(manifest, digest)
-}
-
-/// An input that is summed as it is read.
-struct Summed<R> {
-    input: R,
-    sha256: Rc<RefCell<Sha256>>,
-}
-
-impl<R: Read> Read for Summed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.input.read(buffer)?;
-        self.sha256.borrow_mut().update(buffer.get(..got).unwrap_or_default());
-        Ok(got)
-    }
+    drop(archive);
+    editing.finish(manifest, source.digest())
 }
 
 struct Editing<'a, W: Write> {

@@ -12,10 +12,9 @@ use serde_json::Value;
 
 use super::directories::{BACKUP, Snapshots, described, described_by, place};
 use super::rereadable::RereadableInput;
-use super::verify::Summed;
 use super::{PROGRAM, binary_output, closing, copy_failure};
 use crate::archive::{
-    self, Directories, Found, Index, IndexedStream, Kind, Manifest, ManifestStream, Stats, Writer,
+    self, Directories, Found, Index, IndexedStream, Kind, Manifest, ManifestStream, Stats, Summed, Writer,
 };
 use crate::chatto::policy::holds_keys;
 use crate::cli;

@@ -13,11 +13,10 @@ use std::io::{self, Read};
 
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::directories::agrees;
 use super::{PROGRAM, unwrapped};
-use crate::archive::{self, Digest, Entry, Index, Layout, MAX_FAULTS, Manifest, Reader, Tar};
+use crate::archive::{self, Digest, Entry, Index, Layout, MAX_FAULTS, Manifest, Reader, Summed, Tar};
 use crate::cli;
 use crate::command::report::print;
 use crate::command::report::text_of;
@@ -467,37 +466,5 @@ impl std::fmt::Display for Report {
             write!(f, "; no end record, so nothing proves that no file changed or is missing")?;
         }
         writeln!(f)
-    }
-}
-
-/// A snapshot that is summed while it is read.
-pub(super) struct Summed<R> {
-    body: R,
-    sha256: Sha256,
-    bytes: u64,
-}
-
-impl<R> Summed<R> {
-    pub fn new(body: R) -> Self {
-        Summed { body, sha256: Sha256::new(), bytes: 0 }
-    }
-
-    /// How many bytes were read.
-    pub fn length(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The digest of what was read.
-    pub fn digest(&self) -> Digest {
-        Digest::finish(self.sha256.clone())
-    }
-}
-
-impl<R: Read> Read for Summed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.body.read(buffer)?;
-        self.sha256.update(buffer.get(..got).unwrap_or_default());
-        self.bytes = self.bytes.saturating_add(got as u64);
-        Ok(got)
     }
 }
