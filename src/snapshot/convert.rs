@@ -15,7 +15,6 @@ use serde_json::value::RawValue;
 
 use super::block::{self, Header};
 use super::consumer::{ConsumerState, MAX_STATE};
-use super::consumers;
 use super::content::Content;
 use super::entries::{self, Entry};
 use super::fault::Fault;
@@ -72,8 +71,7 @@ pub fn to_tar(
                 consumer.put_back_to(state.last_seq);
                 consumer.put_before_begin();
                 writer.consumer(&consumer)?;
-                let lasts = consumers::stays(consumer.info.get().as_bytes());
-                if consumer.is_in_memory() && lasts && in_memory.len() < MAX_NAMED {
+                if consumer.is_made_anew() && in_memory.len() < MAX_NAMED {
                     in_memory.push(consumer.name);
                 }
             }

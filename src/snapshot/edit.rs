@@ -16,15 +16,14 @@ use std::io::{Read, Write};
 
 use serde_json::value::RawValue;
 
-use super::consumers;
 use super::convert::{ConvertError, MAX_NAMED};
 use super::fault::Fault;
+use super::held_consumers::{HeldConsumers, MAX_CONSUMERS, TooManyConsumers};
 use super::items::{Consumer, Item, Record};
 use super::keep::{Keep, Matched};
 use super::newest::MAX_NEWEST;
 use super::rename::Rename;
 use super::reported_state::{ReportedState, Shortfall};
-use super::rsyncable::MAX_CONSUMERS;
 use super::tally::{Count, Sequences, TOO_SCATTERED};
 use super::writer::{self, WriteError, Writer};
 use super::{Contents, inspect_showing, meta};
@@ -77,6 +76,12 @@ pub enum EditError {
 impl From<Fault> for EditError {
     fn from(fault: Fault) -> Self {
         EditError::Convert(fault.into())
+    }
+}
+
+impl From<TooManyConsumers> for EditError {
+    fn from(_: TooManyConsumers) -> Self {
+        EditError::Consumers
     }
 }
 
@@ -170,8 +175,7 @@ pub fn edit(
         top: 0,
         expected: 1,
         is_over: false,
-        consumers: Vec::new(),
-        consumer_bytes: 0,
+        consumers: HeldConsumers::default(),
         edited: Edited::default(),
     };
     let contents = inspect_showing(stream, reported, bytes, |item| editing.item(item))?;
@@ -200,8 +204,7 @@ struct Editing<'a, W> {
     expected: u64,
     /// Whether that time has been reached.
     is_over: bool,
-    consumers: Vec<Consumer>,
-    consumer_bytes: usize,
+    consumers: HeldConsumers,
     edited: Edited,
 }
 
@@ -234,16 +237,8 @@ impl<W: Write> Editing<'_, W> {
     }
 
     fn consumer(&mut self, mut consumer: Consumer) -> Result<(), EditError> {
-        let state = &consumer.state;
-        let numbers = state.pending.len().saturating_mul(24) + state.redelivered.len().saturating_mul(16);
-        let size = consumer.info.get().len() + consumer.name.len() + numbers + size_of::<Consumer>();
-        self.consumer_bytes = self.consumer_bytes.saturating_add(size);
-        if self.consumer_bytes > MAX_CONSUMERS {
-            return Err(EditError::Consumers);
-        }
         consumer.info = self.edit.rename.consumer_config(&consumer.info).ok_or(WriteError::BadConfig)?;
-        self.consumers.push(consumer);
-        Ok(())
+        Ok(self.consumers.hold(consumer)?)
     }
 
     fn message(&mut self, record: &Record<'_>) -> Result<(), EditError> {
@@ -315,7 +310,8 @@ impl<W: Write> Editing<'_, W> {
         self.kept.flush();
         let last = source.last_seq;
         self.edited.then.missing |= !self.is_over && last >= self.expected;
-        for consumer in &mut self.consumers {
+        let mut consumers = std::mem::take(&mut self.consumers).into_all();
+        for consumer in &mut consumers {
             consumer.put_back_to(last);
             if source.format == super::Format::NatsArc1 {
                 consumer.put_before_begin();
@@ -326,8 +322,7 @@ impl<W: Write> Editing<'_, W> {
                 }
             }
             consumer.state.without(|sequence| !self.kept.contains(sequence));
-            let stays = consumers::stays(consumer.info.get().as_bytes());
-            if consumer.is_in_memory() && stays && self.edited.in_memory.len() < MAX_NAMED {
+            if consumer.is_made_anew() && self.edited.in_memory.len() < MAX_NAMED {
                 self.edited.in_memory.push(consumer.name.clone());
             }
         }
@@ -339,7 +334,7 @@ impl<W: Write> Editing<'_, W> {
         for sequence in self.late.iter() {
             writer.deleted(sequence, 0)?;
         }
-        writer.finish_with(last, self.edited.last_time, &self.consumers)?;
+        writer.finish_with(last, self.edited.last_time, &consumers)?;
         let first_seq = self.kept.first().unwrap_or(if last == 0 { 0 } else { last.saturating_add(1) });
         let first = self.first.iter().find(|(sequence, _)| *sequence == first_seq);
         let records = self.kept.len();
@@ -350,7 +345,7 @@ impl<W: Write> Editing<'_, W> {
             in_parts: Counted::of(self.kept.counted(last, promised)),
             first_time: first.map_or(0, |(_, time)| *time),
             last_seq: last,
-            consumers: self.consumers.len() as u64,
+            consumers: consumers.len() as u64,
             source,
             ..self.edited
         })

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::consumer::ConsumerState;
+use super::consumers;
 use super::fault::Fault;
 
 /// The longest record of a message, with all that lies around it in a block: what the file store of a server
@@ -87,6 +88,12 @@ impl Consumer {
             mem_storage: bool,
         }
         serde_json::from_str(self.info.get()).is_ok_and(|kept: Kept| kept.mem_storage)
+    }
+
+    /// Whether it lives in memory and stays when nobody uses it: a server makes it anew, whatever a tar says of its
+    /// state.
+    pub(super) fn is_made_anew(&self) -> bool {
+        self.is_in_memory() && consumers::stays(self.info.get().as_bytes())
     }
 
     /// Whether the consumer stands beyond `last`, the last sequence of its stream, other than because it is to

@@ -14,15 +14,13 @@ use std::io::{Read, Write};
 use serde_json::value::RawValue;
 
 use super::convert::ConvertError;
+use super::held_consumers::HeldConsumers;
 use super::items::{Consumer, Item, Record};
 use super::reported_state::ReportedState;
 use super::tally::{Sequences, TOO_SCATTERED};
 use super::writer::{WriteError, Writer};
 use super::{Fault, Format, Place, inspect_showing, meta};
 use crate::names::StreamName;
-
-/// The most bytes that the consumers of one stream may take, which are held until its messages have been written.
-pub const MAX_CONSUMERS: usize = 16 << 20;
 
 /// The most sequences that are held because they were deleted before their message came, if it comes at all.
 const MAX_EARLY: usize = 1 << 20;
@@ -58,11 +56,11 @@ pub fn rsyncable<W: Write>(
         early: BTreeSet::new(),
         late: Sequences::default(),
         top: (0, 0),
-        consumers: Vec::new(),
-        consumer_bytes: 0,
+        consumers: HeldConsumers::default(),
     };
     let contents = inspect_showing(origin.stream, reported, bytes, |item| writing.item(item))?;
-    let Rewriting { writer, mut consumers, mut written, mut late, top: (_, last_time), .. } = writing;
+    let Rewriting { writer, consumers, mut written, mut late, top: (_, last_time), .. } = writing;
+    let mut consumers = consumers.into_all();
     let mut writer = writer.ok_or(WriteError::BadConfig)?;
     written.flush();
     late.flush();
@@ -97,8 +95,7 @@ struct Rewriting<'a, W> {
     late: Sequences,
     /// The highest sequence so far, and its time.
     top: (u64, i64),
-    consumers: Vec<Consumer>,
-    consumer_bytes: usize,
+    consumers: HeldConsumers,
 }
 
 impl<W: Write> Rewriting<'_, W> {
@@ -114,15 +111,8 @@ impl<W: Write> Rewriting<'_, W> {
             Item::Message(record) => self.message(&record),
             Item::Deleted { sequence, time } => self.deleted(sequence, time),
             Item::Consumer(consumer) => {
-                let state = &consumer.state;
-                let numbers = 24 * state.pending.len() + 16 * state.redelivered.len();
-                let size = consumer.info.get().len() + numbers + size_of::<Consumer>();
-                self.consumer_bytes = self.consumer_bytes.saturating_add(size);
-                self.consumers.push(consumer);
-                match self.consumer_bytes > MAX_CONSUMERS {
-                    true => Err(too_much("its consumers are too many to be written last")),
-                    false => Ok(()),
-                }
+                let held = self.consumers.hold(consumer);
+                held.map_err(|_| too_much("its consumers are too many to be written last"))
             }
         }
     }
