@@ -27,6 +27,9 @@ pub(super) fn run(options: cli::SelectStreams, progress: Progress) -> anyhow::Re
     Ok(closing(messages, &manifest, &progress))
 }
 
+/// What to do where a stream is not there.
+pub(super) const LIST: &str = "chatto-manifest list names them";
+
 /// The snapshots that lie in parts: which attempt counts, and its bytes.
 pub(super) type Joined = BTreeMap<StreamName, (u32, u64)>;
 
@@ -40,13 +43,7 @@ pub(super) fn copy<R: Read>(
 ) -> anyhow::Result<Manifest> {
     let mut output = Some(output);
     let mut begin = |index: &Index, json: Option<Vec<u8>>| -> anyhow::Result<Writer<_>> {
-        let coming = |stream: &&IndexedStream| stream.kind != Kind::Skipped;
-        let mut listed = index.streams.iter().filter(coming).peekable();
-        if select.is_choosy() && !listed.any(|stream| select.selects(&stream.name)) {
-            return Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream of the archive")
-                .hint("chatto-manifest list names them")
-                .into());
-        }
+        require_any(index, select)?;
         let mtime = u64::try_from(index.created_at.as_second()).unwrap_or_default();
         let output = output.take().context("the archive has two indexes")?;
         let mut writer = Writer::new(output, mtime);
@@ -129,6 +126,15 @@ pub(super) fn copy<R: Read>(
         return Ok(manifest);
     }
     Err(archive::Error::Keys.into())
+}
+
+/// Refuses a selection of nothing.
+pub(super) fn require_any(index: &Index, select: &Select) -> Result<(), Failure> {
+    let mut coming = index.streams.iter().filter(|stream| stream.kind != Kind::Skipped);
+    if !select.is_choosy() || coming.any(|stream| select.selects(&stream.name)) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream of the archive").hint(LIST))
 }
 
 /// What came of the selected streams.

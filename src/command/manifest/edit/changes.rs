@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::generator;
+use super::super::select::{LIST, require_any};
 use crate::archive::{Digest, Index, Kind, Manifest};
 use crate::cli::{EditStreams, Select};
 use crate::command::Failure;
@@ -155,20 +156,12 @@ impl Changes {
 
     /// The index of the edited archive. Refuses what cannot be done to what is coming.
     pub fn index(&self, source: &Index) -> Result<Index, Failure> {
-        let list = |failure: Failure| Err(failure.hint("chatto-manifest list names them"));
         let coming = || source.streams.iter().filter(|stream| stream.kind != Kind::Skipped);
-        if self.select.is_choosy() && !coming().any(|stream| self.select.selects(&stream.name)) {
-            return list(Failure::new(
-                Exit::Failed,
-                "--stream and --exclude select no stream of the archive",
-            ));
-        }
+        require_any(source, &self.select)?;
         for Renaming { old, new } in &self.rename {
             if !coming().any(|stream| stream.name == *old) {
-                return list(Failure::new(
-                    Exit::Failed,
-                    format!("the archive holds no stream {old} to rename"),
-                ));
+                let what = format!("the archive holds no stream {old} to rename");
+                return Err(Failure::new(Exit::Failed, what).hint(LIST));
             }
             if coming().any(|stream| stream.name == *new && !self.renames(new.as_str())) {
                 let what =
