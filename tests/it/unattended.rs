@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::fixtures;
-use crate::support::programs::{Finished, install, path, run, run_with};
-use crate::support::server::{LATEST, Server, binary};
+use crate::support::programs::{Finished, install, path, run, run_with, search_path};
+use crate::support::server::{LATEST, Server};
 use anyhow::Result;
 use tempfile::TempDir;
 
@@ -35,11 +35,7 @@ impl Machine {
         let root = tempfile::tempdir()?;
         let bin = root.path().join("bin");
         fs::create_dir(&bin)?;
-        let ours = [bin.clone(), path("chatto-dump"), binary(LATEST)];
-        let ours = ours.iter().enumerate().map(|(n, p)| if n == 0 { p } else { p.parent().unwrap() });
-        let system = std::env::var_os("PATH").unwrap();
-        let all = ours.map(Path::to_owned).chain(std::env::split_paths(&system));
-        let path = std::env::join_paths(all)?.into_string().unwrap();
+        let path = search_path(&[bin]);
         let machine = Machine { server, root, path };
         machine.shell("mkdir data keys tmp; age-keygen -o identity; age-keygen -y identity > recipients");
         machine.shell("echo sesame > pass; chmod 600 pass");

@@ -11,8 +11,8 @@ use std::process::Command;
 use crate::support::containers::{compose_project, docker, documents, example, schema_tool};
 use crate::support::far::Store;
 use crate::support::fixtures::{self, Built};
-use crate::support::programs::{Finished, install, path, run};
-use crate::support::server::{LATEST, Server, binary};
+use crate::support::programs::{Finished, install, run, search_path};
+use crate::support::server::{LATEST, Server};
 use crate::support::{equality, programs};
 use anyhow::Result;
 use serde_json::Value;
@@ -47,10 +47,7 @@ impl World {
         install(&bin.join("date"), &format!("#!/bin/sh\nexec /bin/date -d {DAY} \"$@\"\n"));
         // As the image has it.
         programs::install_copy(&bin.join("chatto-backup"), &example("chatto-backup.sh"));
-        let ours = [path("chatto-dump"), binary(LATEST)].map(|program| program.parent().unwrap().to_owned());
-        let system = std::env::var_os("PATH").unwrap();
-        let all = [bin].into_iter().chain(ours).chain(std::env::split_paths(&system));
-        let path = std::env::join_paths(all)?.into_string().unwrap();
+        let path = search_path(&[bin]);
         let world = World { root, store: Store::start(), server, built, path };
         world.shell("age-keygen -o identity/key.txt; age-keygen -y identity/key.txt > etc/chatto/backup.pub");
         // With versions: moto calls the only one of an object "null" otherwise, and does not know it then.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
-use super::server::Server;
+use super::server::{LATEST, Server, binary};
 
 /// What a finished program left behind.
 #[derive(Debug)]
@@ -47,6 +47,14 @@ pub fn refused(finished: Finished, code: i32, words: &[&str]) {
 /// The path of one of our programs, e.g. `chatto-dump`.
 pub fn path(program: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_chatto-dump")).with_file_name(program)
+}
+
+/// Where programs are looked for: `first`, then ours, the nats-server of the tests, and the system's.
+pub fn search_path(first: &[PathBuf]) -> String {
+    let system = std::env::var_os("PATH").unwrap();
+    let ours = [path("chatto-dump"), binary(LATEST)].map(|program| program.parent().unwrap().to_owned());
+    let all = first.iter().cloned().chain(ours).chain(std::env::split_paths(&system));
+    std::env::join_paths(all).unwrap().into_string().unwrap()
 }
 
 /// Makes a program of `text`, which everybody may run. Another process writes it: what another thread

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,10 +16,10 @@ use tokio::runtime::Runtime;
 use super::settings::{Setting, Then};
 use crate::support::far::{Machines, Store};
 use crate::support::pages::Example;
-use crate::support::programs::{install, path, run};
+use crate::support::programs::{install, run, search_path};
 use crate::support::publish::Publisher;
 use crate::support::random::Random;
-use crate::support::server::{LATEST, Server, binary};
+use crate::support::server::{LATEST, Server};
 use crate::support::{api, containers, equality, fixtures};
 
 /// How long an example may take, in seconds.
@@ -242,14 +242,6 @@ fn bash(directory: &Path, path: &str, script: &str) -> Command {
     bash.args([LIMIT, "bash", "-euo", "pipefail", "-c", script]).current_dir(directory).env_clear();
     bash.env("PATH", path).env("HOME", directory).env("TMPDIR", directory.join("tmp")).env("TERM", "dumb");
     bash
-}
-
-/// Where programs are looked for: `first`, then ours, the nats-server of the tests, and the system's.
-fn search_path(first: &[PathBuf]) -> String {
-    let system = std::env::var_os("PATH").unwrap();
-    let ours = [path("chatto-dump"), binary(LATEST)].map(|program| program.parent().unwrap().to_owned());
-    let all = first.iter().cloned().chain(ours).chain(std::env::split_paths(&system));
-    std::env::join_paths(all).unwrap().into_string().unwrap()
 }
 
 /// A configuration of Chatto's that leads to a server.
