@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 
 use anyhow::Context;
+use serde_json::value::RawValue;
 
 use self::changes::Changes;
 use self::sink::{Held, Sink};
@@ -98,6 +99,8 @@ struct Waiting {
     stream: StreamName,
     attempt: Option<u32>,
     edited: anyhow::Result<(Edited, Description)>,
+    /// Its configuration, with its new name and subjects.
+    config: Box<RawValue>,
     held: Held,
 }
 
@@ -241,7 +244,7 @@ impl<W: Write> Editing<'_, W> {
         if held.in_parts {
             self.attempts.insert(name, number);
         }
-        Ok(Waiting { stream, attempt, edited, held })
+        Ok(Waiting { stream, attempt, edited, config, held })
     }
 
     /// The attempt at a stream does not count.
@@ -254,11 +257,9 @@ impl<W: Write> Editing<'_, W> {
 
     /// The edited stream counts.
     fn settle(&mut self, waiting: Waiting) -> anyhow::Result<()> {
-        let Waiting { stream, edited, held, .. } = waiting;
+        let Waiting { stream, edited, config, held, .. } = waiting;
         let (edited, source) = edited?;
         let name = self.changes.name(&stream).clone();
-        let renaming = self.changes.of(&stream).unwrap_or_default().rename;
-        let config = renaming.stream_config(&source.config).context("a configuration is no JSON object")?;
         let counted_as = if held.in_parts { edited.in_parts } else { edited.whole };
         let sha256 = held.sha256;
         if let Some(writer) = self.writer.as_mut().filter(|_| !held.in_parts) {
@@ -278,25 +279,7 @@ impl<W: Write> Editing<'_, W> {
             ));
         }
         if self.is_dry {
-            let gone = edited.source.messages.saturating_sub(edited.whole.messages);
-            let mut line = format!("{stream}: ");
-            if name != stream {
-                let _ = write!(line, "becomes {name}; ");
-            }
-            let _ = write!(
-                line,
-                "{}, {} go; {}, {} stay",
-                counted(gone, "message"),
-                Size(edited.bytes_gone),
-                counted(edited.whole.messages, "message"),
-                Size(edited.bytes)
-            );
-            let consumers = edited.source.consumers.saturating_sub(edited.consumers);
-            if consumers > 0 {
-                let _ = write!(line, "; {} go", counted(consumers, "consumer"));
-            }
-            line.push('\n');
-            print(line.as_bytes())?;
+            print(dry_line(&stream, &name, &edited).as_bytes())?;
         }
         let number = self.attempts.get(&name).copied().filter(|_| held.in_parts);
         let before = self.changes.before();
@@ -391,6 +374,29 @@ impl<W: Write> Editing<'_, W> {
         }
         Ok(if not_rewound().count() > 0 { Exit::Partial } else { exit })
     }
+}
+
+/// What would go, and what would stay.
+fn dry_line(stream: &StreamName, name: &StreamName, edited: &Edited) -> String {
+    let gone = edited.source.messages.saturating_sub(edited.whole.messages);
+    let mut line = format!("{stream}: ");
+    if name != stream {
+        let _ = write!(line, "becomes {name}; ");
+    }
+    let _ = write!(
+        line,
+        "{}, {} go; {}, {} stay",
+        counted(gone, "message"),
+        Size(edited.bytes_gone),
+        counted(edited.whole.messages, "message"),
+        Size(edited.bytes)
+    );
+    let consumers = edited.source.consumers.saturating_sub(edited.consumers);
+    if consumers > 0 {
+        let _ = write!(line, "; {} go", counted(consumers, "consumer"));
+    }
+    line.push('\n');
+    line
 }
 
 fn failure(stream: &StreamName, error: EditError) -> anyhow::Error {
