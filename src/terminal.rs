@@ -66,7 +66,7 @@ impl Messages {
     /// The last word to a program that reads along: how far it came, and the exit status.
     pub fn summary(&self, exit: Exit) {
         if self.style == Style::Json {
-            let mut event = progress::summary();
+            let mut event = progress::summary_event();
             event.insert("event".into(), "summary".into());
             event.insert("status".into(), (exit as u8).into());
             self.event(&Value::Object(event));

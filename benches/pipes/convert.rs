@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use chatto_pipes::names::StreamName;
-use chatto_pipes::snapshot::{NatsArcWriter, Record, ReportedState, State, Wanted, inspect_wanting, to_tar};
+use chatto_pipes::snapshot::{
+    InspectOptions, NatsArcWriter, Record, ReportedState, State, inspect_with, to_tar,
+};
 use serde_json::json;
 use serde_json::value::to_raw_value;
 use sha2::{Digest as _, Sha256};
@@ -54,8 +56,8 @@ async fn line(
         async || {
             busy(|| {
                 black_box(Sha256::digest(&snapshot));
-                let wanted = Wanted::default();
-                black_box(inspect_wanting(&stream, &ReportedState::default(), wanted, snapshot.as_slice())?);
+                let wanted = InspectOptions::default();
+                black_box(inspect_with(&stream, &ReportedState::default(), wanted, snapshot.as_slice())?);
                 Ok(())
             })
         },

@@ -14,7 +14,7 @@ use std::io::Read;
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
-use chatto_pipes::archive::{Directories, Ended, Entry, Error, Found, Layout, Reader, Writer};
+use chatto_pipes::archive::{Ended, Entry, Error, Layout, NatsBackupFile, NatsBackupTar, Reader, Writer};
 use chatto_pipes::names::StreamName;
 use chatto_pipes_fuzz::files::{self, File};
 use chatto_pipes_fuzz::{Pieces, repair};
@@ -45,7 +45,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     assert_eq!(skimmed.ended, seen.ended);
     let names = |seen: &Seen| seen.entries.iter().map(|entry| entry.what.clone()).collect::<Vec<_>>();
     assert!(names(&seen).starts_with(&names(&skimmed)) || names(&skimmed).starts_with(&names(&seen)));
-    assert_eq!(directories(tar.as_slice()), directories(Pieces::new(&tar, sizes)));
+    assert_eq!(nats_backup(tar.as_slice()), nats_backup(Pieces::new(&tar, sizes)));
 
     let (whole, ended) = joined(&tar);
     assert_eq!(ended, seen.ended);
@@ -168,15 +168,15 @@ fn audited(tar: &[u8]) -> Option<Ended> {
 }
 
 /// The files of `nats backup account` in it.
-fn directories(tar: impl Read) -> (Vec<(String, Vec<u8>)>, Option<String>) {
-    let mut reader = Directories::new(tar);
+fn nats_backup(tar: impl Read) -> (Vec<(String, Vec<u8>)>, Option<String>) {
+    let mut reader = NatsBackupTar::new(tar);
     let mut found = Vec::new();
     loop {
         let next = reader.next().and_then(|file| {
             Ok(match file {
                 None => None,
-                Some(Found::Backup { directory, json }) => Some((directory, json)),
-                Some(Found::Snapshot { directory, mut body, .. }) => {
+                Some(NatsBackupFile::Backup { directory, json }) => Some((directory, json)),
+                Some(NatsBackupFile::Snapshot { directory, mut body, .. }) => {
                     let mut bytes = Vec::new();
                     body.read_to_end(&mut bytes)?;
                     Some((directory, bytes))

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use chatto_pipes::archive::{Index, IndexedStream, Kind, Manifest, ManifestStream, Stats, Writer};
+use chatto_pipes::archive::{Index, IndexedStream, Manifest, ManifestStream, Stats, StreamKind, Writer};
 use chatto_pipes::names::StreamName;
 use chatto_pipes_fuzz::s2;
 // What instruments the code is in there.
@@ -70,7 +70,7 @@ fn archive(release: &Path) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>)> {
     let names = [StreamName::new("EMPTY")?, StreamName::new("KV_ROOMS")?];
     let indexed = |name: &StreamName| IndexedStream {
         name: name.clone(),
-        kind: Kind::of(name),
+        kind: StreamKind::of(name),
         storage: Some("file".into()),
         replicas: Some(1),
         messages: 7,
@@ -90,7 +90,7 @@ fn archive(release: &Path) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>)> {
     let listed = |name: &StreamName| ManifestStream {
         first_seq: Some(1),
         captured_at: Some(created_at),
-        ..ManifestStream::new(name.clone(), Kind::of(name))
+        ..ManifestStream::new(name.clone(), StreamKind::of(name))
     };
     let manifest = Manifest {
         version: 1,

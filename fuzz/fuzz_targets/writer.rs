@@ -11,7 +11,7 @@ use arbitrary::Arbitrary;
 use chatto_pipes::names::StreamName;
 use chatto_pipes::snapshot::{
     ConsumerState, Contents, Fault, Format, Item, NatsArcWriter, Record, ReportedState, State, Writer,
-    inspect, inspect_showing, stream_info, to_natsarc1, to_tar,
+    inspect, inspect_items, stream_info, to_natsarc1, to_tar,
 };
 use chatto_pipes_fuzz::{repair, s2};
 use libfuzzer_sys::fuzz_target;
@@ -103,7 +103,7 @@ fn model(name: &StreamName, config: &RawValue, input: &Input) {
     let first_seq = written.keys().next().copied().unwrap_or(last_seq + 1);
     let messages = written.len() as u64;
     let reported = ReportedState { messages, first_seq, last_seq, ..ReportedState::default() };
-    let contents = inspect_showing(name, &reported, bytes.as_slice(), |item| {
+    let contents = inspect_items(name, &reported, bytes.as_slice(), |item| {
         if let Item::Message(Record { sequence, time, subject, headers, payload }) = item {
             let message = (time, subject.to_vec(), headers.to_vec(), payload.to_vec());
             assert_eq!(written.remove(&sequence), Some(message));

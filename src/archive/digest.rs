@@ -30,16 +30,16 @@ impl Digest {
 }
 
 /// An input that is summed as it is read.
-pub struct Summed<R> {
+pub struct HashingReader<R> {
     input: R,
     sha256: Sha256,
     length: u64,
 }
 
-impl<R> Summed<R> {
+impl<R> HashingReader<R> {
     /// Sums `input` from here on.
     pub fn new(input: R) -> Self {
-        Summed { input, sha256: Sha256::new(), length: 0 }
+        HashingReader { input, sha256: Sha256::new(), length: 0 }
     }
 
     /// How many bytes were read.
@@ -53,7 +53,7 @@ impl<R> Summed<R> {
     }
 }
 
-impl<R: Read> Read for Summed<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let got = self.input.read(into)?;
         self.sha256.update(into.get(..got).unwrap_or_default());

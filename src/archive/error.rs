@@ -15,9 +15,9 @@ pub enum Error {
         what: String,
     },
     /// The input is a tar of a directory that `nats backup account` or `nats backup stream` made, which
-    /// [`Directories`](super::Directories) reads.
+    /// [`NatsBackupTar`](super::NatsBackupTar) reads.
     #[error("not an archive: it is a tar of a directory of nats backup account or nats backup stream")]
-    Directories,
+    NatsBackup,
     /// The input is an export of encryption keys, as it is or in a tar.
     #[error("the input is an export of encryption keys, and no archive of streams")]
     Keys,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::lists::{streams, unique, versioned};
-use super::manifest::{Kind, Server};
+use super::manifest::{SourceServer, StreamKind};
 use crate::names::StreamName;
 
 /// The version of the index that this crate writes, and the newest that it reads.
@@ -25,7 +25,7 @@ pub struct Index {
     pub generator: String,
     /// Where the streams come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<Server>,
+    pub server: Option<SourceServer>,
     /// Whether the bucket of encryption keys is among the streams.
     pub include_keys: bool,
     /// Every stream of the account, skipped ones too, in the order in which they come.
@@ -38,9 +38,9 @@ pub struct Index {
 pub struct IndexedStream {
     /// The stream's name.
     pub name: StreamName,
-    /// What it is, or [`Kind::Skipped`].
+    /// What it is, or [`StreamKind::Skipped`].
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: StreamKind,
     /// `file` or `memory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,

@@ -25,7 +25,7 @@ enum Sum {
 
 /// Why an entry may not be where it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum LedgerError {
     #[error("comes twice")]
     Twice,
     #[error("SHA256SUMS lists it twice")]
@@ -107,7 +107,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// `name` comes next: may it?
-    pub fn begin(&mut self, name: &Name) -> Result<(), Fault> {
+    pub fn begin(&mut self, name: &Name) -> Result<(), LedgerError> {
         self.order(name)?;
         let twice = match name {
             Name::Directory(path) => {
@@ -120,36 +120,36 @@ impl Ledger {
             }
             file => matches!(self.sum(file)?, Sum::Came(_) | Sum::Met),
         };
-        if twice { Err(Fault::Twice) } else { Ok(()) }
+        if twice { Err(LedgerError::Twice) } else { Ok(()) }
     }
 
     /// The file `name`, which has [begun](Self::begin), came to its end.
-    pub fn came(&mut self, name: &Name, digest: Digest) -> Result<(), Fault> {
+    pub fn came(&mut self, name: &Name, digest: Digest) -> Result<(), LedgerError> {
         let sum = self.sum(name)?;
         match std::mem::replace(sum, Sum::Met) {
             Sum::Nothing => *sum = Sum::Came(digest),
             Sum::Listed(listed) if listed == digest => {}
-            Sum::Listed(_) => return Err(Fault::Mismatch),
-            Sum::Came(_) | Sum::Met => return Err(Fault::Twice),
+            Sum::Listed(_) => return Err(LedgerError::Mismatch),
+            Sum::Came(_) | Sum::Met => return Err(LedgerError::Twice),
         }
         Ok(())
     }
 
     /// `SHA256SUMS` lists the file `name`.
-    pub fn listed(&mut self, name: &Name, digest: Digest) -> Result<(), Fault> {
+    pub fn listed(&mut self, name: &Name, digest: Digest) -> Result<(), LedgerError> {
         self.lines = self.lines.saturating_add(1);
         if self.lines > MAX_ENTRIES {
-            return Err(Fault::Entries);
+            return Err(LedgerError::Entries);
         }
         let sum = self.sum(name).map_err(|fault| match fault {
-            Fault::Gap(_) => Fault::ListedOutOfOrder,
+            LedgerError::Gap(_) => LedgerError::ListedOutOfOrder,
             other => other,
         })?;
         match std::mem::replace(sum, Sum::Met) {
             Sum::Nothing => *sum = Sum::Listed(digest),
             Sum::Came(came) if came == digest => {}
-            Sum::Came(_) => return Err(Fault::Mismatch),
-            Sum::Listed(_) | Sum::Met => return Err(Fault::ListedTwice),
+            Sum::Came(_) => return Err(LedgerError::Mismatch),
+            Sum::Listed(_) | Sum::Met => return Err(LedgerError::ListedTwice),
         }
         Ok(())
     }
@@ -189,9 +189,9 @@ impl Ledger {
     }
 
     /// Enforces the order of a stream's entries, and remembers which attempt is open.
-    fn order(&mut self, name: &Name) -> Result<(), Fault> {
+    fn order(&mut self, name: &Name) -> Result<(), LedgerError> {
         if self.entries >= MAX_ENTRIES {
-            return Err(Fault::Entries);
+            return Err(LedgerError::Entries);
         }
         self.entries = self.entries.saturating_add(1);
         // A directory says nothing about what is finished: some tars list all of them first.
@@ -205,27 +205,27 @@ impl Ledger {
                 Some(open) if open.stream == *stream && open.attempt == *attempt => {
                     let next = open.parts.saturating_add(1);
                     if *number != next {
-                        return Err(Fault::Gap(next));
+                        return Err(LedgerError::Gap(next));
                     }
                     open.parts = next;
                 }
-                _ => return Err(Fault::NotOpen),
+                _ => return Err(LedgerError::NotOpen),
             },
             Name::Backup { stream, attempt: Some(attempt) } => {
                 let known = self.stream(stream)?;
                 if known.whole {
-                    return Err(Fault::BothForms);
+                    return Err(LedgerError::BothForms);
                 }
                 let last = known.last_attempt;
                 let next = last.saturating_add(1);
                 if last == *attempt {
-                    return Err(Fault::Twice);
+                    return Err(LedgerError::Twice);
                 }
                 if last > 0 && !known.abandoned {
-                    return Err(Fault::NotAbandoned(last));
+                    return Err(LedgerError::NotAbandoned(last));
                 }
                 if *attempt != next {
-                    return Err(Fault::NotThisAttempt(next));
+                    return Err(LedgerError::NotThisAttempt(next));
                 }
                 known.last_attempt = next;
                 known.abandoned = false;
@@ -234,14 +234,14 @@ impl Ledger {
             Name::Abandoned { stream, attempt } => {
                 match &self.open {
                     Some(open) if open.stream == *stream && open.attempt == *attempt => self.open = None,
-                    _ => return Err(Fault::NotOpen),
+                    _ => return Err(LedgerError::NotOpen),
                 }
                 self.stream(stream)?.abandoned = true;
             }
             Name::Backup { stream, attempt: None } | Name::Snapshot { stream, .. } => {
                 let known = self.stream(stream)?;
                 if known.last_attempt > 0 && !known.abandoned {
-                    return Err(Fault::BothForms);
+                    return Err(LedgerError::BothForms);
                 }
                 known.whole = true;
             }
@@ -251,13 +251,13 @@ impl Ledger {
     }
 
     /// The place where the sum of a file is kept.
-    fn sum(&mut self, name: &Name) -> Result<&mut Sum, Fault> {
+    fn sum(&mut self, name: &Name) -> Result<&mut Sum, LedgerError> {
         Ok(match name {
             Name::Backup { stream, attempt: None } => &mut self.stream(stream)?.backup,
             Name::Snapshot { stream, file } => {
                 let known = self.stream(stream)?;
                 match known.file.get_or_insert(file) {
-                    other if other != file => return Err(Fault::BothNames(other)),
+                    other if other != file => return Err(LedgerError::BothNames(other)),
                     _ => &mut known.snapshot,
                 }
             }
@@ -270,7 +270,7 @@ impl Ledger {
                     parts.push(Sum::Nothing);
                 }
                 let next = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-                parts.get_mut(index).ok_or(Fault::Gap(next.saturating_add(1)))?
+                parts.get_mut(index).ok_or(LedgerError::Gap(next.saturating_add(1)))?
             }
             other => {
                 let path = other.to_string();
@@ -282,30 +282,30 @@ impl Ledger {
         })
     }
 
-    fn stream(&mut self, name: &StreamName) -> Result<&mut Stream, Fault> {
+    fn stream(&mut self, name: &StreamName) -> Result<&mut Stream, LedgerError> {
         if !self.streams.contains_key(name) && self.streams.len() >= MAX_STREAMS {
-            return Err(Fault::Streams);
+            return Err(LedgerError::Streams);
         }
         Ok(self.streams.entry(name.clone()).or_default())
     }
 
-    fn attempt(&mut self, stream: &StreamName, attempt: u32) -> Result<&mut Attempt, Fault> {
+    fn attempt(&mut self, stream: &StreamName, attempt: u32) -> Result<&mut Attempt, LedgerError> {
         if !self.stream(stream)?.attempts.contains_key(&attempt) {
             self.attempts = self.attempts.saturating_add(1);
             if self.attempts > MAX_ATTEMPTS {
-                return Err(Fault::Attempts);
+                return Err(LedgerError::Attempts);
             }
         }
         Ok(self.stream(stream)?.attempts.entry(attempt).or_default().as_mut())
     }
 
-    fn other_path(&mut self, path: &str) -> Result<(), Fault> {
+    fn other_path(&mut self, path: &str) -> Result<(), LedgerError> {
         self.other_paths = self.other_paths.saturating_add(1);
         if self.other_paths > MAX_OTHERS {
-            return Err(Fault::Others);
+            return Err(LedgerError::Others);
         }
         self.other_bytes = self.other_bytes.saturating_add(path.len());
-        if self.other_bytes > MAX_OTHER_PATHS { Err(Fault::OtherPaths) } else { Ok(()) }
+        if self.other_bytes > MAX_OTHER_PATHS { Err(LedgerError::OtherPaths) } else { Ok(()) }
     }
 }
 
@@ -344,36 +344,36 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut ledger = Ledger { entries: MAX_ENTRIES, ..Ledger::default() };
-        assert_eq!(ledger.begin(&Name::Index), Err(Fault::Entries));
+        assert_eq!(ledger.begin(&Name::Index), Err(LedgerError::Entries));
 
         let mut ledger = Ledger { lines: MAX_ENTRIES, ..Ledger::default() };
-        assert_eq!(ledger.listed(&Name::Index, Digest::of(b"")), Err(Fault::Entries));
+        assert_eq!(ledger.listed(&Name::Index, Digest::of(b"")), Err(LedgerError::Entries));
 
         let mut ledger = Ledger { attempts: MAX_ATTEMPTS, ..Ledger::default() };
         let backup = Name::Backup { stream: name("EVT"), attempt: Some(1) };
-        assert_eq!(ledger.listed(&backup, Digest::of(b"")), Err(Fault::Attempts));
+        assert_eq!(ledger.listed(&backup, Digest::of(b"")), Err(LedgerError::Attempts));
 
         let path = |n: usize| format!("{n}/{}", "x".repeat(MAX_OTHER_PATHS / 2));
         let mut ledger = Ledger::default();
         assert_eq!(ledger.begin(&Name::Other(path(1))), Ok(()));
-        assert_eq!(ledger.begin(&Name::Directory(path(2))), Err(Fault::OtherPaths));
+        assert_eq!(ledger.begin(&Name::Directory(path(2))), Err(LedgerError::OtherPaths));
 
         let mut ledger = Ledger { other_paths: MAX_OTHERS, ..Ledger::default() };
-        assert_eq!(ledger.begin(&Name::Other("x".into())), Err(Fault::Others));
+        assert_eq!(ledger.begin(&Name::Other("x".into())), Err(LedgerError::Others));
 
         let mut ledger = Ledger::default();
         for n in 0..MAX_STREAMS {
             ledger.streams.insert(name(&n.to_string()), Stream::default());
         }
         assert_eq!(ledger.begin(&Name::StreamDirectory(name("0"))), Ok(()));
-        assert_eq!(ledger.begin(&Name::StreamDirectory(name("EVT"))), Err(Fault::Streams));
+        assert_eq!(ledger.begin(&Name::StreamDirectory(name("EVT"))), Err(LedgerError::Streams));
     }
 
     #[test]
     fn a_listed_part_reserves_no_memory_for_the_parts_before_it() {
         let mut ledger = Ledger::default();
         let part = |number| Name::Part { stream: name("EVT"), attempt: 1, number };
-        assert_eq!(ledger.listed(&part(u32::MAX), Digest::of(b"")), Err(Fault::ListedOutOfOrder));
+        assert_eq!(ledger.listed(&part(u32::MAX), Digest::of(b"")), Err(LedgerError::ListedOutOfOrder));
         assert_eq!(ledger.listed(&part(1), Digest::of(b"")), Ok(()));
         assert_eq!(ledger.missing().collect::<Vec<_>>(), [part(1)]);
     }

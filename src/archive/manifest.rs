@@ -26,7 +26,7 @@ pub struct Manifest {
     pub generator: Option<String>,
     /// Where the streams come from. Ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<Server>,
+    pub server: Option<SourceServer>,
     /// Whether the bucket of encryption keys is among the streams. Ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_keys: Option<bool>,
@@ -36,7 +36,7 @@ pub struct Manifest {
     pub rsyncable: bool,
     /// What was done to it since it was dumped, the last edit last. Ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "edits")]
-    pub edited: Vec<Edited>,
+    pub edited: Vec<EditRecord>,
     /// Every stream of the account, with skipped and failed ones.
     #[serde(default, deserialize_with = "streams")]
     pub streams: Vec<ManifestStream>,
@@ -47,7 +47,7 @@ pub struct Manifest {
 
 /// One edit of an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Edited {
+pub struct EditRecord {
     /// The digest of the archive that was edited: of the tar, without compression and encryption.
     pub source: Digest,
     /// The options of the edit, as arguments.
@@ -57,7 +57,7 @@ pub struct Edited {
 
 /// The server that an archive was taken from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
+pub struct SourceServer {
     /// Its version, such as `2.14.5`.
     pub version: String,
     /// Its cluster's name; none on a single server.
@@ -68,7 +68,7 @@ pub struct Server {
 /// What a stream is used for, which its name's prefix tells, or that it was left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum StreamKind {
     /// A plain stream.
     Stream,
     /// A key-value bucket, `KV_…`.
@@ -79,13 +79,13 @@ pub enum Kind {
     Skipped,
 }
 
-impl Kind {
+impl StreamKind {
     /// The kind of the stream `name`, by its prefix.
     pub fn of(name: &StreamName) -> Self {
         match name.as_str() {
-            name if name.starts_with("KV_") => Kind::Kv,
-            name if name.starts_with("OBJ_") => Kind::ObjectStore,
-            _ => Kind::Stream,
+            name if name.starts_with("KV_") => StreamKind::Kv,
+            name if name.starts_with("OBJ_") => StreamKind::ObjectStore,
+            _ => StreamKind::Stream,
         }
     }
 }
@@ -95,9 +95,9 @@ impl Kind {
 pub struct ManifestStream {
     /// The stream's name.
     pub name: StreamName,
-    /// What it is, or [`Kind::Skipped`].
+    /// What it is, or [`StreamKind::Skipped`].
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: StreamKind,
     /// Messages: counted in the snapshot by us, promised by the server in Chatto's own archives.
     #[serde(default)]
     pub messages: u64,
@@ -159,7 +159,7 @@ pub struct ManifestStream {
 
 impl ManifestStream {
     /// A stream of which nothing is known yet.
-    pub fn new(name: StreamName, kind: Kind) -> Self {
+    pub fn new(name: StreamName, kind: StreamKind) -> Self {
         ManifestStream {
             name,
             kind,
@@ -224,7 +224,7 @@ impl Manifest {
         let mut stats = Stats { duration_ms, ..Stats::default() };
         for stream in &self.streams {
             match (stream.kind, &stream.error) {
-                (Kind::Skipped, _) => stats.skipped = stats.skipped.saturating_add(1),
+                (StreamKind::Skipped, _) => stats.skipped = stats.skipped.saturating_add(1),
                 (_, Some(_)) => stats.failed = stats.failed.saturating_add(1),
                 (_, None) => {
                     stats.total_streams = stats.total_streams.saturating_add(1);
@@ -236,7 +236,7 @@ impl Manifest {
     }
 }
 
-fn edits<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Edited>, D::Error> {
+fn edits<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<EditRecord>, D::Error> {
     at_most::<_, _, MAX_EDITS>(from)
 }
 
@@ -262,7 +262,7 @@ mod tests {
             ManifestStream {
                 messages: 3,
                 bytes: 99,
-                ..ManifestStream::new(StreamName::new("EVT").unwrap(), Kind::Stream)
+                ..ManifestStream::new(StreamName::new("EVT").unwrap(), StreamKind::Stream)
             }
         );
         assert_eq!(manifest.count(7), manifest.stats);
@@ -296,10 +296,10 @@ mod tests {
 
     #[test]
     fn the_prefix_tells_the_kind() {
-        let kind = |name| Kind::of(&StreamName::new(name).unwrap());
+        let kind = |name| StreamKind::of(&StreamName::new(name).unwrap());
         assert_eq!(
             [kind("EVT"), kind("KV_A"), kind("OBJ_A"), kind("KVA")],
-            [Kind::Stream, Kind::Kv, Kind::ObjectStore, Kind::Stream]
+            [StreamKind::Stream, StreamKind::Kv, StreamKind::ObjectStore, StreamKind::Stream]
         );
     }
 }

@@ -15,7 +15,6 @@
 //! sum agreed with it.
 
 mod digest;
-mod directories;
 mod entry;
 mod error;
 mod index;
@@ -24,6 +23,7 @@ mod lists;
 mod manifest;
 mod member;
 mod name;
+mod nats_backup;
 mod reader;
 mod recognise;
 mod sums;
@@ -32,12 +32,12 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use digest::{Digest, Summed};
-pub use directories::{Content, Directories, Found};
+pub use digest::{Digest, HashingReader};
 pub use entry::{Ended, Entry, Layout};
 pub use error::Error;
 pub use index::{Index, IndexedStream};
-pub use manifest::{Edited, Kind, Manifest, ManifestStream, Server, Stats};
+pub use manifest::{EditRecord, Manifest, ManifestStream, SourceServer, Stats, StreamKind};
+pub use nats_backup::{Content, NatsBackupFile, NatsBackupTar};
 pub use reader::{Body, Joined, Reader};
 pub use recognise::{Replay, Tar, recognise};
 pub use writer::{Writer, write_keys};

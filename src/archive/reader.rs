@@ -8,11 +8,11 @@ use std::io::{self, Read};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::directories::is_of_one;
 use super::entry::{Ended, Entry, Layout};
 use super::ledger::Ledger;
 use super::member::{Member, Members};
 use super::name::Name;
+use super::nats_backup::is_nats_backup_file;
 use super::{
     Digest, Error, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_FAULTS, MAX_FOREIGN_ENTRIES,
     MAX_FOREIGN_TOTAL, MAX_LIST_JSON, MAX_SUMS, Manifest, sums,
@@ -191,8 +191,8 @@ impl<R: Read> Reader<R> {
                 continue;
             }
             let told = self.ours == Some(true) || self.has.manifest || self.ledger.has_streams();
-            if !told && !member.directory && is_of_one(&member.path) {
-                return Err(Error::Directories);
+            if !told && !member.directory && is_nats_backup_file(&member.path) {
+                return Err(Error::NatsBackup);
             }
             let name = self.name(&member)?;
             if !member.directory && self.ours.is_none() {

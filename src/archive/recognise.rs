@@ -2,9 +2,9 @@
 
 use std::io::{self, Cursor, Read};
 
-use super::directories::is_of_one;
 use super::member::Members;
-use super::{Directories, Reader};
+use super::nats_backup::is_nats_backup_file;
+use super::{NatsBackupTar, Reader};
 
 /// The most bytes that are read for the first file: 500 directories before it.
 const MAX_HEAD: usize = 256 << 10;
@@ -14,7 +14,7 @@ pub enum Tar<R: Read> {
     /// For [`Reader`]: an archive, or something that it refuses.
     Archive(Replay<R>),
     /// A tar of directories of `nats backup account` or `nats backup stream`.
-    Directories(Directories<Replay<R>>),
+    NatsBackup(NatsBackupTar<Replay<R>>),
 }
 
 /// Looks at the first file of the tar in `input`.
@@ -32,7 +32,7 @@ pub fn recognise<R: Read>(input: R) -> Tar<R> {
     let Head { input, seen, failed } = head;
     let replay = Replay { seen: Cursor::new(seen), failed, input };
     match first {
-        Some(path) if is_of_one(&path) => Tar::Directories(Directories::new(replay)),
+        Some(path) if is_nats_backup_file(&path) => Tar::NatsBackup(NatsBackupTar::new(replay)),
         _ => Tar::Archive(replay),
     }
 }
@@ -42,7 +42,7 @@ impl<R: Read> Tar<R> {
     pub fn archive(self) -> Result<Reader<Replay<R>>, super::Error> {
         match self {
             Tar::Archive(input) => Ok(Reader::new(input)),
-            Tar::Directories(_) => Err(super::Error::Directories),
+            Tar::NatsBackup(_) => Err(super::Error::NatsBackup),
         }
     }
 }
@@ -120,7 +120,7 @@ mod tests {
             let mut again = Vec::new();
             match recognise(tar.as_slice()) {
                 Tar::Archive(mut input) if !directories => drop(input.read_to_end(&mut again).unwrap()),
-                Tar::Directories(mut found) if directories => {
+                Tar::NatsBackup(mut found) if directories => {
                     assert!(found.next().unwrap().is_some());
                     again.clone_from(&tar);
                 }

@@ -23,7 +23,7 @@ const DATA_DIR: &str = "CHATTO_NATS_EMBEDDED_DATA_DIR";
 
 /// A process that has, or seems to have, a store open.
 #[derive(Debug)]
-pub struct User {
+pub struct Process {
     /// Its number.
     pub process: u32,
     /// Its name.
@@ -36,7 +36,7 @@ pub struct User {
 ///
 /// # Errors
 /// When the directory itself cannot be looked at; not when a process cannot.
-pub fn user_of(dir: &Path) -> io::Result<Option<User>> {
+pub fn process_using(dir: &Path) -> io::Result<Option<Process>> {
     let dir = fs::canonicalize(dir)?;
     let me = std::process::id();
     let Ok(processes) = fs::read_dir("/proc") else { return Ok(None) };
@@ -51,7 +51,7 @@ pub fn user_of(dir: &Path) -> io::Result<Option<User>> {
             _ => None,
         });
         if let Some(sign) = sign {
-            return Ok(Some(User { process, name: Printable::new(name), sign }));
+            return Ok(Some(Process { process, name: Printable::new(name), sign }));
         }
     }
     Ok(None)

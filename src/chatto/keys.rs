@@ -63,7 +63,7 @@ pub struct KeyRef(String);
 
 /// What a [`KeyRef`] says that its key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum KeyKind {
     /// A user's messages.
     User,
     /// Other keys: a key-encryption key.
@@ -77,7 +77,7 @@ pub enum Kind {
 }
 
 impl KeyRef {
-    /// Takes any text: what is not a ref is of [`Kind::Unknown`].
+    /// Takes any text: what is not a ref is of [`KeyKind::Unknown`].
     pub fn new(text: impl Into<String>) -> Self {
         KeyRef(text.into())
     }
@@ -88,7 +88,7 @@ impl KeyRef {
     }
 
     /// What the key is for.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> KeyKind {
         // The characters that NATS's KV clients allow in a key.
         let token = |id: &str| {
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=' | '/');
@@ -96,16 +96,16 @@ impl KeyRef {
         };
         let id = |prefix| self.0.strip_prefix(prefix).filter(|id| token(id));
         if id("user.").is_some() {
-            Kind::User
+            KeyKind::User
         } else if id("kek.").is_some_and(|id| id.len() == 24 && id.bytes().all(|c| c.is_ascii_alphanumeric()))
         {
-            Kind::Kek
+            KeyKind::Kek
         } else if id("call.e2ee.").is_some() {
-            Kind::Call
+            KeyKind::Call
         } else if id("dek.").is_some() {
-            Kind::Dek
+            KeyKind::Dek
         } else {
-            Kind::Unknown
+            KeyKind::Unknown
         }
     }
 
@@ -120,36 +120,36 @@ impl fmt::Display for KeyRef {
     }
 }
 
-impl Kind {
+impl KeyKind {
     /// Whether keys of this kind belong into an export.
     pub fn is_kept(self) -> bool {
-        !matches!(self, Kind::Call | Kind::Dek)
+        !matches!(self, KeyKind::Call | KeyKind::Dek)
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Kind::User => "user",
-            Kind::Kek => "kek",
-            Kind::Call => "call",
-            Kind::Dek => "dek",
-            Kind::Unknown => "unknown",
+            KeyKind::User => "user",
+            KeyKind::Kek => "kek",
+            KeyKind::Call => "call",
+            KeyKind::Dek => "dek",
+            KeyKind::Unknown => "unknown",
         })
     }
 }
 
 /// A key: its ref and its value.
-pub struct Record {
+pub struct KeyRecord {
     /// The ref.
     pub key_ref: KeyRef,
     /// The value, byte for byte as the bucket has it.
     pub value: Zeroizing<Vec<u8>>,
 }
 
-impl fmt::Debug for Record {
+impl fmt::Debug for KeyRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Record").field("key_ref", &self.key_ref).finish_non_exhaustive()
+        f.debug_struct("KeyRecord").field("key_ref", &self.key_ref).finish_non_exhaustive()
     }
 }
 
@@ -179,20 +179,20 @@ pub enum Invalid {
     Twice,
 }
 
-impl Record {
+impl KeyRecord {
     /// Checks that the value is one of the ref's kind. Call and data keys are not looked into.
     pub fn validate(&self) -> Result<(), Invalid> {
         match self.key_ref.kind() {
-            Kind::User if self.value.len() == KEY_LEN => Ok(()),
-            Kind::User => Err(Invalid::Value),
-            Kind::Kek if self.value.len() == KEY_LEN => Ok(()),
-            Kind::Kek => match message(&self.value).ok_or(Invalid::Value)? {
+            KeyKind::User if self.value.len() == KEY_LEN => Ok(()),
+            KeyKind::User => Err(Invalid::Value),
+            KeyKind::Kek if self.value.len() == KEY_LEN => Ok(()),
+            KeyKind::Kek => match message(&self.value).ok_or(Invalid::Value)? {
                 (key, _) if key.len() != KEY_LEN => Err(Invalid::Value),
                 (_, algorithm) if algorithm != KEK_ALGORITHM.as_bytes() => Err(Invalid::Algorithm),
                 _ => Ok(()),
             },
-            Kind::Call | Kind::Dek => Ok(()),
-            Kind::Unknown => Err(Invalid::Kind),
+            KeyKind::Call | KeyKind::Dek => Ok(()),
+            KeyKind::Unknown => Err(Invalid::Kind),
         }
     }
 }
@@ -259,7 +259,7 @@ impl Version {
 
     /// Whether an export of this version can hold the key.
     pub fn holds(self, key_ref: &KeyRef) -> bool {
-        self == Version::Three || key_ref.kind() == Kind::User
+        self == Version::Three || key_ref.kind() == KeyKind::User
     }
 }
 
@@ -302,8 +302,12 @@ fn base64<S: Serializer>(key: &[u8], to: S) -> Result<S::Ok, S::Error> {
 ///
 /// # Errors
 /// None that depends on the records; the JSON library's type has one.
-pub fn export(records: &[Record], version: Version, created_at: Timestamp) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut sorted: Vec<&Record> = records.iter().collect();
+pub fn export(
+    records: &[KeyRecord],
+    version: Version,
+    created_at: Timestamp,
+) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut sorted: Vec<&KeyRecord> = records.iter().collect();
     sorted.sort_by(|a, b| a.key_ref.cmp(&b.key_ref));
     let written = Written {
         version: version.number(),
@@ -346,7 +350,7 @@ pub struct Import {
     /// The version of the file.
     pub version: u64,
     /// The keys to import, each valid, no ref twice.
-    pub records: Vec<Record>,
+    pub records: Vec<KeyRecord>,
     /// Refs of call and data keys, which are not imported.
     pub skipped: Vec<KeyRef>,
 }
@@ -496,7 +500,7 @@ pub fn import(json: &[u8]) -> Result<Import, ImportError> {
             return Err(refuse(Invalid::Twice));
         }
         let value = key.key.0.ok_or_else(|| refuse(Invalid::Base64))?;
-        let record = Record { key_ref: key_ref.clone(), value };
+        let record = KeyRecord { key_ref: key_ref.clone(), value };
         record.validate().map_err(refuse)?;
         if record.key_ref.kind().is_kept() {
             records.push(record);
@@ -511,8 +515,8 @@ pub fn import(json: &[u8]) -> Result<Import, ImportError> {
 mod tests {
     use super::*;
 
-    fn record(key_ref: &str, value: &[u8]) -> Record {
-        Record { key_ref: KeyRef::new(key_ref), value: Zeroizing::new(value.to_vec()) }
+    fn record(key_ref: &str, value: &[u8]) -> KeyRecord {
+        KeyRecord { key_ref: KeyRef::new(key_ref), value: Zeroizing::new(value.to_vec()) }
     }
 
     fn kek(key: &[u8], algorithm: &str) -> Vec<u8> {
@@ -528,18 +532,18 @@ mod tests {
     #[test]
     fn refs_have_kinds() {
         for (key_ref, kind) in [
-            ("user.U1", Kind::User),
-            ("user.", Kind::Unknown),
-            ("user.a b", Kind::Unknown),
-            ("user.a..b", Kind::Unknown),
-            ("user.>", Kind::Unknown),
-            (KEK, Kind::Kek),
-            ("kek.short", Kind::Unknown),
-            ("kek.abcdefghijklABCDEFGH012-", Kind::Unknown),
-            ("call.e2ee.C1", Kind::Call),
-            ("call.other", Kind::Unknown),
-            ("dek.x.y", Kind::Dek),
-            ("", Kind::Unknown),
+            ("user.U1", KeyKind::User),
+            ("user.", KeyKind::Unknown),
+            ("user.a b", KeyKind::Unknown),
+            ("user.a..b", KeyKind::Unknown),
+            ("user.>", KeyKind::Unknown),
+            (KEK, KeyKind::Kek),
+            ("kek.short", KeyKind::Unknown),
+            ("kek.abcdefghijklABCDEFGH012-", KeyKind::Unknown),
+            ("call.e2ee.C1", KeyKind::Call),
+            ("call.other", KeyKind::Unknown),
+            ("dek.x.y", KeyKind::Dek),
+            ("", KeyKind::Unknown),
         ] {
             assert_eq!(KeyRef::new(key_ref).kind(), kind, "{key_ref}");
         }
@@ -685,6 +689,6 @@ mod tests {
     #[test]
     fn no_debug_shows_a_key() {
         let text = format!("{:?}", record("user.U1", &[65; KEY_LEN]));
-        assert_eq!(text, r#"Record { key_ref: KeyRef("user.U1"), .. }"#);
+        assert_eq!(text, r#"KeyRecord { key_ref: KeyRef("user.U1"), .. }"#);
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{Connect, Offline, Program, STREAMS, Say, Select, Showing};
+use super::{
+    ConnectionOptions, MessageOptions, OfflineOptions, Program, ProgressOptions, STREAMS, StreamSelection,
+};
 use crate::names::Size;
 
 /// The least that `--buffer` may be.
@@ -18,7 +20,7 @@ pub struct Dump {
     #[arg(long)]
     pub include_keys: bool,
     #[command(flatten)]
-    pub select: Select,
+    pub select: StreamSelection,
     /// Leave the streams' consumers out
     #[arg(long, help_heading = STREAMS)]
     pub no_consumers: bool,
@@ -44,13 +46,13 @@ pub struct Dump {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     #[command(flatten)]
-    pub say: Say,
+    pub say: MessageOptions,
     #[command(flatten)]
-    pub showing: Showing,
+    pub showing: ProgressOptions,
     #[command(flatten)]
-    pub connect: Connect,
+    pub connect: ConnectionOptions,
     #[command(flatten)]
-    pub offline: Offline,
+    pub offline: OfflineOptions,
 }
 
 impl Program for Dump {

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use secrecy::SecretString;
 
-use super::{Connect, Offline, Program, Say, Secrets};
+use super::{ConnectionOptions, DecryptionOptions, MessageOptions, OfflineOptions, Program};
 use crate::chatto::keys::Version;
 
 /// Export and import a Chatto server's encryption keys; encrypt and decrypt backups
@@ -52,13 +52,13 @@ pub struct Export {
     #[arg(long, help_heading = EXPORT, value_name = "N", default_value = "3")]
     pub format_version: Version,
     #[command(flatten)]
-    pub say: Say,
+    pub say: MessageOptions,
     #[command(flatten)]
-    pub lock: Lock,
+    pub encryption: EncryptionOptions,
     #[command(flatten)]
-    pub connect: Connect,
+    pub connect: ConnectionOptions,
     #[command(flatten)]
-    pub offline: Offline,
+    pub offline: OfflineOptions,
 }
 
 /// `chatto-keys import`.
@@ -71,13 +71,13 @@ pub struct Import {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    pub say: Say,
+    pub say: MessageOptions,
     #[command(flatten)]
-    pub secrets: Secrets,
+    pub secrets: DecryptionOptions,
     #[command(flatten)]
-    pub connect: Connect,
+    pub connect: ConnectionOptions,
     #[command(flatten)]
-    pub offline: Offline,
+    pub offline: OfflineOptions,
 }
 
 /// `chatto-keys verify`.
@@ -87,20 +87,20 @@ pub struct Verify {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    pub say: Say,
+    pub say: MessageOptions,
     #[command(flatten)]
-    pub secrets: Secrets,
+    pub secrets: DecryptionOptions,
 }
 
 /// `chatto-keys list`.
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
-    pub say: Say,
+    pub say: MessageOptions,
     #[command(flatten)]
-    pub connect: Connect,
+    pub connect: ConnectionOptions,
     #[command(flatten)]
-    pub offline: Offline,
+    pub offline: OfflineOptions,
 }
 
 /// `chatto-keys seal`.
@@ -110,9 +110,9 @@ pub struct Seal {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    pub say: Say,
+    pub say: MessageOptions,
     #[command(flatten)]
-    pub lock: Lock,
+    pub encryption: EncryptionOptions,
 }
 
 /// `chatto-keys open`.
@@ -122,15 +122,15 @@ pub struct Open {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    pub say: Say,
+    pub say: MessageOptions,
     #[command(flatten)]
-    pub secrets: Secrets,
+    pub secrets: DecryptionOptions,
 }
 
 /// What an output is encrypted with: a passphrase or recipients, never both.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Encryption")]
-pub struct Lock {
+pub struct EncryptionOptions {
     /// File that holds the passphrase; - and /dev/fd/N work
     #[arg(long, value_name = "FILE", conflicts_with_all = ["passphrase", "recipient", "recipients_file"])]
     pub passphrase_file: Option<PathBuf>,
@@ -145,7 +145,7 @@ pub struct Lock {
     pub recipients_file: Vec<PathBuf>,
 }
 
-impl Lock {
+impl EncryptionOptions {
     /// Whether none of the options was given.
     pub fn is_empty(&self) -> bool {
         self.passphrase_file.is_none()

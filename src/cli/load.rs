@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use super::offline::NETWORK;
-use super::{Connect, Offline, Program, STREAMS, Say, Secrets, Select, Showing};
+use super::{
+    ConnectionOptions, DecryptionOptions, MessageOptions, OfflineOptions, Program, ProgressOptions, STREAMS,
+    StreamSelection,
+};
 
 /// Restore a Chatto server from an archive of chatto-dump or chatto backup: FILE, else stdin
 #[derive(Debug, Parser)]
@@ -21,7 +24,7 @@ pub struct Load {
     #[arg(long, value_name = "MODE", value_enum, default_value = "error", hide_possible_values = true)]
     pub conflict: Conflict,
     #[command(flatten)]
-    pub select: Select,
+    pub select: StreamSelection,
     /// Replicas of every stream [default: nats.replicas, else as archived]
     #[arg(long, value_name = "N", help_heading = STREAMS, value_parser = clap::value_parser!(u32).range(1..=5))]
     pub replicas: Option<u32>,
@@ -48,15 +51,15 @@ pub struct Load {
     pub force: bool,
     // Before the groups, whose headings also cover what follows them.
     #[command(flatten)]
-    pub say: Say,
+    pub say: MessageOptions,
     #[command(flatten)]
-    pub showing: Showing,
+    pub showing: ProgressOptions,
     #[command(flatten)]
-    pub secrets: Secrets,
+    pub secrets: DecryptionOptions,
     #[command(flatten)]
-    pub connect: Connect,
+    pub connect: ConnectionOptions,
     #[command(flatten)]
-    pub offline: Offline,
+    pub offline: OfflineOptions,
 }
 
 impl Program for Load {

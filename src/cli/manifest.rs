@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-use super::{Program, Say, Secrets, Select};
+use super::{DecryptionOptions, MessageOptions, Program, StreamSelection};
 use crate::names::{Prefix, Renaming, SubjectPattern};
 
 /// Know what is in a backup, without a server
@@ -33,7 +33,7 @@ pub enum Action {
     /// Check everything that can be checked without a server
     Verify(Verify),
     /// Write a smaller archive
-    Select(SelectStreams),
+    StreamSelection(SelectStreams),
     /// Write an archive with streams renamed, and with less in them
     Edit(Box<EditStreams>),
     /// Write the same archive with every stream as one entry
@@ -46,12 +46,12 @@ pub enum Action {
 
 impl Action {
     /// How much to say.
-    pub fn say(&self) -> &Say {
+    pub fn say(&self) -> &MessageOptions {
         match self {
             Action::Show(options) => &options.reading.say,
             Action::List(options) => &options.reading.say,
             Action::Verify(options) => &options.reading.say,
-            Action::Select(options) => &options.reading.say,
+            Action::StreamSelection(options) => &options.reading.say,
             Action::Edit(options) => &options.reading.say,
             Action::Join(options) => &options.reading.say,
             Action::Diff(options) => &options.say,
@@ -62,14 +62,14 @@ impl Action {
 
 /// The archive, and what opens it.
 #[derive(Debug, Args)]
-pub struct Reading {
+pub struct ArchiveInput {
     /// The archive, wrapped or not; stdin when absent or -
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[command(flatten)]
-    pub secrets: Secrets,
+    pub secrets: DecryptionOptions,
     #[command(flatten)]
-    pub say: Say,
+    pub say: MessageOptions,
 }
 
 /// `chatto-manifest show`.
@@ -82,7 +82,7 @@ pub struct Show {
     #[arg(long)]
     pub index: bool,
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ArchiveInput,
 }
 
 /// `chatto-manifest list`.
@@ -98,7 +98,7 @@ pub struct ListStreams {
     #[arg(long)]
     pub index: bool,
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ArchiveInput,
 }
 
 /// `chatto-manifest verify`.
@@ -108,16 +108,16 @@ pub struct Verify {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ArchiveInput,
 }
 
 /// `chatto-manifest select`.
 #[derive(Debug, Args)]
 pub struct SelectStreams {
     #[command(flatten)]
-    pub select: Select,
+    pub select: StreamSelection,
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ArchiveInput,
 }
 
 /// `chatto-manifest edit`.
@@ -157,7 +157,7 @@ pub struct EditStreams {
     #[arg(long, help_heading = OUTPUT)]
     pub rsyncable: bool,
     #[command(flatten)]
-    pub select: Select,
+    pub select: StreamSelection,
     /// Write no archive; say what would go
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -165,7 +165,7 @@ pub struct EditStreams {
     #[arg(long, value_name = "DIR", requires = "last_per_subject")]
     pub spool_dir: Option<PathBuf>,
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ArchiveInput,
 }
 
 const EDITS: &str = "Edits";
@@ -196,7 +196,7 @@ pub struct Join {
     #[arg(long, value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ArchiveInput,
 }
 
 /// `chatto-manifest diff`.
@@ -209,9 +209,9 @@ pub struct Diff {
     #[arg(value_name = "B")]
     pub b: PathBuf,
     #[command(flatten)]
-    pub secrets: Secrets,
+    pub secrets: DecryptionOptions,
     #[command(flatten)]
-    pub say: Say,
+    pub say: MessageOptions,
 }
 
 /// `chatto-manifest import`.
@@ -221,7 +221,7 @@ pub struct ImportTar {
     #[arg(long, value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ArchiveInput,
 }
 
 const EXAMPLES: &str = "\

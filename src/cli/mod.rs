@@ -21,13 +21,15 @@ use crate::terminal::Verbosity;
 use crate::terminal::progress::Style;
 
 pub use dump::Dump;
-pub use keys::{Action as KeysAction, Export, Import, Keys, List, Lock, Open, Seal, Verify as VerifyKeys};
+pub use keys::{
+    Action as KeysAction, EncryptionOptions, Export, Import, Keys, List, Open, Seal, Verify as VerifyKeys,
+};
 pub use load::{Conflict, Load};
 pub use manifest::{
-    Action as ManifestAction, Diff, EditStreams, ImportTar, Join, ListStreams, Manifest, Reading,
+    Action as ManifestAction, ArchiveInput, Diff, EditStreams, ImportTar, Join, ListStreams, Manifest,
     SelectStreams, Show, Verify,
 };
-pub use offline::Offline;
+pub use offline::OfflineOptions;
 
 /// One of the programs.
 pub trait Program: Parser {
@@ -87,7 +89,7 @@ const DECRYPTION: &str = "Decryption";
 /// Where the server is and how to be let in; every program that talks to one has these.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
-pub struct Connect {
+pub struct ConnectionOptions {
     /// Chatto's configuration file [default: chatto.toml, if it is there]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -131,7 +133,7 @@ pub struct Connect {
 
 /// How much to say; every program has these.
 #[derive(Debug, Args)]
-pub struct Say {
+pub struct MessageOptions {
     /// Say what happens, step by step
     #[arg(short, long, conflicts_with = "quiet", help_heading = MESSAGES)]
     verbose: bool,
@@ -144,7 +146,7 @@ pub struct Say {
     report: Option<PathBuf>,
 }
 
-impl Say {
+impl MessageOptions {
     /// The two flags as one value.
     pub fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {
@@ -157,7 +159,7 @@ impl Say {
 
 /// How to show how far the program is; those that move whole archives have it.
 #[derive(Debug, Args)]
-pub struct Showing {
+pub struct ProgressOptions {
     /// How to show progress: auto, json or none
     // A list of possible values with texts of their own would turn --help into several screens.
     #[arg(long, value_name = "MODE", value_enum, default_value = "auto", hide_possible_values = true, help_heading = MESSAGES)]
@@ -171,7 +173,7 @@ enum ProgressMode {
     None,
 }
 
-impl Showing {
+impl ProgressOptions {
     /// The option as a value.
     pub fn style(&self) -> Style {
         match self.progress {
@@ -184,7 +186,7 @@ impl Showing {
 
 /// What opens an encrypted input; every program that reads one has these.
 #[derive(Debug, Args)]
-pub struct Secrets {
+pub struct DecryptionOptions {
     /// File that holds the passphrase; - and /dev/fd/N work
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase", help_heading = DECRYPTION)]
     pub passphrase_file: Option<PathBuf>,
@@ -202,7 +204,7 @@ fn secret(text: &str) -> Result<SecretString, String> {
 
 /// Which streams of all that are there.
 #[derive(Debug, Default, Args)]
-pub struct Select {
+pub struct StreamSelection {
     /// Only streams whose name matches; may be repeated
     #[arg(long, value_name = "GLOB", help_heading = STREAMS)]
     pub stream: Vec<Glob>,
@@ -211,7 +213,7 @@ pub struct Select {
     pub exclude: Vec<Glob>,
 }
 
-impl Select {
+impl StreamSelection {
     /// Whether anything but everything is asked for.
     pub fn is_choosy(&self) -> bool {
         !self.stream.is_empty() || !self.exclude.is_empty()

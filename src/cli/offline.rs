@@ -9,7 +9,7 @@ use clap::Args;
 /// Under the heading of those that say where a running server is.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Server")]
-pub struct Offline {
+pub struct OfflineOptions {
     /// Start a private nats-server on chatto.toml's data directory
     #[arg(long, group = "private", conflicts_with_all = NETWORK)]
     pub offline: bool,

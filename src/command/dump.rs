@@ -27,20 +27,20 @@ use self::rewriting::{Rsyncable, newest};
 use self::streams::{BACK_OFF_MAX, Dumping, Settings};
 use self::watchdog::Pulse;
 use super::Failure;
-use super::offline::{self, Access, Intent, Signals};
+use super::offline::{self, Endpoint, Intent, Signals};
 use super::report::{hint_of_output, print, require_stdout, say};
-use crate::archive::{Index, Kind, MAX_STREAMS, Manifest, ManifestStream, Server as ArchivedServer, Stats};
+use crate::archive::{Index, MAX_STREAMS, Manifest, ManifestStream, SourceServer, Stats, StreamKind};
 use crate::chatto::policy::{CaptureStep, Skip};
 use crate::cli;
 use crate::exit::Exit;
 use crate::jetstream::{CHECK_LIMIT, Listed, Server};
 use crate::names::{Printable, Size, StreamName, counted};
-use crate::terminal::progress::{Doing, Metered, Progress, StreamOutcome, StreamResult};
+use crate::terminal::progress::{Metered, Progress, StreamOutcome, StreamResult, Verbs};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-dump";
 
-const DOING: Doing = Doing { streams: "captured", archive: "written" };
+const DOING: Verbs = Verbs { streams: "captured", archive: "written" };
 
 /// Memory for a rescue's data under way, in bytes.
 const RESCUE_BUFFER: usize = 32 << 20;
@@ -61,7 +61,7 @@ pub fn run(options: cli::Dump) -> anyhow::Result<Exit> {
         );
     }
     let messages = Messages::new(PROGRAM, options.say.verbosity()).showing(options.showing.style());
-    let access = Access::find(&options.offline, &options.connect, Intent::Read)?;
+    let access = Endpoint::find(&options.offline, &options.connect, Intent::Read)?;
     let (progress, shown) = Progress::shown(DOING, messages);
     let ended = access.run(&options.connect, messages, Signals::EndIt, async |reached| {
         let plan = Plan::new(reached.streams().await?, &options);
@@ -187,7 +187,7 @@ async fn archive_watched(
     let rsyncable = settings.rsyncable.is_some();
     let created_at = if rsyncable { newest(&plan) } else { whole_seconds(Timestamp::now()) };
     let generator = concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_string();
-    let archived = ArchivedServer { version: server.version_text(), cluster: server.cluster() };
+    let archived = SourceServer { version: server.version_text(), cluster: server.cluster() };
 
     let index = Index {
         version: 1,
@@ -282,10 +282,10 @@ pub(super) async fn rescue(
 fn show(plan: &Plan) -> anyhow::Result<Exit> {
     let mut lines = String::new();
     for stream in &plan.captures {
-        let kind = match Kind::of(&stream.name) {
-            Kind::Kv => "kv",
-            Kind::ObjectStore => "object_store",
-            Kind::Stream | Kind::Skipped => "stream",
+        let kind = match StreamKind::of(&stream.name) {
+            StreamKind::Kv => "kv",
+            StreamKind::ObjectStore => "object_store",
+            StreamKind::Stream | StreamKind::Skipped => "stream",
         };
         lines += &format!("{}\t{kind}\t{}\t{}\n", stream.name, stream.messages, stream.bytes);
     }

@@ -17,19 +17,19 @@ use std::io;
 use anyhow::Context;
 use tokio::signal::unix::SignalKind;
 
-use self::bucket::Found;
 use super::Failure;
-use super::offline::{self, Access, Intent, Signals};
+use super::offline::{self, Endpoint, Intent, Signals};
 use super::report::{hint_of_output, print, require_stdout};
 use crate::chatto::keys::BUCKET;
+use crate::chatto::keys::KeyRecord;
 use crate::cli;
 use crate::exit::Exit;
-use crate::terminal::progress::{Doing, Keys, Progress, Style};
+use crate::terminal::progress::{Keys, Progress, Style, Verbs};
 use crate::terminal::{Messages, Verbosity};
 
 const PROGRAM: &str = "chatto-keys";
 
-const DOING: Doing = Doing { streams: "read", archive: "read" };
+const DOING: Verbs = Verbs { streams: "read", archive: "read" };
 
 /// Runs the program.
 pub fn run(options: cli::Keys) -> anyhow::Result<Exit> {
@@ -77,11 +77,11 @@ fn list(options: &cli::List, progress: &Progress) -> anyhow::Result<Exit> {
 
 /// Every key of the server that is not deleted, sorted by ref; or the signal that came meanwhile.
 fn fetch(
-    connect: &cli::Connect,
-    stopped: &cli::Offline,
+    connect: &cli::ConnectionOptions,
+    stopped: &cli::OfflineOptions,
     messages: Messages,
-) -> anyhow::Result<Result<Found, SignalKind>> {
-    let access = Access::find(stopped, connect, Intent::Read)?;
+) -> anyhow::Result<Result<Vec<KeyRecord>, SignalKind>> {
+    let access = Endpoint::find(stopped, connect, Intent::Read)?;
     access.run(connect, messages, Signals::EndIt, async |reached| {
         let bucket = reached.server.bucket(BUCKET)?;
         reached.require_readable(bucket.stream()).await?;

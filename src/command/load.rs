@@ -55,29 +55,29 @@ use self::options::LoadOptions;
 use self::rescue::Rescue;
 use self::streams::Loading;
 use super::Failure;
-use super::offline::{self, Access, Intent, Signals};
+use super::offline::{self, Endpoint, Intent, Signals};
 use super::secrets;
-use super::session::Endings;
-use crate::cli::{self, Conflict, Select};
-use crate::envelope::Given;
+use super::session::EndSignals;
+use crate::cli::{self, Conflict, StreamSelection};
+use crate::envelope::GivenSecrets;
 use crate::exit::Exit;
 use crate::jetstream::{Account, Claim, NoClaim, Server};
 use crate::terminal::Messages;
-use crate::terminal::progress::{Doing, Progress};
+use crate::terminal::progress::{Progress, Verbs};
 
 const PROGRAM: &str = "chatto-load";
 
 /// Runs the program.
 pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity()).showing(options.showing.style());
-    let doing = Doing { streams: if options.dry_run { "checked" } else { "restored" }, archive: "read" };
+    let doing = Verbs { streams: if options.dry_run { "checked" } else { "restored" }, archive: "read" };
     let (progress, shown) = Progress::shown(doing, messages);
     let file = options.file.as_deref();
     let archive = secrets::input(file)?;
     let secrets = secrets::unlock(options.secrets, file, messages)?;
     let access = match options.rehearse {
-        true => Access::throwaway(options.offline.nats_server.as_deref())?,
-        false => Access::find(&options.offline, &options.connect, Intent::Create)?,
+        true => Endpoint::throwaway(options.offline.nats_server.as_deref())?,
+        false => Endpoint::find(&options.offline, &options.connect, Intent::Create)?,
     };
     let replicas = options.replicas.or(access.replicas());
     let alone = access.is_private();
@@ -119,7 +119,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
 async fn run_until_signal(
     loading: &mut Loading,
     events: Events,
-    endings: &mut Endings,
+    endings: &mut EndSignals,
 ) -> anyhow::Result<Result<Exit, SignalKind>> {
     let critical = loading.critical_sections();
     let (signal, concluded) = {
@@ -165,7 +165,7 @@ fn restore_rescued(
 ) -> LocalBoxFuture<'static, anyhow::Result<Exit>> {
     let options = LoadOptions {
         conflict: Conflict::Error,
-        select: Select::default(),
+        select: StreamSelection::default(),
         dry_run: false,
         account: None,
         replicas: None,
@@ -174,8 +174,9 @@ fn restore_rescued(
         dropped: Vec::new(),
     };
     Box::pin(async move {
-        let progress = Progress::new(Doing { streams: "restored", archive: "read" });
-        let events = input::events(archive, Given::new(None, None, Vec::new(), |_| {}), progress.clone());
+        let progress = Progress::new(Verbs { streams: "restored", archive: "read" });
+        let events =
+            input::events(archive, GivenSecrets::new(None, None, Vec::new(), |_| {}), progress.clone());
         let mut loading = Loading::new(server, Existing::default(), options, None, messages, progress);
         loading.run(events).await
     })

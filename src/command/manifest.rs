@@ -8,11 +8,11 @@
 //! can be said of one; `import` makes an archive of it.
 
 mod diff;
-mod directories;
 mod edit;
 mod import;
 mod join;
 mod list;
+mod nats_backup;
 mod rereadable;
 mod select;
 mod show;
@@ -25,19 +25,19 @@ use anyhow::Context;
 
 use super::report::{hint_of_output, require_stdout};
 use super::{Failure, secrets};
-use crate::archive::{self, Ended, Kind, Layout, Manifest, ManifestStream, Tar};
+use crate::archive::{self, Ended, Layout, Manifest, ManifestStream, StreamKind, Tar};
 use crate::cli;
 use crate::envelope::{self, Opened};
 use crate::exit::Exit;
 use crate::names::{Printable, Size, consumers, counted};
 use crate::snapshot::HALF_A_BATCH;
-use crate::terminal::progress::{Doing, Metered, Progress, StreamOutcome, StreamResult, Summed};
+use crate::terminal::progress::{Metered, Progress, ReportHash, StreamOutcome, StreamResult, Verbs};
 use crate::terminal::{self, Messages};
 
 const PROGRAM: &str = "chatto-manifest";
 
 /// Streams are not counted here, only what is read.
-const DOING: Doing = Doing { streams: "read", archive: "read" };
+const DOING: Verbs = Verbs { streams: "read", archive: "read" };
 
 /// Small entries are gathered up to this size before they are written, in bytes.
 const GATHER: usize = 64 << 10;
@@ -52,7 +52,7 @@ pub fn run(options: cli::Manifest) -> anyhow::Result<Exit> {
         cli::ManifestAction::Show(options) => show::run(options, progress),
         cli::ManifestAction::List(options) => list::run(options, progress),
         cli::ManifestAction::Verify(options) => verify::run(options, progress),
-        cli::ManifestAction::Select(options) => select::run(options, progress),
+        cli::ManifestAction::StreamSelection(options) => select::run(options, progress),
         cli::ManifestAction::Join(options) => join::run(options, progress),
         cli::ManifestAction::Edit(options) => edit::run(*options, progress),
         cli::ManifestAction::Diff(options) => diff::run(options, progress),
@@ -66,12 +66,12 @@ fn generator() -> String {
 }
 
 /// The input that `reading` names, unwrapped, for the reader that it is for.
-fn open(reading: cli::Reading, progress: Progress) -> anyhow::Result<Tar<Opened>> {
+fn open(reading: cli::ArchiveInput, progress: Progress) -> anyhow::Result<Tar<Opened>> {
     Ok(archive::recognise(unwrapped(reading, progress)?))
 }
 
 /// The same, whatever it is.
-fn unwrapped(reading: cli::Reading, progress: Progress) -> anyhow::Result<Opened> {
+fn unwrapped(reading: cli::ArchiveInput, progress: Progress) -> anyhow::Result<Opened> {
     let messages = Messages::new(PROGRAM, reading.say.verbosity());
     let file = reading.file.as_deref();
     let input = secrets::input(file)?;
@@ -89,7 +89,7 @@ fn of_streams(ended: &Ended) -> anyhow::Result<()> {
 }
 
 /// stdout for an archive, which must not be a terminal.
-fn binary_output(action: &str, progress: &Progress) -> anyhow::Result<BufWriter<Summed<File>>> {
+fn binary_output(action: &str, progress: &Progress) -> anyhow::Result<BufWriter<ReportHash<File>>> {
     if terminal::stdout_is_terminal() {
         return Err(Failure::new(Exit::Usage, "stdout is a terminal, and an archive is binary")
             .hint(format!("write it to a file or a pipe: {PROGRAM} {action} FILE > backup.tar"))
@@ -104,7 +104,7 @@ fn closing(messages: Messages, manifest: &Manifest, progress: &Progress) -> Exit
     for stream in &manifest.streams {
         progress.result(match (&stream.error, stream.kind) {
             (Some(error), _) => StreamResult::not(stream.name.as_str(), StreamOutcome::Failed, error),
-            (None, Kind::Skipped) => {
+            (None, StreamKind::Skipped) => {
                 let why = stream.reason.as_deref().unwrap_or_default();
                 StreamResult::not(stream.name.as_str(), StreamOutcome::Skipped, why)
             }

@@ -22,7 +22,7 @@ use self::directory::Directory;
 use super::Failure;
 use super::report::shown;
 use super::reporting::Signalled;
-use super::session::{self, Endings};
+use super::session::{self, EndSignals};
 use crate::chatto::config::{self, Auth, Connection};
 use crate::cli;
 use crate::exit::Exit;
@@ -69,24 +69,28 @@ pub(super) enum Signals {
 }
 
 /// A way to a server, known to be good as far as that can be known before it is taken.
-pub(super) enum Access {
+pub(super) enum Endpoint {
     Network(Box<Connection>),
     Private { binary: PathBuf, directory: Option<Directory> },
 }
 
 /// A server that was reached.
-pub(super) struct Reached {
+pub(super) struct ConnectedServer {
     pub server: Server,
     /// What its store holds, where that was looked at.
     on_disk: BTreeSet<String>,
-    endings: Option<Endings>,
+    endings: Option<EndSignals>,
 }
 
-impl Access {
+impl Endpoint {
     /// What the options, the environment and `chatto.toml` lead to. Starts and connects nothing.
-    pub fn find(options: &cli::Offline, connect: &cli::Connect, intent: Intent) -> anyhow::Result<Self> {
+    pub fn find(
+        options: &cli::OfflineOptions,
+        connect: &cli::ConnectionOptions,
+        intent: Intent,
+    ) -> anyhow::Result<Self> {
         if !options.offline && options.data_dir.is_none() {
-            return Ok(Access::Network(Box::new(session::configuration(connect)?)));
+            return Ok(Endpoint::Network(Box::new(session::configuration(connect)?)));
         }
         let stopped = config::stopped(connect.config.as_deref(), |name| std::env::var(name).ok())?;
         let configured = stopped.data_dir.clone();
@@ -102,25 +106,25 @@ impl Access {
         }
         let binary = private_server::find_binary(options.nats_server.as_deref())?;
         let directory = Directory::open(path, intent, &binary)?;
-        Ok(Access::Private { binary, directory: Some(directory) })
+        Ok(Endpoint::Private { binary, directory: Some(directory) })
     }
 
     /// A server with nothing in it that is thrown away afterwards.
     pub fn throwaway(binary: Option<&Path>) -> anyhow::Result<Self> {
         let binary = private_server::find_binary(binary)?;
-        Ok(Access::Private { binary, directory: None })
+        Ok(Endpoint::Private { binary, directory: None })
     }
 
     /// Whether nobody else can be a client of the server.
     pub fn is_private(&self) -> bool {
-        matches!(self, Access::Private { .. })
+        matches!(self, Endpoint::Private { .. })
     }
 
     /// `nats.replicas`, where it is set; a private server can have but one of anything.
     pub fn replicas(&self) -> Option<u32> {
         match self {
-            Access::Network(connection) => connection.replicas,
-            Access::Private { .. } => None,
+            Endpoint::Network(connection) => connection.replicas,
+            Endpoint::Private { .. } => None,
         }
     }
 
@@ -128,23 +132,23 @@ impl Access {
     /// happened. `Err` within `Ok` is the signal that ended it.
     pub fn run<T>(
         self,
-        connect: &cli::Connect,
+        connect: &cli::ConnectionOptions,
         messages: Messages,
         signals: Signals,
-        work: impl AsyncFnOnce(Reached) -> anyhow::Result<T>,
+        work: impl AsyncFnOnce(ConnectedServer) -> anyhow::Result<T>,
     ) -> anyhow::Result<Result<T, SignalKind>> {
         let program = messages.program();
         match self {
-            Access::Network(connection) => session::block_on(async {
+            Endpoint::Network(connection) => session::block_on(async {
                 for file in &connection.exposed {
                     messages
                         .warning(&format!("others can read the secret in {0}: chmod 600 {0}", shown(file)));
                 }
                 let server = session::connect(&connection, connect, program).await?;
-                work(Reached { server, on_disk: BTreeSet::new(), endings: None }).await.map(Ok)
+                work(ConnectedServer { server, on_disk: BTreeSet::new(), endings: None }).await.map(Ok)
             }),
-            Access::Private { binary, directory } => session::block_on(async {
-                let mut endings = Endings::watch()?;
+            Endpoint::Private { binary, directory } => session::block_on(async {
+                let mut endings = EndSignals::watch()?;
                 let started = start(binary, directory.as_ref(), &mut endings).await;
                 if let (Ok(Err(_)) | Err(_), Some(directory)) = (&started, &directory) {
                     directory.tidy();
@@ -167,10 +171,10 @@ impl Access {
                     };
                     match signals {
                         Signals::AreWatched => {
-                            work(Reached { server, on_disk, endings: Some(endings) }).await.map(Ok)
+                            work(ConnectedServer { server, on_disk, endings: Some(endings) }).await.map(Ok)
                         }
                         Signals::EndIt => tokio::select! {
-                            result = work(Reached { server, on_disk, endings: None }) => result.map(Ok),
+                            result = work(ConnectedServer { server, on_disk, endings: None }) => result.map(Ok),
                             signal = endings.next() => Ok(Err(signal)),
                         },
                     }
@@ -200,7 +204,7 @@ impl Access {
 async fn start(
     binary: PathBuf,
     directory: Option<&Directory>,
-    endings: &mut Endings,
+    endings: &mut EndSignals,
 ) -> anyhow::Result<Result<PrivateServer, SignalKind>> {
     let mut options = private_server::Options { max_payload: Some(MAX_PAYLOAD), ..Default::default() };
     if let Some(directory) = directory {
@@ -231,10 +235,10 @@ fn connection_to(server: &PrivateServer) -> Connection {
     Connection { urls: vec![server.url()], auth, ..Connection::default() }
 }
 
-impl Reached {
+impl ConnectedServer {
     /// The signals, for work that [watches](Signals::AreWatched) for them: none is missed in between.
-    pub fn endings(&mut self) -> anyhow::Result<Endings> {
-        self.endings.take().map_or_else(Endings::watch, Ok)
+    pub fn endings(&mut self) -> anyhow::Result<EndSignals> {
+        self.endings.take().map_or_else(EndSignals::watch, Ok)
     }
 
     /// The streams that the server lists, and those of its store that it does not.

@@ -98,7 +98,7 @@ fn parse_and_run<A: Program>(
 
 /// The arguments; or, where there is nothing to run, how the program ends that has said why.
 fn parse<A: Program>(messages: Messages, arguments: Vec<OsString>) -> Result<A, Exit> {
-    if let Some(meant) = mistyped::<A>(&arguments) {
+    if let Some(meant) = similar_subcommand::<A>(&arguments) {
         messages.error(&meant);
         return Err(Exit::Usage);
     }
@@ -144,7 +144,7 @@ fn brief_help<A: Program>(arguments: &[OsString]) -> Option<clap::Error> {
 }
 
 /// What was typed as a subcommand, is none, and is too much like one to be taken for a file that is not there.
-fn mistyped<A: Program>(arguments: &[OsString]) -> Option<String> {
+fn similar_subcommand<A: Program>(arguments: &[OsString]) -> Option<String> {
     /// As similar as clap's own tips are.
     const SIMILAR: f64 = 0.7;
     let word = arguments.get(1)?.to_str()?;
@@ -220,10 +220,10 @@ pub(super) fn hint_of(program: &str, error: &anyhow::Error) -> Option<String> {
             Some(archive::Error::Truncated { .. }) => {
                 return Some("whatever wrote or carried it ended early: look for its message".into());
             }
-            Some(archive::Error::Directories) if program == "chatto-load" => {
+            Some(archive::Error::NatsBackup) if program == "chatto-load" => {
                 return Some("make an archive of it: chatto-manifest import FILE | chatto-load".into());
             }
-            Some(archive::Error::Directories) => {
+            Some(archive::Error::NatsBackup) => {
                 return Some("make an archive of it: chatto-manifest import FILE > backup.tar".into());
             }
             Some(archive::Error::Keys) if program == "chatto-manifest" => {

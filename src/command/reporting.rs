@@ -14,7 +14,7 @@ use super::report::shown;
 use super::{Failure, session};
 use crate::envelope;
 use crate::exit::Exit;
-use crate::terminal::report::{self, Ending, Head, To, Unwritable};
+use crate::terminal::report::{self, ReportTarget, RunEnd, RunHeader, Unwritable};
 use crate::terminal::{self, Messages};
 
 const OPTION: &str = "--report";
@@ -30,8 +30,8 @@ pub(super) struct Signalled(pub i32);
 /// When it cannot be written: then nothing is done.
 pub(super) fn begin(messages: Messages, arguments: &[OsString]) -> Result<(), Failure> {
     let Some(path) = asked_for(arguments) else { return Ok(()) };
-    let to = To::claim(&path).map_err(|error| refusal(&path, &error))?;
-    report::begin(to, Head::new(messages.program()));
+    let to = ReportTarget::claim(&path).map_err(|error| refusal(&path, &error))?;
+    report::begin(to, RunHeader::new(messages.program()));
     watch(messages);
     Ok(())
 }
@@ -73,10 +73,10 @@ pub(super) fn understood(messages: Messages, matches: &ArgMatches) {
     // Without a word, chatto-manifest shows the manifest.
     let name = if name == Some("manifest") { Some("show") } else { name };
     let name = if is_set("rehearse") { Some("rehearse") } else { name };
-    report::is_of(Head {
+    report::is_of(RunHeader {
         command: name.map(str::to_owned),
         dry_run: is_set("dry_run"),
-        ..Head::new(program)
+        ..RunHeader::new(program)
     });
 }
 
@@ -85,7 +85,7 @@ pub(super) fn understood(messages: Messages, matches: &ArgMatches) {
 pub(super) fn finish(messages: Messages, exit: Exit) -> Exit {
     let _end = report::end();
     let command = report::command();
-    match report::write(Ending::Exit(exit), messages.style()) {
+    match report::write(RunEnd::Exit(exit), messages.style()) {
         Ok(()) => exit,
         Err(error) => {
             not_written(messages, &error);
@@ -107,7 +107,7 @@ fn not_written(messages: Messages, error: &io::Error) {
 /// Writes the report of a run that `signal` ended, and ends the program as the signal does.
 pub(super) fn end_by(messages: Messages, signal: i32) -> io::Result<()> {
     let _end = report::end();
-    if let Err(error) = report::write(Ending::Signal(signal), messages.style()) {
+    if let Err(error) = report::write(RunEnd::Signal(signal), messages.style()) {
         not_written(messages, &error);
     }
     envelope::echo_again();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::Failure;
 use super::report::{shown, text_of};
-use crate::envelope::{self, Damaged, Given};
+use crate::envelope::{self, Damaged, GivenSecrets};
 use crate::exit::Exit;
 use crate::terminal::{self, Messages};
 use crate::{cli, envelope::SecretError};
@@ -42,12 +42,12 @@ pub(super) fn input(file: Option<&Path>) -> anyhow::Result<File> {
 
 /// The secrets that `options` give for opening `file`.
 pub(super) fn unlock(
-    options: cli::Secrets,
+    options: cli::DecryptionOptions,
     file: Option<&Path>,
     messages: Messages,
-) -> anyhow::Result<Given> {
+) -> anyhow::Result<GivenSecrets> {
     let warn = move |text: &str| messages.warning(text);
-    let given = Given::new(options.passphrase_file, options.passphrase, options.identity, warn);
+    let given = GivenSecrets::new(options.passphrase_file, options.passphrase, options.identity, warn);
     not_twice(given.stdin_uses(), file)?;
     Ok(given)
 }
@@ -55,21 +55,21 @@ pub(super) fn unlock(
 /// What to encrypt with, as far as it is known before anything else happens.
 pub(super) enum Sealing {
     /// What the options name.
-    Given(envelope::Lock),
+    Given(envelope::Encryption),
     /// A passphrase that is to be asked for.
-    Ask(Given),
+    Ask(GivenSecrets),
 }
 
 /// Reads what `options` name. `data` is the input that shall be encrypted, if it is one.
 pub(super) fn sealing(
-    options: cli::Lock,
+    options: cli::EncryptionOptions,
     data: Option<Option<&Path>>,
     messages: Messages,
 ) -> anyhow::Result<Sealing> {
     let ask = options.is_empty();
     let passphrase = options.passphrase_file.is_some() || options.passphrase.is_some();
     let warn = move |text: &str| messages.warning(text);
-    let mut given = Given::new(options.passphrase_file, options.passphrase, Vec::new(), warn);
+    let mut given = GivenSecrets::new(options.passphrase_file, options.passphrase, Vec::new(), warn);
     if let Some(data) = data {
         let lists = options.recipients_file.iter().filter(|file| envelope::is_stdin(file)).count();
         not_twice(given.stdin_uses().saturating_add(lists), data)?;
@@ -79,7 +79,7 @@ pub(super) fn sealing(
     }
     if passphrase {
         let passphrase = given.new_passphrase().map_err(envelope::Error::from)?;
-        return Ok(Sealing::Given(envelope::Lock::passphrase(passphrase)));
+        return Ok(Sealing::Given(envelope::Encryption::passphrase(passphrase)));
     }
     let mut recipients = Vec::new();
     for text in &options.recipient {
@@ -88,14 +88,14 @@ pub(super) fn sealing(
     for file in &options.recipients_file {
         recipients.extend(envelope::recipients_of_file(file).map_err(usage)?);
     }
-    Ok(Sealing::Given(envelope::Lock::Recipients(recipients)))
+    Ok(Sealing::Given(envelope::Encryption::Recipients(recipients)))
 }
 
 impl Sealing {
     /// What to encrypt with; asks at the terminal when the options left it open.
-    pub(super) fn lock(self) -> anyhow::Result<envelope::Lock> {
+    pub(super) fn encryption(self) -> anyhow::Result<envelope::Encryption> {
         let mut given = match self {
-            Sealing::Given(lock) => return Ok(lock),
+            Sealing::Given(encryption) => return Ok(encryption),
             Sealing::Ask(given) => given,
         };
         let passphrase = given.new_passphrase().map_err(|error| match error {
@@ -105,7 +105,7 @@ impl Sealing {
             ),
             error => envelope::Error::from(error).into(),
         })?;
-        Ok(envelope::Lock::passphrase(passphrase))
+        Ok(envelope::Encryption::passphrase(passphrase))
     }
 }
 

@@ -48,7 +48,7 @@ fn require_descriptors() -> anyhow::Result<()> {
 }
 
 /// Options, environment and file, as one.
-pub(super) fn configuration(options: &cli::Connect) -> anyhow::Result<Connection> {
+pub(super) fn configuration(options: &cli::ConnectionOptions) -> anyhow::Result<Connection> {
     let overrides = Overrides {
         file: options.config.clone(),
         url: options.server.clone(),
@@ -69,7 +69,7 @@ pub(super) fn configuration(options: &cli::Connect) -> anyhow::Result<Connection
 /// Connects to where `connection` leads.
 pub(super) async fn connect(
     connection: &Connection,
-    options: &cli::Connect,
+    options: &cli::ConnectionOptions,
     program: &str,
 ) -> anyhow::Result<Server> {
     jetstream::connect(connection, options.timeout, program).await.map_err(|error| match error {
@@ -91,14 +91,14 @@ pub(super) fn signals_are_watched() -> bool {
 }
 
 /// The signals that ask a program to end, for one that has to leave a server clean first.
-pub(super) struct Endings {
+pub(super) struct EndSignals {
     interrupt: Signal,
     terminate: Signal,
     /// None where `nohup` or its like has the program ignore it.
     hangup: Option<Signal>,
 }
 
-impl Endings {
+impl EndSignals {
     /// Begins to watch. From here on the signals do nothing by themselves.
     pub fn watch() -> anyhow::Result<Self> {
         let watch = |kind| signal(kind).context("cannot watch for signals");
@@ -108,7 +108,7 @@ impl Endings {
         let handled = [Some(SIGINT), Some(SIGTERM), hangup.as_ref().map(|_| SIGHUP)];
         // Last: a signal that came before somebody watches for it would be lost.
         envelope::signals_are_handled(&handled.into_iter().flatten().collect::<Vec<_>>());
-        Ok(Endings { interrupt, terminate, hangup })
+        Ok(EndSignals { interrupt, terminate, hangup })
     }
 
     /// Waits for the next of them.

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::pieces::{Feed, feed};
-use crate::archive::{Digest, Summed};
+use crate::archive::{Digest, HashingReader};
 use crate::names::StreamName;
 use crate::settings::Config;
-use crate::snapshot::{self, Contents, Own, ReportedState, Wanted};
+use crate::snapshot::{self, Contents, InspectOptions, OwnConfig, ReportedState};
 
 /// Up to so many bytes are checked by whoever asks for the verdict: to wake a thread and be woken by it costs
 /// more than such a check. Few enough for the worst that can be compressed into them, some 3 GB, not to hold
@@ -56,14 +56,14 @@ pub(super) enum NotProven {
     #[error(transparent)]
     Short(#[from] snapshot::Shortfall),
     #[error(transparent)]
-    Unlike(#[from] snapshot::Unlike),
+    ConfigMismatch(#[from] snapshot::ConfigMismatch),
     #[error("the check broke off: {0}")]
     Broken(String),
 }
 
 impl Verifier {
     /// Begins to check a snapshot of `stream` against what the server promised.
-    pub fn begin(stream: &StreamName, reported: &ReportedState, wanted: Wanted) -> Verifier {
+    pub fn begin(stream: &StreamName, reported: &ReportedState, wanted: InspectOptions) -> Verifier {
         Verifier::begin_with(stream, reported, wanted, None, Contents::agrees_with)
     }
 
@@ -72,24 +72,28 @@ impl Verifier {
         stream: &StreamName,
         reported: &ReportedState,
         config: &Config,
-        wanted: Wanted,
+        wanted: InspectOptions,
     ) -> Verifier {
         Verifier::begin_with(stream, reported, wanted, Some(config.clone()), Contents::agrees_with)
     }
 
     /// Without holding it against the reported state: for whoever knows better what must be in it.
-    pub fn begin_uncompared(stream: &StreamName, reported: &ReportedState, wanted: Wanted) -> Verifier {
+    pub fn begin_uncompared(
+        stream: &StreamName,
+        reported: &ReportedState,
+        wanted: InspectOptions,
+    ) -> Verifier {
         Verifier::begin_with(stream, reported, wanted, None, |_, _| Ok(()))
     }
 
     fn begin_with(
         stream: &StreamName,
         reported: &ReportedState,
-        mut wanted: Wanted,
+        mut wanted: InspectOptions,
         config: Option<Config>,
         agree: Agree,
     ) -> Verifier {
-        let own = Own::default();
+        let own = OwnConfig::default();
         if config.is_some() {
             wanted.own = Some(own.clone());
         }
@@ -97,8 +101,8 @@ impl Verifier {
         let stream = stream.clone();
         let reported = reported.clone();
         let check = Check::Waiting(Box::new(move || {
-            let mut input = Summed::new(input);
-            let contents = snapshot::inspect_wanting(&stream, &reported, wanted, &mut input)?;
+            let mut input = HashingReader::new(input);
+            let contents = snapshot::inspect_with(&stream, &reported, wanted, &mut input)?;
             agree(&contents, &reported)?;
             if let (Some(config), Some(own)) = (&config, own.get()) {
                 snapshot::agrees(own, config)?;

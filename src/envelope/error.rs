@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use super::{
-    Foreign, Format, LAYERS_MAX, PASSPHRASE_MAX, SCRYPT_WORK_FACTOR_MAX, ZSTD_WINDOW_LOG_MAX,
+    Foreign, LAYERS_MAX, LayerKind, PASSPHRASE_MAX, SCRYPT_WORK_FACTOR_MAX, ZSTD_WINDOW_LOG_MAX,
     ZSTD_WINDOW_LOG_NESTED,
 };
 use crate::exit::Exit;
@@ -13,12 +13,12 @@ use crate::names::{Printable, Size};
 
 /// A layer that is cut or altered. Found as the inner error of the [`io::Error`] that reading gave.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{format} layer is {verdict} after {} of its content{}", Size(*.after), Because(.reason))]
+#[error("{format} layer is {kind} after {} of its content{}", Size(*.after), Because(.reason))]
 pub struct Damaged {
     /// The layer.
-    pub format: Format,
+    pub format: LayerKind,
     /// Whether it ended too early or held what it should not.
-    pub verdict: Verdict,
+    pub kind: DamageKind,
     /// Bytes of its content that were handed out before.
     pub after: u64,
     /// What the decoder said; may be empty.
@@ -27,18 +27,18 @@ pub struct Damaged {
 
 /// How a layer is [`Damaged`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum DamageKind {
     /// It ends before its end.
     Cut,
     /// It holds what it should not; for age, which cannot always tell, it may be cut.
     Altered,
 }
 
-impl std::fmt::Display for Verdict {
+impl std::fmt::Display for DamageKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
-            Verdict::Cut => "cut off",
-            Verdict::Altered => "damaged",
+            DamageKind::Cut => "cut off",
+            DamageKind::Altered => "damaged",
         })
     }
 }
@@ -71,9 +71,9 @@ impl Damaged {
     }
 
     pub(super) fn into_io(self) -> io::Error {
-        let kind = match self.verdict {
-            Verdict::Cut => io::ErrorKind::UnexpectedEof,
-            Verdict::Altered => io::ErrorKind::InvalidData,
+        let kind = match self.kind {
+            DamageKind::Cut => io::ErrorKind::UnexpectedEof,
+            DamageKind::Altered => io::ErrorKind::InvalidData,
         };
         io::Error::new(kind, self)
     }

@@ -3,19 +3,19 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use super::error::{Damaged, Verdict};
-use super::{Error, Format};
+use super::error::{DamageKind, Damaged};
+use super::{Error, LayerKind};
 
 /// The outermost input. Marks its errors, so that no layer takes them for damage of its own, and
 /// retries interrupted reads, which not every decoder does.
-pub(super) struct Source(pub Box<dyn Read + Send>);
+pub(super) struct OuterInput(pub Box<dyn Read + Send>);
 
 /// An error of the input on its way out through the layers.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 struct Unreadable(io::Error);
 
-impl Read for Source {
+impl Read for OuterInput {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.read(buf) {
@@ -37,14 +37,14 @@ pub(super) fn unmark(error: io::Error) -> io::Error {
 /// A decoder whose own errors become [`Damaged`]; those from further out pass.
 pub(super) struct Layer<R> {
     decoder: R,
-    format: Format,
+    format: LayerKind,
     after: u64,
     /// Once damaged, always damaged: a decoder may go on after an error.
     damaged: Option<Damaged>,
 }
 
 impl<R: Read> Layer<R> {
-    pub fn new(format: Format, decoder: R) -> Self {
+    pub fn new(format: LayerKind, decoder: R) -> Self {
         Layer { decoder, format, after: 0, damaged: None }
     }
 }
@@ -69,25 +69,25 @@ impl<R: Read> Read for Layer<R> {
 
 /// What `error`, which came out of the decoder of `format`, says of that layer: that it is damaged, or
 /// nothing, because it comes from further out.
-pub(super) fn judge(format: Format, after: u64, error: io::Error) -> Result<Damaged, io::Error> {
+pub(super) fn judge(format: LayerKind, after: u64, error: io::Error) -> Result<Damaged, io::Error> {
     let inner = error.get_ref();
     if inner.is_some_and(|inner| inner.is::<Unreadable>() || inner.is::<Damaged>()) {
         return Err(error);
     }
-    let verdict = match error.kind() {
-        ErrorKind::UnexpectedEof => Verdict::Cut,
-        _ => Verdict::Altered,
+    let kind = match error.kind() {
+        ErrorKind::UnexpectedEof => DamageKind::Cut,
+        _ => DamageKind::Altered,
     };
     // What the decoders say of an early end is "unexpected end of file" in as many wordings.
-    let reason = match verdict {
-        Verdict::Cut => String::new(),
-        Verdict::Altered => error.to_string(),
+    let reason = match kind {
+        DamageKind::Cut => String::new(),
+        DamageKind::Altered => error.to_string(),
     };
-    Ok(Damaged { format, verdict, after, reason })
+    Ok(Damaged { format, kind, after, reason })
 }
 
 /// The same for a decoder that failed before its first byte.
-pub(super) fn refuse(format: Format, error: io::Error) -> Error {
+pub(super) fn refuse(format: LayerKind, error: io::Error) -> Error {
     match judge(format, 0, error) {
         Ok(damaged) => Error::Damaged(damaged),
         Err(error) => Error::reading(error),
@@ -107,5 +107,5 @@ impl Error {
 
 /// libzstd's words for `ZSTD_error_frameParameter_windowTooLarge`; the crate passes on no number.
 fn wants_window(damaged: &Damaged) -> bool {
-    damaged.format == Format::Zstd && damaged.reason.contains("too much memory")
+    damaged.format == LayerKind::Zstd && damaged.reason.contains("too much memory")
 }

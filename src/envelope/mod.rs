@@ -34,13 +34,13 @@ mod unlock;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-pub use error::{Damaged, Error, Locked, SecretError, Verdict};
+pub use error::{DamageKind, Damaged, Error, Locked, SecretError};
 pub use prompt::{can_ask, echo_again, signals_are_handled};
-pub use seal::{Lock, Sealed, recipient, recipients_of_file, seal};
-pub use secrets::{Given, Identity, PASSPHRASE_MAX, Passphrase, Secrets, is_stdin};
+pub use seal::{Encryption, Sealed, recipient, recipients_of_file, seal};
+pub use secrets::{GivenSecrets, Identity, PASSPHRASE_MAX, Passphrase, Secrets, is_stdin};
 pub use unlock::{SCRYPT_WORK_FACTOR, SCRYPT_WORK_FACTOR_MAX};
 
-use layer::{Layer, Source};
+use layer::{Layer, OuterInput};
 
 /// How many layers are opened before an input is refused as a trick. People use one to three.
 pub const LAYERS_MAX: usize = 4;
@@ -61,7 +61,7 @@ const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 
 /// A layer that is opened here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum LayerKind {
     /// gzip.
     Gzip,
     /// Zstandard.
@@ -72,25 +72,25 @@ pub enum Format {
     Armored,
 }
 
-impl Format {
+impl LayerKind {
     /// The layer that begins with `head`.
-    fn of(head: &[u8]) -> Option<Format> {
+    fn of(head: &[u8]) -> Option<LayerKind> {
         match head {
-            [0x1f, 0x8b, 0x08, ..] => Some(Format::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Format::Zstd),
-            _ if head.starts_with(b"age-encryption.org/") => Some(Format::Age),
-            _ if head.starts_with(ARMOR) => Some(Format::Armored),
+            [0x1f, 0x8b, 0x08, ..] => Some(LayerKind::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(LayerKind::Zstd),
+            _ if head.starts_with(b"age-encryption.org/") => Some(LayerKind::Age),
+            _ if head.starts_with(ARMOR) => Some(LayerKind::Armored),
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for LayerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Format::Gzip => "gzip",
-            Format::Zstd => "zstd",
-            Format::Age | Format::Armored => "age",
+            LayerKind::Gzip => "gzip",
+            LayerKind::Zstd => "zstd",
+            LayerKind::Age | LayerKind::Armored => "age",
         })
     }
 }
@@ -127,12 +127,12 @@ impl Foreign {
 /// The content of an input, without its wrappings.
 pub struct Opened {
     input: Box<dyn Read + Send>,
-    layers: Vec<Format>,
+    layers: Vec<LayerKind>,
 }
 
 impl Opened {
     /// What was unwrapped, the outermost first; empty for a bare input.
-    pub fn layers(&self) -> &[Format] {
+    pub fn layers(&self) -> &[LayerKind] {
         &self.layers
     }
 }
@@ -157,11 +157,11 @@ impl fmt::Debug for Opened {
 /// The first bytes of the content must be reached: everything that can go wrong on the way there is an
 /// [`Error`]; what goes wrong later comes out of reading [`Opened`].
 pub fn open(input: Box<dyn Read + Send>, secrets: &mut dyn Secrets) -> Result<Opened, Error> {
-    let mut input: Box<dyn Read + Send> = Box::new(Source(input));
+    let mut input: Box<dyn Read + Send> = Box::new(OuterInput(input));
     let mut layers = Vec::new();
     loop {
         let head = head(&mut input).map_err(Error::reading)?;
-        let format = Format::of(&head);
+        let format = LayerKind::of(&head);
         if let (None, Some(foreign)) = (format, Foreign::of(&head)) {
             return Err(Error::Foreign(foreign));
         }
@@ -172,18 +172,18 @@ pub fn open(input: Box<dyn Read + Send>, secrets: &mut dyn Secrets) -> Result<Op
         if layers.len() == LAYERS_MAX {
             return Err(Error::TooDeep);
         }
-        let nested = layers.contains(&Format::Zstd);
+        let nested = layers.contains(&LayerKind::Zstd);
         layers.push(format);
         let whole = BufReader::with_capacity(BUFFER, whole);
         input = match format {
-            Format::Gzip => Box::new(Layer::new(format, gzip::Members::new(whole))),
-            Format::Zstd => {
+            LayerKind::Gzip => Box::new(Layer::new(format, gzip::Members::new(whole))),
+            LayerKind::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(whole).map_err(Error::Read)?;
                 let window = if nested { ZSTD_WINDOW_LOG_NESTED } else { ZSTD_WINDOW_LOG_MAX };
                 decoder.window_log_max(window).map_err(Error::Read)?;
                 Box::new(Layer::new(format, decoder))
             }
-            Format::Age | Format::Armored => sealed(format, whole, secrets)?,
+            LayerKind::Age | LayerKind::Armored => sealed(format, whole, secrets)?,
         };
     }
 }
@@ -193,9 +193,9 @@ pub fn open(input: Box<dyn Read + Send>, secrets: &mut dyn Secrets) -> Result<Op
 /// # Errors
 /// As [`open`], and [`Error::NotSealed`].
 pub fn unseal(input: Box<dyn Read + Send>, secrets: &mut dyn Secrets) -> Result<Opened, Error> {
-    let mut input = Source(input);
+    let mut input = OuterInput(input);
     let head = head(&mut input).map_err(Error::reading)?;
-    let Some(format @ (Format::Age | Format::Armored)) = Format::of(&head) else {
+    let Some(format @ (LayerKind::Age | LayerKind::Armored)) = LayerKind::of(&head) else {
         return Err(Error::NotSealed);
     };
     let whole = BufReader::with_capacity(BUFFER, Cursor::new(head).chain(input));
@@ -203,12 +203,12 @@ pub fn unseal(input: Box<dyn Read + Send>, secrets: &mut dyn Secrets) -> Result<
 }
 
 fn sealed(
-    format: Format,
+    format: LayerKind,
     input: impl BufRead + Send + 'static,
     secrets: &mut dyn Secrets,
 ) -> Result<Box<dyn Read + Send>, Error> {
     Ok(match format {
-        Format::Armored => Box::new(Layer::new(format, unlock::open(unlock::armored(input), secrets)?)),
+        LayerKind::Armored => Box::new(Layer::new(format, unlock::open(unlock::armored(input), secrets)?)),
         _ => Box::new(Layer::new(format, unlock::open(input, secrets)?)),
     })
 }

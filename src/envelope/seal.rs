@@ -16,7 +16,7 @@ use crate::names::Printable;
 const RECIPIENTS_FILE_MAX: u64 = 1 << 20;
 
 /// What opens a seal.
-pub enum Lock {
+pub enum Encryption {
     /// A passphrase, and the scrypt work factor it is stretched with, as a power of two:
     /// [`SCRYPT_WORK_FACTOR`], except in tests, which cannot wait.
     Passphrase(Passphrase, u8),
@@ -24,10 +24,10 @@ pub enum Lock {
     Recipients(Vec<Box<dyn Recipient>>),
 }
 
-impl Lock {
+impl Encryption {
     /// A passphrase, stretched with [`SCRYPT_WORK_FACTOR`].
-    pub fn passphrase(passphrase: Passphrase) -> Lock {
-        Lock::Passphrase(passphrase, SCRYPT_WORK_FACTOR)
+    pub fn passphrase(passphrase: Passphrase) -> Encryption {
+        Encryption::Passphrase(passphrase, SCRYPT_WORK_FACTOR)
     }
 }
 
@@ -40,16 +40,16 @@ pub struct Sealed<W: Write>(StreamWriter<W>);
 /// # Errors
 /// [`Error::Memory`] when a passphrase cannot be stretched, [`Error::Write`] when `output` fails, [`SecretError::Incompatible`] when age does not allow the
 /// recipients together.
-pub fn seal<W: Write>(output: W, lock: &Lock) -> Result<Sealed<W>, Error> {
-    let encryptor = match lock {
-        Lock::Passphrase(passphrase, work_factor) => {
+pub fn seal<W: Write>(output: W, encryption: &Encryption) -> Result<Sealed<W>, Error> {
+    let encryptor = match encryption {
+        Encryption::Passphrase(passphrase, work_factor) => {
             room_to_stretch(*work_factor)?;
             let mut recipient = age::scrypt::Recipient::new(passphrase.clone());
             // The crate panics outside of what scrypt can do at all.
             recipient.set_work_factor((*work_factor).clamp(1, 63));
             Encryptor::with_recipients(std::iter::once(&recipient as &dyn Recipient))
         }
-        Lock::Recipients(recipients) => Encryptor::with_recipients(recipients.iter().map(|r| &**r)),
+        Encryption::Recipients(recipients) => Encryptor::with_recipients(recipients.iter().map(|r| &**r)),
     };
     let encryptor = encryptor.map_err(|error| match error {
         EncryptError::Io(error) => Error::Write(error),

@@ -43,19 +43,19 @@ pub trait Secrets {
 }
 
 /// The secrets that a user gave by options, and the terminal where they gave none.
-pub struct Given {
-    passphrase: Origin,
+pub struct GivenSecrets {
+    passphrase: PassphraseSource,
     identities: Vec<PathBuf>,
     warn: Box<dyn FnMut(&str) + Send>,
 }
 
-enum Origin {
+enum PassphraseSource {
     File(PathBuf),
     Text(Passphrase),
     Terminal,
 }
 
-impl Given {
+impl GivenSecrets {
     /// A `passphrase_file` goes before a `passphrase`; a program refuses both at once. `-` is stdin, here
     /// and among the `identities`. `warn` is told, as a sentence, what the user should do differently.
     pub fn new(
@@ -68,17 +68,17 @@ impl Given {
             warn("other users can see --passphrase in the list of processes: use --passphrase-file");
         }
         let passphrase = match (passphrase_file, passphrase) {
-            (Some(file), _) => Origin::File(file),
-            (None, Some(text)) => Origin::Text(text),
-            (None, None) => Origin::Terminal,
+            (Some(file), _) => PassphraseSource::File(file),
+            (None, Some(text)) => PassphraseSource::Text(text),
+            (None, None) => PassphraseSource::Terminal,
         };
-        Given { passphrase, identities, warn: Box::new(warn) }
+        GivenSecrets { passphrase, identities, warn: Box::new(warn) }
     }
 
     /// How many of the secrets are to come from stdin, which can be one thing only.
     pub fn stdin_uses(&self) -> usize {
         let file = match &self.passphrase {
-            Origin::File(file) => Some(file),
+            PassphraseSource::File(file) => Some(file),
             _ => None,
         };
         file.into_iter().chain(&self.identities).filter(|file| is_stdin(file)).count()
@@ -87,9 +87,9 @@ impl Given {
     /// A passphrase to seal with: the terminal is asked twice, and what no prompt could take back is refused.
     pub fn new_passphrase(&mut self) -> Result<Passphrase, SecretError> {
         let origin = match &self.passphrase {
-            Origin::File(file) => printable(file),
-            Origin::Text(_) => Printable::new(OPTION),
-            Origin::Terminal => Printable::new(TYPED),
+            PassphraseSource::File(file) => printable(file),
+            PassphraseSource::Text(_) => Printable::new(OPTION),
+            PassphraseSource::Terminal => Printable::new(TYPED),
         };
         let passphrase = match self.given()? {
             Some(passphrase) => passphrase,
@@ -104,11 +104,11 @@ impl Given {
     /// The passphrase of the options, read once: a descriptor gives it only once.
     fn given(&mut self) -> Result<Option<Passphrase>, SecretError> {
         let passphrase = match &self.passphrase {
-            Origin::Terminal => return Ok(None),
-            Origin::Text(passphrase) => checked(passphrase.expose_secret().as_bytes(), OPTION)?,
-            Origin::File(file) => {
+            PassphraseSource::Terminal => return Ok(None),
+            PassphraseSource::Text(passphrase) => checked(passphrase.expose_secret().as_bytes(), OPTION)?,
+            PassphraseSource::File(file) => {
                 let passphrase = passphrase_of_file(file, &mut self.warn)?;
-                self.passphrase = Origin::Text(passphrase.clone());
+                self.passphrase = PassphraseSource::Text(passphrase.clone());
                 passphrase
             }
         };
@@ -116,7 +116,7 @@ impl Given {
     }
 }
 
-impl Secrets for Given {
+impl Secrets for GivenSecrets {
     fn passphrase(&mut self, attempt: u32) -> Result<Option<Passphrase>, SecretError> {
         match self.given()? {
             Some(passphrase) => Ok((attempt == 1).then_some(passphrase)),

@@ -69,14 +69,14 @@ fn zstd(content: &[u8]) -> Vec<u8> {
     ::zstd::encode_all(content, 1).unwrap()
 }
 
-fn sealed(content: &[u8], lock: &Lock) -> Vec<u8> {
-    let mut seal = seal(Vec::new(), lock).unwrap();
+fn sealed(content: &[u8], encryption: &Encryption) -> Vec<u8> {
+    let mut seal = seal(Vec::new(), encryption).unwrap();
     seal.write_all(content).unwrap();
     seal.finish().unwrap()
 }
 
 fn with_passphrase(content: &[u8], passphrase: &str) -> Vec<u8> {
-    sealed(content, &Lock::Passphrase(Passphrase::from(passphrase.to_string()), 2))
+    sealed(content, &Encryption::Passphrase(Passphrase::from(passphrase.to_string()), 2))
 }
 
 fn armored(content: &[u8], identity: &age::x25519::Identity) -> Vec<u8> {
@@ -126,7 +126,7 @@ fn every_layer_opens_in_any_nesting_and_with_short_reads() {
         let mut secrets = knows("p");
         secrets.identities.push(identity.clone());
         let mut opened = open(dribble(&wrapped, max), &mut secrets).unwrap();
-        assert_eq!(opened.layers(), [Format::Gzip, Format::Armored, Format::Zstd, Format::Age]);
+        assert_eq!(opened.layers(), [LayerKind::Gzip, LayerKind::Armored, LayerKind::Zstd, LayerKind::Age]);
         let mut out = Vec::new();
         opened.read_to_end(&mut out).unwrap();
         assert!(out == content);
@@ -148,7 +148,7 @@ fn gzip_members_follow_each_other_and_zeros_may_follow_them() {
     assert_eq!(read(&padded, &mut Canned::default()).unwrap(), b"one two");
     for tail in [&b"rubbish"[..], b"\0\0rubbish", b"\x1f"] {
         let (damaged, _) = damage(&[&members[..], tail].concat(), &mut Canned::default());
-        assert_eq!(damaged.format, Format::Gzip);
+        assert_eq!(damaged.format, LayerKind::Gzip);
     }
 }
 
@@ -189,15 +189,15 @@ fn only_the_outermost_zstd_layer_may_have_a_large_window() {
 fn a_cut_anywhere_is_damage_and_no_unproven_byte_of_age_is_handed_out() {
     // An identity, because a passphrase costs a fraction of a second for every cut.
     let mut secrets = Canned { identities: vec![age::x25519::Identity::generate()], ..Canned::default() };
-    let lock = Lock::Recipients(vec![Box::new(secrets.identities[0].to_public())]);
+    let encryption = Encryption::Recipients(vec![Box::new(secrets.identities[0].to_public())]);
     let content = noise(2 * 65_536 + 100);
     let wholes = [
-        (Format::Gzip, gzip(&content)),
-        (Format::Zstd, zstd(&content)),
-        (Format::Age, sealed(&content, &lock)),
-        (Format::Age, sealed(&content[..65_536], &lock)),
-        (Format::Gzip, gzip(&sealed(&content, &lock))),
-        (Format::Age, sealed(&gzip(&content), &lock)),
+        (LayerKind::Gzip, gzip(&content)),
+        (LayerKind::Zstd, zstd(&content)),
+        (LayerKind::Age, sealed(&content, &encryption)),
+        (LayerKind::Age, sealed(&content[..65_536], &encryption)),
+        (LayerKind::Gzip, gzip(&sealed(&content, &encryption))),
+        (LayerKind::Age, sealed(&gzip(&content), &encryption)),
     ];
     for (format, whole) in wholes {
         let len = whole.len();
@@ -208,7 +208,7 @@ fn a_cut_anywhere_is_damage_and_no_unproven_byte_of_age_is_handed_out() {
             let (damaged, given) = damage(&whole[..cut], &mut secrets);
             assert_eq!(damaged.format, format, "cut at {cut} of {len}: {damaged}");
             assert!(content.starts_with(&given), "cut at {cut} of {len}");
-            if format == Format::Age {
+            if format == LayerKind::Age {
                 assert_eq!(damaged.after % 65_536, 0, "only whole chunks");
             }
         }
@@ -218,9 +218,9 @@ fn a_cut_anywhere_is_damage_and_no_unproven_byte_of_age_is_handed_out() {
 #[test]
 fn a_changed_byte_of_an_age_file_is_damage_or_a_lock() {
     let mut secrets = Canned { identities: vec![age::x25519::Identity::generate()], ..Canned::default() };
-    let lock = Lock::Recipients(vec![Box::new(secrets.identities[0].to_public())]);
+    let encryption = Encryption::Recipients(vec![Box::new(secrets.identities[0].to_public())]);
     let content = noise(70_000);
-    let whole = sealed(&content, &lock);
+    let whole = sealed(&content, &encryption);
     let header = whole.windows(5).position(|w| w == b"\n--- ").unwrap();
     for at in (22..header + 300).chain(whole.len() - 20..whole.len()) {
         let mut altered = whole.clone();
@@ -241,12 +241,12 @@ fn a_changed_byte_of_an_age_file_is_damage_or_a_lock() {
 #[test]
 fn an_age_file_cut_inside_its_header_is_cut_off() {
     let mut secrets = Canned { identities: vec![age::x25519::Identity::generate()], ..Canned::default() };
-    let lock = Lock::Recipients(vec![Box::new(secrets.identities[0].to_public())]);
-    let whole = sealed(&noise(100), &lock);
+    let encryption = Encryption::Recipients(vec![Box::new(secrets.identities[0].to_public())]);
+    let whole = sealed(&noise(100), &encryption);
     let mac = whole.windows(5).position(|w| w == b"\n--- ").unwrap();
     for len in b"age-encryption.org/".len()..mac + 49 {
         match open(dribble(&whole[..len], 7), &mut secrets) {
-            Err(Error::Damaged(damaged)) => assert_eq!(damaged.verdict, Verdict::Cut, "{len} bytes"),
+            Err(Error::Damaged(damaged)) => assert_eq!(damaged.kind, DamageKind::Cut, "{len} bytes"),
             other => panic!("{len} bytes: {:?}", other.err()),
         }
     }
@@ -257,7 +257,7 @@ fn a_wrong_checksum_of_gzip_and_zstd_is_damage() {
     let mut altered = gzip(&noise(1000));
     let crc = altered.len() - 8;
     altered[crc] ^= 1;
-    assert_eq!(damage(&altered, &mut Canned::default()).0.verdict, Verdict::Altered);
+    assert_eq!(damage(&altered, &mut Canned::default()).0.kind, DamageKind::Altered);
 
     let mut encoder = ::zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.include_checksum(true).unwrap();
@@ -265,14 +265,14 @@ fn a_wrong_checksum_of_gzip_and_zstd_is_damage() {
     let mut altered = encoder.finish().unwrap();
     let checksum = altered.len() - 1;
     altered[checksum] ^= 1;
-    assert_eq!(damage(&altered, &mut Canned::default()).0.format, Format::Zstd);
+    assert_eq!(damage(&altered, &mut Canned::default()).0.format, LayerKind::Zstd);
 }
 
 #[test]
 fn bytes_after_the_end_of_an_age_file_are_damage() {
     for len in [0, 100, 65_536] {
         let longer = [&with_passphrase(&noise(len), "p")[..], b"x"].concat();
-        assert_eq!(damage(&longer, &mut knows("p")).0.format, Format::Age);
+        assert_eq!(damage(&longer, &mut knows("p")).0.format, LayerKind::Age);
     }
 }
 
@@ -284,7 +284,7 @@ fn damage_is_found_however_deep_it_is_wrapped() {
     let again = io::Error::other(io::Error::new(error.kind(), error));
     let story = anyhow::Error::new(again).context("cannot restore");
     let damaged = Damaged::find(story.as_ref() as &(dyn std::error::Error + 'static)).unwrap();
-    assert_eq!((damaged.format, damaged.verdict), (Format::Gzip, Verdict::Cut));
+    assert_eq!((damaged.format, damaged.kind), (LayerKind::Gzip, DamageKind::Cut));
     assert!(damaged.to_string().starts_with("gzip layer is cut off after 4"), "{damaged}");
 }
 
@@ -372,7 +372,7 @@ fn headers_and_armor_without_end_are_refused_without_being_stored() {
     ];
     for input in endless {
         let (damaged, content) = damage(&input, &mut knows("p"));
-        assert_eq!((damaged.verdict, content.len()), (Verdict::Altered, 0), "{damaged}");
+        assert_eq!((damaged.kind, content.len()), (DamageKind::Altered, 0), "{damaged}");
     }
 }
 
@@ -414,9 +414,9 @@ fn what_others_unwrap_gets_their_command() {
 #[test]
 fn recipients_of_all_kinds_are_understood_and_others_named() {
     let identity = age::x25519::Identity::generate();
-    let lock = Lock::Recipients(vec![recipient(&identity.to_public().to_string()).unwrap()]);
+    let encryption = Encryption::Recipients(vec![recipient(&identity.to_public().to_string()).unwrap()]);
     let mut secrets = Canned { identities: vec![identity], ..Canned::default() };
-    assert_eq!(read(&sealed(b"content", &lock), &mut secrets).unwrap(), b"content");
+    assert_eq!(read(&sealed(b"content", &encryption), &mut secrets).unwrap(), b"content");
 
     let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN alice@rust";
     assert!(recipient(ssh).is_ok());

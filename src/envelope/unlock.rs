@@ -6,9 +6,9 @@ use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 use age::{DecryptError, Decryptor};
 use age_core::format::{FileKey, Stanza};
 
-use super::error::{Damaged, Error, Locked, Verdict};
+use super::error::{DamageKind, Damaged, Error, Locked};
 use super::layer::refuse;
-use super::{Format, Secrets};
+use super::{LayerKind, Secrets};
 
 /// The scrypt work factor, as a power of two, that seals are written with: what age(1) writes. Takes
 /// 256 MiB and about a second.
@@ -32,7 +32,7 @@ const ARMOR_LINE_MAX: usize = 1 << 10;
 
 /// The content of an age file.
 pub(super) fn open<R: BufRead>(mut input: R, secrets: &mut dyn Secrets) -> Result<impl Read + use<R>, Error> {
-    let header = header(&mut input).map_err(|error| refuse(Format::Age, error))?;
+    let header = header(&mut input).map_err(|error| refuse(LayerKind::Age, error))?;
     if !header.starts_with(VERSION) {
         return Err(Error::Version);
     }
@@ -71,11 +71,11 @@ fn header(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
 
 fn invalid(error: DecryptError) -> Error {
     let altered = |reason: &str| {
-        let (verdict, reason) = (Verdict::Altered, reason.to_string());
-        Error::Damaged(Damaged { format: Format::Age, verdict, after: 0, reason })
+        let (kind, reason) = (DamageKind::Altered, reason.to_string());
+        Error::Damaged(Damaged { format: LayerKind::Age, kind, after: 0, reason })
     };
     match error {
-        DecryptError::Io(error) => refuse(Format::Age, error),
+        DecryptError::Io(error) => refuse(LayerKind::Age, error),
         DecryptError::InvalidMac => altered("its header was changed"),
         DecryptError::ExcessiveWork { required, .. } => Error::Locked(Locked::Work(required)),
         DecryptError::NoMatchingKeys | DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => {

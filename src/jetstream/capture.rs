@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::api::{StreamReply, parsed};
 use super::connect::LossWatch;
-use super::denial::DenialWatch;
+use super::permission_violation::ViolationReceiver;
 use super::{Error, InFlight, Mark, Server};
 use crate::description::{BadDescription, Description};
 use crate::names::{Printable, StreamName};
@@ -126,7 +126,7 @@ struct Request<'a> {
 pub struct Capture {
     server: Server,
     connection: LossWatch,
-    denials: DenialWatch,
+    denials: ViolationReceiver,
     /// What the subjects of this stream's acks begin with.
     acks: String,
     reply: StreamReply,

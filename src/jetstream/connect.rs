@@ -8,8 +8,8 @@ use secrecy::ExposeSecret;
 use tempfile::TempPath;
 use tokio::sync::watch;
 
-use super::denial::{Denial, Denials};
 use super::guard::{self, Guard};
+use super::permission_violation::{PermissionViolation, ViolationSender};
 use super::tls::{self, Setup};
 use super::{Error, credentials};
 use crate::chatto::config::{Auth, Connection};
@@ -30,7 +30,7 @@ pub struct Server {
     pub(super) client: async_nats::Client,
     pub(super) servers: Arc<str>,
     losses: watch::Receiver<u64>,
-    denials: Denials,
+    denials: ViolationSender,
     pub(super) guard: Guard,
     /// Read whenever the connection is made anew.
     _authorities: Option<Arc<TempPath>>,
@@ -68,7 +68,7 @@ pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Resul
     let servers: Arc<str> = to.to_string().into();
     let (lost, losses) = watch::channel(0u64);
     let lost = Arc::new(lost);
-    let denials = Denials::default();
+    let denials = ViolationSender::default();
     let denied = denials.clone();
     let (options, authorities) = options(to)?;
     let options = options
@@ -84,8 +84,8 @@ pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Resul
                 match event {
                     Event::Disconnected | Event::Closed => lost.send_modify(|n| *n += 1),
                     Event::ServerError(ServerError::Other(text)) => {
-                        if let Some(denial) = Denial::parse(&text) {
-                            denied.tell(denial);
+                        if let Some(violation) = PermissionViolation::parse(&text) {
+                            denied.tell(violation);
                         }
                     }
                     _ => {}
@@ -201,7 +201,7 @@ impl Server {
     }
 
     /// Begins to notice what the server does not let us do.
-    pub(super) fn watch_for_denials(&self) -> super::denial::DenialWatch {
+    pub(super) fn watch_for_denials(&self) -> super::permission_violation::ViolationReceiver {
         self.denials.watch()
     }
 

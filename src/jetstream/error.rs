@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::denial::to_allow;
+use super::permission_violation::to_allow;
 use super::tls::TlsFault;
 use crate::names::{Printable, Size};
 

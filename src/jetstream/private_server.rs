@@ -141,7 +141,7 @@ impl Error {
 
 /// Who may connect.
 #[derive(Clone, Debug, Default)]
-pub enum Access {
+pub enum Authorization {
     /// Whoever has a random token, known to [`PrivateServer::token`] only.
     #[default]
     RandomToken,
@@ -162,7 +162,7 @@ pub struct Options {
     /// The port on loopback; by default one that the system chooses.
     pub port: Option<u16>,
     /// Who may connect.
-    pub access: Access,
+    pub access: Authorization,
     /// The largest message, in bytes; by default the server's own 1 MiB.
     pub max_payload: Option<u32>,
     /// The most that streams may take or reserve, in bytes (`max_file_store`); by default what the disk
@@ -182,7 +182,7 @@ impl Default for Options {
             store_dir: None,
             name: "private".into(),
             port: None,
-            access: Access::default(),
+            access: Authorization::default(),
             max_payload: None,
             max_store: None,
             extra: String::new(),
@@ -253,9 +253,9 @@ impl Starter {
             .tempdir()
             .map_err(Error::Directory)?;
         let token = match &options.access {
-            Access::RandomToken => Some(random_token().map_err(Error::Directory)?),
-            Access::Token(token) => Some(token.clone()),
-            Access::Open => None,
+            Authorization::RandomToken => Some(random_token().map_err(Error::Directory)?),
+            Authorization::Token(token) => Some(token.clone()),
+            Authorization::Open => None,
         };
         let configuration = private.path().join("nats-server.conf");
         OpenOptions::new()
@@ -333,7 +333,7 @@ impl PrivateServer {
         self.address.port()
     }
 
-    /// The token that it asks for, unless it is [`Access::Open`].
+    /// The token that it asks for, unless it is [`Authorization::Open`].
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }

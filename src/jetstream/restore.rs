@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::api::{StreamReply, checked, parsed};
 use super::connect::LossWatch;
-use super::denial::DenialWatch;
+use super::permission_violation::ViolationReceiver;
 use super::{Error, Mark, Removal, Server};
 use crate::names::StreamName;
 
@@ -55,7 +55,7 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(3600);
 pub struct Restore {
     server: Server,
     connection: LossWatch,
-    denials: DenialWatch,
+    denials: ViolationReceiver,
     to: Subject,
     inbox: String,
     replies: Subscriber,

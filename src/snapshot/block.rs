@@ -22,7 +22,7 @@ use std::io::Read;
 use highway::{HighwayHash, HighwayHasher};
 
 use super::content::Content;
-use super::items::{self, Item, Look, MAX_RECORD, Record};
+use super::items::{self, Item, MAX_RECORD, Record, Visitor};
 use super::sums::{self, SUM_LEN};
 use super::tally::Tally;
 use crate::names::StreamName;
@@ -37,15 +37,15 @@ pub(super) fn keyed(stream: &StreamName, number: u32) -> HighwayHasher {
     sums::keyed(&format!("{}-{number}", stream.as_str()))
 }
 
-/// Reads block `number`, of `size` bytes, into `tally`, and shows its records to `look`. Returns the last
+/// Reads block `number`, of `size` bytes, into `tally`, and shows its records to `visitor`. Returns the last
 /// record's checksum, zero in an empty block.
-pub fn read<R: Read, L: Look>(
+pub fn read<R: Read, L: Visitor>(
     content: &mut Content<R>,
     stream: &StreamName,
     number: u32,
     size: u64,
     tally: &mut Tally,
-    look: &mut L,
+    visitor: &mut L,
 ) -> Result<u64, L::Error> {
     let keyed = keyed(stream, number);
     let mut text = Vec::new();
@@ -69,13 +69,13 @@ pub fn read<R: Read, L: Look>(
         hash.append(header.get(4..20).unwrap_or(&[]));
         let mut bytes = tally.sum.bytes();
         text.clear();
-        if L::LOOKS && len > MAX_RECORD as u64 {
+        if L::VISITS && len > MAX_RECORD as u64 {
             return Err(content.unsupported(items::TOO_LONG).into());
         }
         let mut take = |piece: &[u8]| {
             hash.append(piece);
             bytes.append(piece);
-            if L::LOOKS {
+            if L::VISITS {
                 text.extend_from_slice(piece);
             }
         };
@@ -118,8 +118,8 @@ pub fn read<R: Read, L: Look>(
             tally.message(number)
         };
         noted.map_err(|_| content.unsupported(super::tally::TOO_SCATTERED))?;
-        if L::LOOKS {
-            look.item(match sequence & (ERASED | TOMBSTONE) {
+        if L::VISITS {
+            visitor.item(match sequence & (ERASED | TOMBSTONE) {
                 0 if number > 0 => {
                     let (subject, rest) = split(&text, subject);
                     let (headers, payload) = split(rest, headers);

@@ -41,7 +41,7 @@ const NS: i64 = 1_000_000_000;
 /// A place in a consumer's own count of deliveries and in its stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Pair {
+pub struct SequencePair {
     /// The consumer's count.
     #[serde(rename = "consumer_seq")]
     pub consumer: u64,
@@ -65,9 +65,9 @@ pub struct Pending {
 #[serde(default)]
 pub struct ConsumerState {
     /// The last delivery.
-    pub delivered: Pair,
+    pub delivered: SequencePair,
     /// Everything up to here is acknowledged.
-    pub ack_floor: Pair,
+    pub ack_floor: SequencePair,
     /// By stream sequence, ascending: what was delivered and is not acknowledged.
     #[serde(skip_serializing_if = "Vec::is_empty", with = "by_sequence")]
     pub pending: Vec<(u64, Pending)>,
@@ -86,8 +86,8 @@ impl ConsumerState {
     pub fn decode(bytes: &[u8]) -> Result<Self, BadState> {
         let mut rest = bytes.strip_prefix(&[MAGIC, VERSION]).ok_or(BadState)?;
         let [floor_consumer, floor_stream, consumer, stream] = leb128::take(&mut rest).ok_or(BadState)?;
-        let ack_floor = Pair { consumer: floor_consumer, stream: floor_stream };
-        let delivered = Pair { consumer, stream };
+        let ack_floor = SequencePair { consumer: floor_consumer, stream: floor_stream };
+        let delivered = SequencePair { consumer, stream };
         // A sequence has no highest bit, and servers refuse one that has.
         if (floor_stream | stream) >> 63 != 0 {
             return Err(BadState);
@@ -168,7 +168,7 @@ impl ConsumerState {
         if self.pending.len() == before {
             return;
         }
-        let Pair { consumer, stream } = &mut self.ack_floor;
+        let SequencePair { consumer, stream } = &mut self.ack_floor;
         let next = self.pending.iter().map(|(_, pending)| pending.sequence).min();
         match (self.pending.first(), next) {
             (Some((first, _)), Some(next)) => {
@@ -248,8 +248,9 @@ mod tests {
     use super::*;
 
     fn state() -> impl Strategy<Value = ConsumerState> {
-        let pair =
-            || (any::<u64>(), 0..=u64::MAX >> 1).prop_map(|(consumer, stream)| Pair { consumer, stream });
+        let pair = || {
+            (any::<u64>(), 0..=u64::MAX >> 1).prop_map(|(consumer, stream)| SequencePair { consumer, stream })
+        };
         // `o.dat` knows whole seconds.
         let pending = (any::<u64>(), -(1_i64 << 33)..1 << 33)
             .prop_map(|(sequence, s)| Pending { sequence, timestamp: s * NS });
@@ -291,7 +292,7 @@ mod tests {
         assert_eq!(ConsumerState::decode(&bytes), Err(BadState), "cut");
         let idle = [22, 2, 0, 2, 0, 2, 0, 0];
         let state = ConsumerState::decode(&idle).unwrap();
-        let stands = Pair { consumer: 0, stream: 2 };
+        let stands = SequencePair { consumer: 0, stream: 2 };
         assert_eq!(state, ConsumerState { delivered: stands, ack_floor: stands, ..ConsumerState::default() });
         assert_eq!(state.encode(), idle);
         let json = r#"{"delivered":{"consumer_seq":12,"stream_seq":17},"ack_floor":{"consumer_seq":2,"stream_seq":5},"pending":{"13":{"Sequence":9,"Timestamp":1795336605312706346},"6":{"Sequence":3,"Timestamp":1795336605312476273}}}"#;
@@ -308,8 +309,8 @@ mod tests {
     #[test]
     fn a_consumer_ahead_of_its_stream_is_put_back_to_its_end() {
         let mut state = ConsumerState {
-            delivered: Pair { consumer: 40, stream: 90 },
-            ack_floor: Pair { consumer: 5, stream: 60 },
+            delivered: SequencePair { consumer: 40, stream: 90 },
+            ack_floor: SequencePair { consumer: 5, stream: 60 },
             pending: vec![(61, Pending::default()), (80, Pending::default())],
             redelivered: vec![(61, 1), (90, 2)],
         };
@@ -318,7 +319,7 @@ mod tests {
         state.put_back_to(90);
         assert_eq!(state, before);
         state.put_back_to(70);
-        assert_eq!(state.delivered, Pair { consumer: 40, stream: 70 });
+        assert_eq!(state.delivered, SequencePair { consumer: 40, stream: 70 });
         assert_eq!((state.ack_floor.stream, state.pending.len(), state.redelivered.len()), (60, 1, 1));
         state.put_back_to(50);
         assert_eq!((state.delivered.stream, state.ack_floor.stream, state.pending.len()), (50, 50, 0));
@@ -329,8 +330,8 @@ mod tests {
     fn a_message_that_is_gone_is_pending_nowhere_and_holds_no_floor_back() {
         let pending = |sequence| Pending { sequence, timestamp: 0 };
         let state = ConsumerState {
-            delivered: Pair { consumer: 40, stream: 90 },
-            ack_floor: Pair { consumer: 5, stream: 60 },
+            delivered: SequencePair { consumer: 40, stream: 90 },
+            ack_floor: SequencePair { consumer: 5, stream: 60 },
             pending: vec![(61, pending(6)), (80, pending(20)), (85, pending(22))],
             redelivered: vec![(61, 1), (80, 2)],
         };

@@ -11,7 +11,7 @@ const LONG: i64 = 24 * 3600 * 1_000_000_000;
 pub const MAX_NAMES: usize = 8 << 20;
 
 /// Names the settings of a consumer's configuration (JSON) that not every server knows.
-pub type Newer = fn(&[u8]) -> Vec<&'static str>;
+pub type NewerSettings = fn(&[u8]) -> Vec<&'static str>;
 
 /// The consumers so far.
 #[derive(Debug, Default)]
@@ -25,13 +25,13 @@ pub struct Consumers {
     /// The names of all. None where nobody wants them, or where they take more than [`MAX_NAMES`].
     pub names: Option<Vec<String>>,
     names_bytes: usize,
-    look: Option<Newer>,
+    visitor: Option<NewerSettings>,
 }
 
 impl Consumers {
-    /// None so far. `look` looks at each configuration; `names` says whether names are wanted.
-    pub fn new(look: Option<Newer>, names: bool) -> Self {
-        Consumers { look, names: names.then(Vec::new), ..Consumers::default() }
+    /// None so far. `visitor` looks at each configuration; `names` says whether names are wanted.
+    pub fn new(visitor: Option<NewerSettings>, names: bool) -> Self {
+        Consumers { visitor, names: names.then(Vec::new), ..Consumers::default() }
     }
 
     /// Adds one. Gives the sequence at which it is configured to begin, zero where it is not.
@@ -45,7 +45,7 @@ impl Consumers {
         }
         self.count = self.count.saturating_add(1);
         self.lasting = self.lasting.saturating_add(stays(config).into());
-        for setting in self.look.map(|look| look(config)).unwrap_or_default() {
+        for setting in self.visitor.map(|visitor| visitor(config)).unwrap_or_default() {
             self.newer.entry(setting).or_insert_with(|| name.to_owned());
         }
         begins(config)

@@ -23,7 +23,7 @@ use super::items::{Consumer, Item, State};
 use super::natsarc_writer::NatsArcWriter;
 use super::reported_state::ReportedState;
 use super::writer::{self, WriteError, Writer};
-use super::{Format, MAX_NAMES, inspect_showing, meta};
+use super::{Format, MAX_NAMES, inspect_items, meta};
 use crate::names::StreamName;
 
 /// The most consumers that are named.
@@ -59,7 +59,7 @@ pub fn to_tar(
     let mut in_memory = Vec::new();
     let mut out = Some(out);
     let mut writing = None;
-    let contents = inspect_showing(stream, &ReportedState::default(), bytes, |item| {
+    let contents = inspect_items(stream, &ReportedState::default(), bytes, |item| {
         match (item, &mut writing) {
             (Item::State(state), None) => {
                 let info = meta::of_stream(config, state.time).ok_or(WriteError::BadConfig)?;
@@ -101,7 +101,7 @@ pub fn to_natsarc1(
     let mut out = Some(out);
     let mut writing = None;
     let (mut last, mut written) = (0, 0_u64);
-    let contents = inspect_showing(stream, reported, bytes, |item| {
+    let contents = inspect_items(stream, reported, bytes, |item| {
         match (item, &mut writing) {
             (Item::State(state), None) => {
                 writing = begin_natsarc1(&mut out, state)?;

@@ -26,7 +26,7 @@ use super::rename::Rename;
 use super::reported_state::{ReportedState, Shortfall};
 use super::tally::{Count, Sequences, TOO_SCATTERED};
 use super::writer::{self, WriteError, Writer};
-use super::{Contents, inspect_showing, meta};
+use super::{Contents, inspect_items, meta};
 use crate::names::StreamName;
 
 /// Of how many messages at the beginning the times are kept, for that of the first one that stays.
@@ -93,14 +93,14 @@ impl From<WriteError> for EditError {
 
 /// What an edited snapshot holds, and what of the source it does not.
 #[derive(Debug, Clone, Default)]
-pub struct Edited {
+pub struct EditResult {
     /// What the source holds.
     pub source: Contents,
     /// What stays, as whoever knows it counts it.
-    pub whole: Counted,
+    pub whole: MessageCounts,
     /// What stays, as a reader counts it who was promised what the source promised, or nothing
     /// ([`Edit::promises`]).
-    pub in_parts: Counted,
+    pub in_parts: MessageCounts,
     /// The bytes of their records, as a server counts them. Those count too that are written and marked as
     /// deleted.
     pub bytes: u64,
@@ -120,12 +120,12 @@ pub struct Edited {
     /// Which patterns matched a message.
     pub matched: Matched,
     /// What was there before [`Keep::before`].
-    pub then: Then,
+    pub then: PastState,
 }
 
 /// The messages of an edited snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct MessageCounts {
     /// Messages. A snapshot of a stream that changed meanwhile may hold more.
     pub messages: u64,
     /// The first sequence; one more than the last when there are no messages any more.
@@ -134,15 +134,15 @@ pub struct Counted {
     pub deleted: u64,
 }
 
-impl Counted {
+impl MessageCounts {
     fn of(count: Count) -> Self {
-        Counted { messages: count.messages, first_seq: count.first, deleted: count.deleted() }
+        MessageCounts { messages: count.messages, first_seq: count.first, deleted: count.deleted() }
     }
 }
 
 /// What a stream shows of a moment in the past.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Then {
+pub struct PastState {
     /// Whether messages from before it are missing.
     pub missing: bool,
     /// Whether something was stored since.
@@ -161,7 +161,7 @@ pub fn edit(
     edit: &Edit,
     bytes: impl Read,
     out: impl Write,
-) -> Result<Edited, EditError> {
+) -> Result<EditResult, EditError> {
     let mut editing = Editing {
         edit,
         name: edit.rename.name().unwrap_or(stream),
@@ -176,9 +176,9 @@ pub fn edit(
         expected: 1,
         is_over: false,
         consumers: HeldConsumers::default(),
-        edited: Edited::default(),
+        edited: EditResult::default(),
     };
-    let contents = inspect_showing(stream, reported, bytes, |item| editing.item(item))?;
+    let contents = inspect_items(stream, reported, bytes, |item| editing.item(item))?;
     contents.agrees_with(reported)?;
     let nothing = ReportedState::default();
     editing.finish(contents, if edit.promises() { reported } else { &nothing })
@@ -205,7 +205,7 @@ struct Editing<'a, W> {
     /// Whether that time has been reached.
     is_over: bool,
     consumers: HeldConsumers,
-    edited: Edited,
+    edited: EditResult,
 }
 
 impl<W: Write> Editing<'_, W> {
@@ -306,7 +306,7 @@ impl<W: Write> Editing<'_, W> {
         self.writer.as_mut().ok_or_else(|| WriteError::BadConfig.into())
     }
 
-    fn finish(mut self, source: Contents, promised: &ReportedState) -> Result<Edited, EditError> {
+    fn finish(mut self, source: Contents, promised: &ReportedState) -> Result<EditResult, EditError> {
         self.kept.flush();
         let last = source.last_seq;
         self.edited.then.missing |= !self.is_over && last >= self.expected;
@@ -339,10 +339,10 @@ impl<W: Write> Editing<'_, W> {
         let first = self.first.iter().find(|(sequence, _)| *sequence == first_seq);
         let records = self.kept.len();
         let messages = records.saturating_sub(source.unsettled);
-        let whole = Counted::of(Count { messages, records, first: first_seq, last });
-        Ok(Edited {
+        let whole = MessageCounts::of(Count { messages, records, first: first_seq, last });
+        Ok(EditResult {
             whole,
-            in_parts: Counted::of(self.kept.counted(last, promised)),
+            in_parts: MessageCounts::of(self.kept.counted(last, promised)),
             first_time: first.map_or(0, |(_, time)| *time),
             last_seq: last,
             consumers: consumers.len() as u64,

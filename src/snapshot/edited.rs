@@ -38,7 +38,7 @@ fn shown(
     bytes: &[u8],
 ) -> (Messages, BTreeMap<String, ConsumerState>, Contents) {
     let (mut messages, mut deleted, mut consumers) = (Messages::new(), Vec::new(), BTreeMap::new());
-    let contents = inspect_showing(stream, reported, bytes, |item| {
+    let contents = inspect_items(stream, reported, bytes, |item| {
         match item {
             Item::Message(Record { sequence, time, subject, headers, payload }) => {
                 let subject = String::from_utf8(subject.to_vec()).unwrap();
@@ -148,7 +148,7 @@ proptest! {
         let last = messages.keys().last().copied().unwrap_or(0) + trailing;
         let sequences: Vec<u64> = messages.keys().copied().collect();
         let mut state = ConsumerState {
-            delivered: Pair { consumer: 90, stream: last },
+            delivered: SequencePair { consumer: 90, stream: last },
             ..ConsumerState::default()
         };
         if !sequences.is_empty() {
@@ -187,7 +187,7 @@ proptest! {
         prop_assert_eq!(&read, &expected);
         prop_assert_eq!(contents.last_seq, last, "the stream goes on counting where it was");
         prop_assert_eq!(contents.records, contents.messages);
-        let Counted { messages: count, first_seq, deleted } = edited.in_parts;
+        let MessageCounts { messages: count, first_seq, deleted } = edited.in_parts;
         let counted = (count, first_seq, edited.last_seq, deleted, edited.consumers);
         let held = (contents.messages, contents.first_seq, contents.last_seq, contents.deleted, contents.consumers);
         prop_assert_eq!(counted, held);
@@ -258,7 +258,7 @@ proptest! {
         let (read, _, contents) = shown(&stream("S"), &ReportedState::default(), &out);
         prop_assert_eq!(&read, &expected);
         prop_assert_eq!(contents.messages, read.len() as u64);
-        let held = Counted {
+        let held = MessageCounts {
             messages: contents.messages,
             first_seq: contents.first_seq,
             deleted: contents.deleted,
@@ -315,7 +315,7 @@ fn a_moment_is_seen_where_nothing_from_before_it_is_missing() {
         let none = ReportedState::default();
         let edited =
             edit(&stream("S"), &raw(r#"{"name":"S"}"#), &none, &change, source.as_slice(), std::io::sink());
-        let Then { missing, stored_since } = edited.unwrap().then;
+        let PastState { missing, stored_since } = edited.unwrap().then;
         (missing, stored_since)
     };
     assert_eq!(of(&[(1, 10), (2, 20), (3, 30)], 3, 40), (false, false));

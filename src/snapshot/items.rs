@@ -133,21 +133,21 @@ impl Consumer {
 }
 
 /// Who looks at the items.
-pub(super) trait Look {
+pub(super) trait Visitor {
     /// Why somebody looks no further.
     type Error: From<Fault>;
     /// Whether anybody looks: nothing is collected for nobody.
-    const LOOKS: bool;
+    const VISITS: bool;
     /// Shows the next item.
     fn item(&mut self, item: Item<'_>) -> Result<(), Self::Error>;
 }
 
 /// Nobody, for a check.
-pub(super) struct Nobody;
+pub(super) struct NoVisitor;
 
-impl Look for Nobody {
+impl Visitor for NoVisitor {
     type Error = Fault;
-    const LOOKS: bool = false;
+    const VISITS: bool = false;
 
     fn item(&mut self, _: Item<'_>) -> Result<(), Fault> {
         Ok(())
@@ -155,20 +155,20 @@ impl Look for Nobody {
 }
 
 /// A function that takes them.
-pub(super) struct Each<F, E> {
+pub(super) struct VisitFn<F, E> {
     each: F,
     error: PhantomData<E>,
 }
 
-impl<F, E> Each<F, E> {
+impl<F, E> VisitFn<F, E> {
     pub fn new(each: F) -> Self {
-        Each { each, error: PhantomData }
+        VisitFn { each, error: PhantomData }
     }
 }
 
-impl<F: FnMut(Item<'_>) -> Result<(), E>, E: From<Fault>> Look for Each<F, E> {
+impl<F: FnMut(Item<'_>) -> Result<(), E>, E: From<Fault>> Visitor for VisitFn<F, E> {
     type Error = E;
-    const LOOKS: bool = true;
+    const VISITS: bool = true;
 
     fn item(&mut self, item: Item<'_>) -> Result<(), E> {
         (self.each)(item)

@@ -48,17 +48,17 @@ pub fn created(meta: &RawValue) -> Option<i64> {
 /// A description with other settings than the snapshot itself: which.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its backup.json is not as written: the snapshot itself has another {0}")]
-pub struct Unlike(Printable);
+pub struct ConfigMismatch(Printable);
 
 /// Holds `config`, a stream's configuration as its description has it, against the snapshot's own `meta`
 /// (`meta.inf`). What a server keeps beside the configuration does not count, nor what it adds to the metadata, nor where
 /// the stream lives.
-pub fn agrees(meta: &[u8], config: &Config) -> Result<(), Unlike> {
+pub fn agrees(meta: &[u8], config: &Config) -> Result<(), ConfigMismatch> {
     let Ok(mut own) = serde_json::from_slice::<Config>(meta) else { return Ok(()) };
     own.remove(CREATED);
     let differ = settings::differences(&own, config).into_iter();
     let names: Vec<_> = differ.filter(|name| !WHERE.contains(&name.as_str())).collect();
-    if names.is_empty() { Ok(()) } else { Err(Unlike(Printable::new(&names.join(", ")))) }
+    if names.is_empty() { Ok(()) } else { Err(ConfigMismatch(Printable::new(&names.join(", ")))) }
 }
 
 /// The checksum of a `meta.inf`; `key` is what [`sums`] says.

@@ -11,7 +11,7 @@
 //!                              └─ natsarc ───────────────────────────────────── Contents
 //! ```
 //!
-//! Both readers can also [show](inspect_showing) what they read, [`Item`] by item. A [`Writer`] makes a snapshot
+//! Both readers can also [show](inspect_items) what they read, [`Item`] by item. A [`Writer`] makes a snapshot
 //! of such items in the tar format, which every server from 2.10 on restores, and a [`NatsArcWriter`] one in
 //! NATSARC1, for streams in memory:
 //!
@@ -72,18 +72,18 @@ use std::io::Read;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-pub use consumer::{BadState, ConsumerState, Pair, Pending};
+pub use consumer::{BadState, ConsumerState, Pending, SequencePair};
 pub use consumers::MAX_NAMES;
 pub use content::MAX_BLOCK;
 pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_natsarc1, to_tar};
-pub use edit::{Counted, Edit, EditError, Edited, Then, edit};
+pub use edit::{Edit, EditError, EditResult, MessageCounts, PastState, edit};
 pub use ending::MAX_AHEAD;
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
 pub use held_consumers::MAX_CONSUMERS;
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};
 pub use keep::{Keep, Matched};
-pub use meta::{Unlike, agrees, of_consumer as consumer_info, of_stream as stream_info};
+pub use meta::{ConfigMismatch, agrees, of_consumer as consumer_info, of_stream as stream_info};
 pub use natsarc_writer::{MAX_HELD, NatsArcWriter};
 pub use newest::{MAX_NEWEST, deleted, newest};
 pub use rename::Rename;
@@ -93,9 +93,9 @@ pub use tally::{MAX_SETS, Sequences};
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 
 use crate::names::StreamName;
-use consumers::{Consumers, Newer};
+use consumers::{Consumers, NewerSettings};
 use content::Content;
-use items::{Each, Look, Nobody};
+use items::{NoVisitor, VisitFn, Visitor};
 use messages::Sum;
 
 /// What a whole snapshot holds.
@@ -123,19 +123,19 @@ pub struct Contents {
     pub consumers: u64,
     /// Those of them that a server still has after a restore, also where nobody uses them: no ephemeral ones.
     pub lasting_consumers: u64,
-    /// What [`Wanted::newer`] said of the consumers, each with the first consumer that it was said of.
+    /// What [`InspectOptions::newer`] said of the consumers, each with the first consumer that it was said of.
     pub newer: BTreeMap<&'static str, String>,
     /// Whether it ends with a message of an atomic batch and without the batch's end.
     pub within_batch: bool,
     /// The names of consumers that stand beyond the last sequence, [`MAX_AHEAD`] at most. Such a consumer
     /// never gets what a restored stream stores next.
     pub ahead: Vec<String>,
-    /// The names of all consumers. None where they are not [wanted](Wanted::names), or are too long together
+    /// The names of all consumers. None where they are not [wanted](InspectOptions::names), or are too long together
     /// ([`MAX_NAMES`]).
     pub names: Option<Vec<String>>,
     /// A sum over sequence, time, subject, headers and payload of every message, which depends neither on the
     /// format nor on the order in which they lie in it: equal sums, equal messages, as far as accidents go.
-    /// None where it was not [wanted](Wanted::sum), or where the snapshot also holds messages that are not
+    /// None where it was not [wanted](InspectOptions::sum), or where the snapshot also holds messages that are not
     /// live, because it says which ones only after they have been read.
     pub sum: Option<u64>,
     /// Bytes of the decompressed content.
@@ -147,7 +147,7 @@ pub const HALF_A_BATCH: &str = "it ends within an atomic batch, and the rest of 
 
 /// What somebody may want of a snapshot beside the proof that it is whole. By default, nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct InspectOptions {
     /// [`Contents::sum`], which takes its time where messages are small.
     pub sum: bool,
     /// [`Contents::names`].
@@ -155,14 +155,14 @@ pub struct Wanted {
     /// Where to note meanwhile how many bytes of content have been decoded.
     pub decoded: Arc<AtomicU64>,
     /// Names the settings of a consumer's configuration (JSON) that not every server knows.
-    pub newer: Option<Newer>,
-    /// Where to put the snapshot's own [configuration](Own).
-    pub own: Option<Own>,
+    pub newer: Option<NewerSettings>,
+    /// Where to put the snapshot's own [configuration](OwnConfig).
+    pub own: Option<OwnConfig>,
 }
 
 /// The stream's configuration as the snapshot itself has it, with a sum that held (`meta.inf`, at most 8 MiB):
 /// for [`agrees`]. Stays empty where a snapshot has none, as one in NATSARC1.
-pub type Own = Arc<OnceLock<Vec<u8>>>;
+pub type OwnConfig = Arc<OnceLock<Vec<u8>>>;
 
 /// The format of a snapshot. Displayed as the manifest names it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -204,23 +204,23 @@ impl fmt::Display for Format {
 /// # Errors
 /// The first [`Fault`] met; the rest of `bytes` is then unread.
 pub fn inspect(stream: &StreamName, reported: &ReportedState, bytes: impl Read) -> Result<Contents, Fault> {
-    inspect_wanting(stream, reported, Wanted { sum: true, ..Wanted::default() }, bytes)
+    inspect_with(stream, reported, InspectOptions { sum: true, ..InspectOptions::default() }, bytes)
 }
 
 /// The same for somebody who wants less, or more, than the contents.
 ///
 /// # Errors
 /// As [`inspect`].
-pub fn inspect_wanting(
+pub fn inspect_with(
     stream: &StreamName,
     reported: &ReportedState,
-    wanted: Wanted,
+    wanted: InspectOptions,
     bytes: impl Read,
 ) -> Result<Contents, Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
     let sum = Sum::new(wanted.sum);
     let consumers = Consumers::new(wanted.newer, wanted.names);
-    let read = read(Some(stream), reported, content, sum, consumers, wanted.own, &mut Nobody);
+    let read = read(Some(stream), reported, content, sum, consumers, wanted.own, &mut NoVisitor);
     read.map(|(_, contents)| contents)
 }
 
@@ -229,13 +229,13 @@ pub fn inspect_wanting(
 ///
 /// # Errors
 /// As [`inspect`], and what `each` returns.
-pub fn inspect_showing<E: From<Fault>>(
+pub fn inspect_items<E: From<Fault>>(
     stream: &StreamName,
     reported: &ReportedState,
     bytes: impl Read,
     each: impl FnMut(Item<'_>) -> Result<(), E>,
 ) -> Result<Contents, E> {
-    let mut each = Each::new(each);
+    let mut each = VisitFn::new(each);
     let (sum, consumers) = (Sum::default(), Consumers::default());
     let read = read(Some(stream), reported, Content::new(bytes), sum, consumers, None, &mut each);
     read.map(|(_, contents)| contents)
@@ -248,26 +248,26 @@ pub fn inspect_showing<E: From<Fault>>(
 /// As [`inspect`].
 pub fn inspect_unnamed(
     reported: &ReportedState,
-    wanted: Wanted,
+    wanted: InspectOptions,
     bytes: impl Read,
 ) -> Result<(Option<StreamName>, Contents), Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
     let (sum, consumers) = (Sum::new(wanted.sum), Consumers::new(wanted.newer, wanted.names));
-    read(None, reported, content, sum, consumers, wanted.own, &mut Nobody)
+    read(None, reported, content, sum, consumers, wanted.own, &mut NoVisitor)
 }
 
-fn read<R: Read, L: Look>(
+fn read<R: Read, L: Visitor>(
     stream: Option<&StreamName>,
     reported: &ReportedState,
     mut content: Content<R>,
     sum: Sum,
     consumers: Consumers,
-    own: Option<Own>,
-    look: &mut L,
+    own: Option<OwnConfig>,
+    visitor: &mut L,
 ) -> Result<(Option<StreamName>, Contents), L::Error> {
     if content.fill()?.first().copied().map(Format::of_content) == Some(Format::NatsArc1) {
-        return Ok((None, natsarc::read(&mut content, sum, consumers, look)?));
+        return Ok((None, natsarc::read(&mut content, sum, consumers, visitor)?));
     }
-    let (name, contents) = tarball::read(&mut content, stream, reported, sum, consumers, own, look)?;
+    let (name, contents) = tarball::read(&mut content, stream, reported, sum, consumers, own, visitor)?;
     Ok((Some(name), contents))
 }

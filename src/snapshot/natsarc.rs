@@ -26,12 +26,12 @@ use std::io::Read;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::consumer::{ConsumerState, Pair};
+use super::consumer::{ConsumerState, SequencePair};
 use super::consumers::{self, Consumers};
 use super::content::Content;
 use super::ending::Ending;
 use super::fault::Fault;
-use super::items::{self, Consumer, Item, Look, MAX_RECORD, Record};
+use super::items::{self, Consumer, Item, MAX_RECORD, Record, Visitor};
 use super::leb128;
 use super::messages::Sum;
 use super::reported_state::ReportedState;
@@ -51,12 +51,12 @@ const MAX_NAME: u64 = 1 << 20;
 pub(super) const MAX_JSON: u64 = 16 << 20;
 
 /// Reads a snapshot in the NATSARC1 format to its end, with its messages added to `sum`, and shows it to
-/// `look`.
-pub fn read<R: Read, L: Look>(
+/// `visitor`.
+pub fn read<R: Read, L: Visitor>(
     content: &mut Content<R>,
     mut sum: Sum,
     mut consumers: Consumers,
-    look: &mut L,
+    visitor: &mut L,
 ) -> Result<Contents, L::Error> {
     let mut magic = [0; MAGIC.len()];
     content.exact(&mut magic)?;
@@ -80,10 +80,10 @@ pub fn read<R: Read, L: Look>(
         };
         (state, begun)
     };
-    look.item(Item::State(begun))?;
+    visitor.item(Item::State(begun))?;
     let mut ending = Ending::default();
     for _ in 0..state.consumer_count {
-        let (name, reached) = consumer(content, &begun, &mut consumers, look)?;
+        let (name, reached) = consumer(content, &begun, &mut consumers, visitor)?;
         if reached > state.last_seq {
             ending.consumer(&name, reached);
         }
@@ -99,8 +99,8 @@ pub fn read<R: Read, L: Look>(
             ending.message(record.sequence);
             ending.headers(record.headers);
             record.add_to(&mut sum);
-            if L::LOOKS {
-                look.item(Item::Message(record))?;
+            if L::VISITS {
+                visitor.item(Item::Message(record))?;
             }
             if messages == 0 {
                 first = record.sequence;
@@ -122,7 +122,7 @@ pub fn read<R: Read, L: Look>(
             return Err(content.damaged("messages are out of order").into());
         }
         ending.message(entry.sequence);
-        entry.message(content, &mut sum, &mut ending, &mut body, look)?;
+        entry.message(content, &mut sum, &mut ending, &mut body, visitor)?;
         if messages == 0 {
             first = entry.sequence;
         }
@@ -166,18 +166,18 @@ fn last_time(state: &[u8]) -> i64 {
 }
 
 /// Reads a consumer; gives its name, and how far it has come in its stream.
-fn consumer<R: Read, L: Look>(
+fn consumer<R: Read, L: Visitor>(
     content: &mut Content<R>,
     begun: &items::State,
     consumers: &mut Consumers,
-    look: &mut L,
+    visitor: &mut L,
 ) -> Result<(String, u64), L::Error> {
     /// The part of a consumer's state that says how far it has come.
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Reached {
-        delivered: Pair,
-        ack_floor: Pair,
+        delivered: SequencePair,
+        ack_floor: SequencePair,
     }
     #[derive(Deserialize)]
     struct Parts<'a> {
@@ -201,11 +201,11 @@ fn consumer<R: Read, L: Look>(
     let Reached { delivered, ack_floor } = serde_json::from_str(state.get()).unwrap_or_default();
     let reached = consumers::reached(delivered.stream.max(ack_floor.stream), begins);
     let reached = (String::from_utf8_lossy(name).into_owned(), reached);
-    if L::LOOKS {
+    if L::VISITS {
         let name = str::from_utf8(name).map_err(|_| content.damaged(STRANGE))?;
         let info = meta::of_consumer(name, config, begun.time).ok_or_else(|| content.damaged(STRANGE))?;
         let state: ConsumerState = serde_json::from_str(state.get()).map_err(|_| content.damaged(STRANGE))?;
-        look.item(Item::Consumer(Consumer { name: name.to_owned(), info, state }))?;
+        visitor.item(Item::Consumer(Consumer { name: name.to_owned(), info, state }))?;
     }
     Ok(reached)
 }
@@ -269,23 +269,23 @@ impl Entry {
     }
 
     /// Reads the rest of a message, into `body` where somebody looks.
-    fn message<R: Read, L: Look>(
+    fn message<R: Read, L: Visitor>(
         &self,
         content: &mut Content<R>,
         sum: &mut Sum,
         ending: &mut Ending,
         body: &mut Vec<u8>,
-        look: &mut L,
+        visitor: &mut L,
     ) -> Result<(), L::Error> {
         let mut bytes = sum.bytes();
         bytes.append(&self.name);
         body.clear();
-        if L::LOOKS && self.headers.saturating_add(self.payload) > MAX_RECORD as u64 {
+        if L::VISITS && self.headers.saturating_add(self.payload) > MAX_RECORD as u64 {
             return Err(content.unsupported(items::TOO_LONG).into());
         }
         let mut take = |piece: &[u8]| {
             bytes.append(piece);
-            if L::LOOKS {
+            if L::VISITS {
                 body.extend_from_slice(piece);
             }
         };
@@ -296,10 +296,10 @@ impl Entry {
         content.pass(self.payload, take)?;
         let (sequence, time) = (self.sequence, self.time());
         sum.add(sequence, time, [self.name.len() as u64, self.headers, self.payload], bytes);
-        if L::LOOKS {
+        if L::VISITS {
             let headers = usize::try_from(self.headers).unwrap_or(usize::MAX);
             let (headers, payload) = body.split_at(headers.min(body.len()));
-            look.item(Item::Message(Record { sequence, time, subject: &self.name, headers, payload }))?;
+            visitor.item(Item::Message(Record { sequence, time, subject: &self.name, headers, payload }))?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::io::Read;
 use sha2::{Digest as _, Sha256};
 
 use super::edit::EditError;
-use super::inspect_showing;
+use super::inspect_items;
 use super::items::Item;
 use super::keep::{Keep, Matched};
 use super::reported_state::ReportedState;
@@ -28,7 +28,7 @@ pub fn deleted(
     bytes: impl Read,
 ) -> Result<Sequences, EditError> {
     let mut deleted = Sequences::default();
-    inspect_showing(stream, reported, bytes, |item| match item {
+    inspect_items(stream, reported, bytes, |item| match item {
         Item::Deleted { sequence, .. } => deleted.insert(sequence).map_err(|_| EditError::TooScattered),
         _ => Ok(()),
     })?;
@@ -51,7 +51,7 @@ pub fn newest(
     let mut subjects: HashMap<[u8; 16], BTreeSet<u64>> = HashMap::new();
     let mut held = 0_usize;
     let mut matched = Matched::default();
-    inspect_showing(stream, reported, bytes, |item| {
+    inspect_items(stream, reported, bytes, |item| {
         let Item::Message(record) = item else { return Ok::<_, EditError>(()) };
         if deleted.contains(record.sequence) || !keep.keeps(&record, &mut matched) {
             return Ok(());

@@ -19,7 +19,7 @@ use super::items::{Consumer, Item, Record};
 use super::reported_state::ReportedState;
 use super::tally::{Sequences, TOO_SCATTERED};
 use super::writer::{WriteError, Writer};
-use super::{Fault, Format, Place, inspect_showing, meta};
+use super::{Fault, Format, Place, inspect_items, meta};
 use crate::names::StreamName;
 
 /// The most sequences that are held because they were deleted before their message came, if it comes at all.
@@ -58,7 +58,7 @@ pub fn rsyncable<W: Write>(
         top: (0, 0),
         consumers: HeldConsumers::default(),
     };
-    let contents = inspect_showing(origin.stream, reported, bytes, |item| writing.item(item))?;
+    let contents = inspect_items(origin.stream, reported, bytes, |item| writing.item(item))?;
     let Rewriting { writer, consumers, mut written, mut late, top: (_, last_time), .. } = writing;
     let mut consumers = consumers.into_all();
     let mut writer = writer.ok_or(WriteError::BadConfig)?;

@@ -28,12 +28,12 @@ use super::content::Content;
 use super::entries::{self, Entry};
 use super::fault::Fault;
 use super::index::{self, BlockIndex};
-use super::items::{Consumer, Item, Look};
+use super::items::{Consumer, Item, Visitor};
 use super::messages::Sum;
 use super::meta::checksum;
 use super::reported_state::ReportedState;
 use super::tally::{Index, Tally};
-use super::{Contents, Format, Own, block, consumers};
+use super::{Contents, Format, OwnConfig, block, consumers};
 use crate::names::{Printable, StreamName};
 
 /// The longest `meta.inf` that is read: servers bound a config's metadata to 128 KiB, and a stream has
@@ -44,22 +44,22 @@ const MAX_REASON: u64 = 4 << 10;
 
 /// Reads a snapshot in the tar format to its end. Gives the stream's name, which must be `stream` where
 /// that is known. Messages are added to `sum`, its configuration is put into `own`, and everything is shown to
-/// `look`.
-pub fn read<R: Read, L: Look>(
+/// `visitor`.
+pub fn read<R: Read, L: Visitor>(
     content: &mut Content<R>,
     stream: Option<&StreamName>,
     reported: &ReportedState,
     sum: Sum,
     consumers: Consumers,
-    own: Option<Own>,
-    look: &mut L,
+    own: Option<OwnConfig>,
+    visitor: &mut L,
 ) -> Result<(StreamName, Contents), L::Error> {
     let mut seen = Seen { own, ..Seen::new(stream.cloned(), sum, consumers) };
-    if L::LOOKS {
+    if L::VISITS {
         seen.tally = std::mem::take(&mut seen.tally).noting_dead();
     }
     while let Some(entry) = entries::next(content)? {
-        seen.entry(content, &entry, look)?;
+        seen.entry(content, &entry, visitor)?;
         entries::padding(content, entry.size)?;
     }
     if seen.stage < Stage::Blocks || seen.stage == Stage::ConsumerMeta || seen.stage == Stage::ConsumerSum {
@@ -69,9 +69,9 @@ pub fn read<R: Read, L: Look>(
         return Err(content.damaged("an index is without its block").into());
     }
     content.finish(Some(0))?;
-    if let Some(index) = seen.index.as_ref().filter(|index| L::LOOKS && index.is_quiet(reported)) {
+    if let Some(index) = seen.index.as_ref().filter(|index| L::VISITS && index.is_quiet(reported)) {
         for sequence in seen.tally.dead(index).iter() {
-            look.item(Item::Deleted { sequence, time: 0 })?;
+            visitor.item(Item::Deleted { sequence, time: 0 })?;
         }
     }
     let stream = seen.stream(content)?.clone();
@@ -122,7 +122,7 @@ struct Seen {
     /// The checksum that the next `meta.sum` must hold.
     sum: String,
     /// Where the stream's configuration goes once its checksum holds, and it until then.
-    own: Option<Own>,
+    own: Option<OwnConfig>,
     meta: Vec<u8>,
     /// The consumer that is being read.
     consumer: String,
@@ -156,11 +156,11 @@ impl Seen {
         }
     }
 
-    fn entry<R: Read, L: Look>(
+    fn entry<R: Read, L: Visitor>(
         &mut self,
         content: &mut Content<R>,
         entry: &Entry,
-        look: &mut L,
+        visitor: &mut L,
     ) -> Result<(), L::Error> {
         let size = entry.size;
         let path: Vec<&str> = entry.path.split('/').collect();
@@ -169,8 +169,8 @@ impl Seen {
             (["meta.inf"], Stage::Nothing) => {
                 let meta = meta(content, size)?;
                 let stream = self.named(content, &meta)?;
-                if L::LOOKS {
-                    look.item(Item::Info(&raw(content, &meta)?))?;
+                if L::VISITS {
+                    visitor.item(Item::Info(&raw(content, &meta)?))?;
                 }
                 self.sum = checksum(stream.as_str(), &meta);
                 self.meta = meta;
@@ -193,17 +193,17 @@ impl Seen {
                 self.stage = Stage::Index;
                 Ok(())
             }
-            (["msgs", file], Stage::Blocks) => self.block_file(content, file, size, look),
+            (["msgs", file], Stage::Blocks) => self.block_file(content, file, size, visitor),
             (["msgs", file], Stage::Consumers) if self.block.is_none() && self.index.is_none() => {
                 self.stage = Stage::Blocks;
-                self.block_file(content, file, size, look)
+                self.block_file(content, file, size, visitor)
             }
             (["obs", consumer, "meta.inf"], Stage::Blocks | Stage::Index | Stage::Consumers) => {
                 let meta = meta(content, size)?;
                 self.consumer = (*consumer).to_owned();
                 self.sum = checksum(&format!("{}/{consumer}", self.stream(content)?.as_str()), &meta);
                 self.begins = self.consumers.add(consumer, &meta);
-                if L::LOOKS {
+                if L::VISITS {
                     self.info = Some(raw(content, &meta)?);
                 }
                 self.stage = Stage::ConsumerMeta;
@@ -221,7 +221,7 @@ impl Seen {
                         let state = state(content, size)?;
                         let reached = consumers::reached(state.reached(), self.begins);
                         self.tally.ending.consumer(&name, reached);
-                        look.item(Item::Consumer(Consumer { name, info, state }))?;
+                        visitor.item(Item::Consumer(Consumer { name, info, state }))?;
                     }
                     None => {
                         let reached = consumers::reached(reached(content, size)?, self.begins);
@@ -238,12 +238,12 @@ impl Seen {
         }
     }
 
-    fn block_file<R: Read, L: Look>(
+    fn block_file<R: Read, L: Visitor>(
         &mut self,
         content: &mut Content<R>,
         file: &str,
         size: u64,
-        look: &mut L,
+        visitor: &mut L,
     ) -> Result<(), L::Error> {
         let numbered = file.split_once('.').and_then(|(n, kind)| Some((n.parse::<u32>().ok()?, kind)));
         let Some((number, kind)) = numbered else {
@@ -260,7 +260,7 @@ impl Seen {
             "fss" => Ok(content.pass(size, |_| {})?),
             "blk" => {
                 let stream = self.stream(content)?.clone();
-                block::read(content, &stream, number, size, &mut self.tally, look)?;
+                block::read(content, &stream, number, size, &mut self.tally, visitor)?;
                 self.block = Some(number);
                 match self.block_index.take() {
                     None => Ok(()),

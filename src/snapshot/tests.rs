@@ -64,7 +64,7 @@ fn s() -> StreamName {
 }
 
 /// Inspects content of stream `S` in frames of 100 bytes; nothing is promised.
-fn look(content: &[u8]) -> Result<Contents, Fault> {
+fn visitor(content: &[u8]) -> Result<Contents, Fault> {
     inspect(&s(), &ReportedState::default(), s2(content, 100).as_slice())
 }
 
@@ -216,7 +216,7 @@ fn the_same_messages_have_the_same_sum_in_both_formats() {
     // The time of a record made here, as a zigzag number.
     let time = 2 * u64::from_le_bytes([7; 8]);
     let messages = [entry("a.b", time, 3, b"h: 1", b"text"), entry("x", time, 7, b"", b"")].concat();
-    let archive = look(&natsarc("{}", &[messages, entry("", 0, 0, b"", b"")])).unwrap();
+    let archive = visitor(&natsarc("{}", &[messages, entry("", 0, 0, b"", b"")])).unwrap();
     assert!(archive.sum.is_some());
     assert_eq!(tar(b"text"), archive.sum);
     assert_ne!(tar(b"texT"), archive.sum);
@@ -275,7 +275,7 @@ fn a_block_that_begins_before_the_stream_does_adds_no_messages() {
 fn what_the_index_lists_and_the_blocks_lack_is_damage() {
     let index = index([5, 1, 5], &[(1, 5, &[])]);
     let snapshot = tarball(&[("msgs/1.blk", messages(1, [1, 2, 3, 5])), ("msgs/index.db", index)]);
-    let fault = look(&snapshot).unwrap_err();
+    let fault = visitor(&snapshot).unwrap_err();
     let Fault::Damaged { what, place } = &fault else { panic!("{fault}") };
     assert_eq!(*what, "a message that the server's index lists is missing");
     assert_eq!(place.sequence, Some(4));
@@ -295,7 +295,7 @@ fn a_block_index_of_2_9_is_held_against_its_block() {
     let held = inspect(&s(), &reported, s2(&files(5), 100).as_slice()).unwrap();
     assert_eq!((held.messages, held.first_seq, held.last_seq, held.deleted), (3, 2, 5, 1));
     let alone = tarball(&[("msgs/1.idx", idx(5))]);
-    assert_eq!(what(look(&alone)), "an index is without its block");
+    assert_eq!(what(visitor(&alone)), "an index is without its block");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_tar_snapshot_must_be_complete_in_order_and_its_own() {
     let [inf, sum] = consumer.each_ref().map(|(path, data)| (path.as_str(), data.clone()));
     let state = ("obs/C/o.dat", vec![1, 2, 3]);
     let whole = tarball(&[inf.clone(), sum.clone(), state.clone()]);
-    assert_eq!(look(&whole).unwrap().consumers, 1);
+    assert_eq!(visitor(&whole).unwrap().consumers, 1);
     for (files, expected) in [
         (vec![inf.clone()], "its last files are missing"),
         (vec![inf.clone(), sum.clone()], "its last files are missing"),
@@ -325,29 +325,29 @@ fn a_tar_snapshot_must_be_complete_in_order_and_its_own() {
         (vec![("msgs/1.blk", messages(1, [1])[..20].to_vec())], "a block ends within a record"),
         (vec![("msgs/1.blk", messages(1, [1])[..34].to_vec())], "a record's length"),
     ] {
-        assert_eq!(what(look(&tarball(&files))), expected, "{:?}", self::files(&files));
+        assert_eq!(what(visitor(&tarball(&files))), expected, "{:?}", self::files(&files));
     }
     let other =
         inspect(&StreamName::new("T").unwrap(), &ReportedState::default(), s2(&whole, 100).as_slice());
     assert_eq!(what(other), "it is of another stream");
-    assert_eq!(what(look(&tar(&[]))), "its last files are missing");
+    assert_eq!(what(visitor(&tar(&[]))), "its last files are missing");
 }
 
 #[test]
 fn a_tar_ends_with_two_blocks_of_zeros_and_only_zeros_follow() {
     let snapshot = tarball(&[]);
-    assert!(look(&snapshot).is_ok());
-    assert!(look(&[&snapshot[..], &[0; 8192]].concat()).is_ok());
-    assert_eq!(what(look(&[&snapshot[..], &[0, 1]].concat())), "something follows its end");
-    assert_eq!(what(look(&snapshot[..snapshot.len() - 512])), "cut");
-    assert_eq!(what(look(&snapshot[..snapshot.len() - 1024])), "cut");
+    assert!(visitor(&snapshot).is_ok());
+    assert!(visitor(&[&snapshot[..], &[0; 8192]].concat()).is_ok());
+    assert_eq!(what(visitor(&[&snapshot[..], &[0, 1]].concat())), "something follows its end");
+    assert_eq!(what(visitor(&snapshot[..snapshot.len() - 512])), "cut");
+    assert_eq!(what(visitor(&snapshot[..snapshot.len() - 1024])), "cut");
     let mut lone = snapshot.clone();
     lone[snapshot.len() - 1] = 1;
-    assert_eq!(what(look(&lone)), "a lone block of zeros");
+    assert_eq!(what(visitor(&lone)), "a lone block of zeros");
     for kind in [b'1', b'2', b'5', b'L', b'g'] {
-        assert_eq!(what(look(&tar_header("meta.inf", 0, kind))), "an entry is not a file");
+        assert_eq!(what(visitor(&tar_header("meta.inf", 0, kind))), "an entry is not a file");
     }
-    assert_eq!(what(look(&tar_header("x", 1 << 30, b'x'))), "an extended tar header is too long");
+    assert_eq!(what(visitor(&tar_header("x", 1 << 30, b'x'))), "an extended tar header is too long");
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn natsarc_must_be_complete_and_in_order() {
     let message = |sequence| entry("a.b", 9, sequence, b"NATS/1.0\r\n\r\n", b"text");
     let consumer = entry("consumers/C", 5, 0, b"", br#"{"config":{},"state":{}}"#);
     let state = r#"{"messages":2,"first_seq":3,"last_seq":9,"consumer_count":1}"#;
-    let held = look(&natsarc(state, &[consumer.clone(), message(3), message(7), end.clone()])).unwrap();
+    let held = visitor(&natsarc(state, &[consumer.clone(), message(3), message(7), end.clone()])).unwrap();
     let expected = Contents {
         format: Format::NatsArc1,
         messages: 2,
@@ -385,11 +385,11 @@ fn natsarc_must_be_complete_and_in_order() {
         (vec![consumer.clone(), [uvarint(1 << 40), vec![0; 4]].concat()], "an entry's name is too long"),
         (vec![consumer.clone(), [vec![0, 2, 1], uvarint(u64::MAX), vec![0]].concat()], "cut"),
     ] {
-        assert_eq!(what(look(&natsarc(state, &entries))), expected);
+        assert_eq!(what(visitor(&natsarc(state, &entries))), expected);
     }
-    assert_eq!(what(look(b"NATSARC2")), "it is in no known format");
+    assert_eq!(what(visitor(b"NATSARC2")), "it is in no known format");
     let no_state = [b"NATSARC1".to_vec(), message(1)].concat();
-    assert_eq!(what(look(&no_state)), "it does not begin with the stream's state");
+    assert_eq!(what(visitor(&no_state)), "it does not begin with the stream's state");
 }
 
 #[test]
@@ -489,7 +489,7 @@ fn half_a_batch_and_a_consumer_that_is_ahead_are_seen_in_both_formats() {
     const MEMBER: &str = "NATS/1.0\r\nNats-Batch-Id: b\r\nNats-Batch-Sequence: 1\r\n\r\n";
     const COMMIT: &str =
         "NATS/1.0\r\nNats-Batch-Id: b\r\nNats-Batch-Sequence: 2\r\nNats-Batch-Commit: 1\r\n\r\n";
-    let wanted = || Wanted { names: true, ..Wanted::default() };
+    let wanted = || InspectOptions { names: true, ..InspectOptions::default() };
     let tar = |messages: &[(u64, &str)]| {
         let block: Vec<u8> =
             messages.iter().flat_map(|(seq, headers)| record(1, *seq, "x", Some(headers), b"text")).collect();
@@ -497,7 +497,7 @@ fn half_a_batch_and_a_consumer_that_is_ahead_are_seen_in_both_formats() {
         let state = vec![22, 2, 4, 8, 5, 9, 0, 0];
         let files = [("msgs/1.blk", block), (&inf.0, inf.1), (&sum.0, sum.1), ("obs/C/o.dat", state)];
         let reported = ReportedState { messages: 1, first_seq: 1, last_seq: 1, ..ReportedState::default() };
-        inspect_wanting(&s(), &reported, wanted(), s2(&tarball(&files), 64).as_slice()).unwrap()
+        inspect_with(&s(), &reported, wanted(), s2(&tarball(&files), 64).as_slice()).unwrap()
     };
     let archive = |messages: &[(u64, &str)]| {
         let state = r#"{"messages":1,"first_seq":1,"last_seq":1,"consumer_count":1}"#;
@@ -508,7 +508,7 @@ fn half_a_batch_and_a_consumer_that_is_ahead_are_seen_in_both_formats() {
             .collect();
         let entries = [entry("consumers/C", 5, 0, b"", consumer), messages, entry("", 0, 0, b"", b"")];
         let content = natsarc(state, &entries);
-        inspect_wanting(&s(), &ReportedState::default(), wanted(), s2(&content, 64).as_slice()).unwrap()
+        inspect_with(&s(), &ReportedState::default(), wanted(), s2(&content, 64).as_slice()).unwrap()
     };
     for inspect in [&tar as &dyn Fn(&[(u64, &str)]) -> Contents, &archive] {
         let half = inspect(&[(1, ""), (7, MEMBER)]);

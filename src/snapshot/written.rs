@@ -85,7 +85,7 @@ fn consumer_info(name: &str) -> Box<RawValue> {
 /// What is shown of a snapshot: its parts, in the order of the model.
 fn shown(stream: &StreamName, reported: &ReportedState, bytes: &[u8]) -> Result<(Model, Contents), Fault> {
     let mut model = Model { messages: Vec::new(), consumers: Vec::new(), last_seq: 0 };
-    let contents = inspect_showing(stream, reported, bytes, |item| {
+    let contents = inspect_items(stream, reported, bytes, |item| {
         match item {
             Item::State(_) | Item::Info(_) => {}
             Item::Consumer(consumer) => {
@@ -107,7 +107,8 @@ fn model() -> impl Strategy<Value = Model> {
     let headers = prop_oneof![Just(Vec::new()), Just(b"NATS/1.0\r\nA: b\r\n\r\n".to_vec()), bytes(30)];
     let message = (gap, any::<i64>(), bytes(40), headers, prop_oneof![9 => bytes(50), 1 => bytes(3000)]);
     let messages = prop::collection::vec(message, 0..60);
-    let pair = || (any::<u64>(), 0..1_u64 << 40).prop_map(|(consumer, stream)| Pair { consumer, stream });
+    let pair =
+        || (any::<u64>(), 0..1_u64 << 40).prop_map(|(consumer, stream)| SequencePair { consumer, stream });
     // A long name does not fit into a plain tar header.
     let name = prop_oneof![4 => "[a-zA-Z0-9_☃-]{1,30}", 1 => "[a-z]{120,240}"];
     let consumer = (name, pair(), pair()).prop_map(|(name, delivered, ack_floor)| {
@@ -214,7 +215,7 @@ fn captures_of_servers_become_the_same_messages() {
         let mut messages = Vec::new();
         let mut deleted = Vec::new();
         let mut writing = Vec::new();
-        let contents = inspect_showing(&stream, &reported, bytes.as_slice(), |item| {
+        let contents = inspect_items(&stream, &reported, bytes.as_slice(), |item| {
             match item {
                 Item::Message(record) => messages.push(Message::of(&record)),
                 Item::Deleted { sequence, .. } => deleted.push(sequence),
@@ -324,14 +325,14 @@ fn a_consumer_ahead_of_its_stream_is_put_back_on_the_way() {
     let mut tar = Vec::new();
     to_tar(&stream(), &raw(r#"{"name":"S"}"#), s2(&content, 100).as_slice(), &mut tar).unwrap();
     let mut stands = Vec::new();
-    inspect_showing(&stream(), &ReportedState::default(), tar.as_slice(), |item| {
+    inspect_items(&stream(), &ReportedState::default(), tar.as_slice(), |item| {
         if let Item::Consumer(consumer) = item {
             stands.push(consumer.state);
         }
         Ok::<_, Fault>(())
     })
     .unwrap();
-    let at = [40, 500, 100, 700].map(|stream| Pair { consumer: 9, stream });
+    let at = [40, 500, 100, 700].map(|stream| SequencePair { consumer: 9, stream });
     let at = at.map(|pair| ConsumerState { delivered: pair, ack_floor: pair, ..ConsumerState::default() });
     assert_eq!(stands, at);
 }
@@ -340,7 +341,7 @@ fn a_consumer_ahead_of_its_stream_is_put_back_on_the_way() {
 #[test]
 fn consumers_of_a_tar_are_put_back_and_all_else_stays() {
     let state = |stream| {
-        let at = Pair { consumer: 3, stream };
+        let at = SequencePair { consumer: 3, stream };
         ConsumerState { delivered: at, ack_floor: at, ..ConsumerState::default() }
     };
     let long = "long".repeat(40);
@@ -380,7 +381,7 @@ fn consumers_of_a_tar_are_put_back_and_all_else_stays() {
         let mut after = Vec::new();
         put_consumers_back(0, before.as_slice(), &mut after).unwrap();
         let mut stands = Vec::new();
-        let contents = inspect_showing(&stream(), &reported, after.as_slice(), |item| {
+        let contents = inspect_items(&stream(), &reported, after.as_slice(), |item| {
             if let Item::Consumer(consumer) = item {
                 stands.push((consumer.name, consumer.state));
             }
@@ -424,7 +425,7 @@ fn consumers_of_a_tar_are_put_back_and_all_else_stays() {
 #[test]
 fn what_a_tar_lacks_is_added_at_its_end() {
     let at = |stream| {
-        let at = Pair { consumer: 3, stream };
+        let at = SequencePair { consumer: 3, stream };
         ConsumerState { delivered: at, ack_floor: at, ..ConsumerState::default() }
     };
     let consumer = |name: &str, stream| {

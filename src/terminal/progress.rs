@@ -58,7 +58,7 @@ pub enum Style {
 
 /// What the program does, in words.
 #[derive(Clone, Copy, Debug)]
-pub struct Doing {
+pub struct Verbs {
     /// What becomes of a stream: `captured`.
     pub streams: &'static str,
     /// What becomes of the archive: `written`.
@@ -70,7 +70,7 @@ pub struct Doing {
 pub struct Progress(Arc<Shared>);
 
 struct Shared {
-    doing: Doing,
+    doing: Verbs,
     begun: Instant,
     /// Bytes of the archive that have gone through the pipe.
     taken: AtomicU64,
@@ -91,12 +91,12 @@ struct State {
     failed: u64,
     /// Bytes of messages in the streams that are done.
     done_bytes: u64,
-    in_flight: Vec<Arc<Flying>>,
+    in_flight: Vec<Arc<FlightState>>,
     /// Past measurements: when, bytes of the archive, bytes of messages.
     seen: VecDeque<(Instant, u64, u64)>,
 }
 
-struct Flying {
+struct FlightState {
     stream: StreamName,
     /// Bytes of messages that it is said to hold; none where nobody said.
     expected: Option<u64>,
@@ -117,7 +117,7 @@ pub struct Totals {
 
 /// What a run came to, for its report.
 #[derive(Debug, Default, Serialize)]
-pub struct Came {
+pub struct RunSummary {
     #[serde(skip)]
     pub(super) answer: Option<&'static str>,
     archive: Option<Archive>,
@@ -212,14 +212,14 @@ struct Results {
 }
 
 /// One stream on its way; it is over when this is dropped.
-pub struct Flight {
+pub struct StreamInFlight {
     progress: Progress,
-    flying: Arc<Flying>,
+    state: Arc<FlightState>,
     done: bool,
 }
 
 /// Shows a [`Progress`] until it is dropped.
-pub struct Shown {
+pub struct ProgressDisplay {
     stop: Option<Sender<()>>,
     drawing: Option<JoinHandle<()>>,
     signals: Option<(Handle, JoinHandle<()>)>,
@@ -242,11 +242,11 @@ fn questions() -> Option<Signals> {
 
 impl Progress {
     /// Nothing has happened yet, and nobody is told of what will.
-    pub fn new(doing: Doing) -> Self {
+    pub fn new(doing: Verbs) -> Self {
         Self::with(doing, None, None)
     }
 
-    fn with(doing: Doing, events: Option<Messages>, results: Option<Mutex<Results>>) -> Self {
+    fn with(doing: Verbs, events: Option<Messages>, results: Option<Mutex<Results>>) -> Self {
         Progress(Arc::new(Shared {
             doing,
             begun: Instant::now(),
@@ -258,7 +258,7 @@ impl Progress {
     }
 
     /// The same, shown as `messages` asks until the second value is dropped.
-    pub fn shown(doing: Doing, messages: Messages) -> (Self, Shown) {
+    pub fn shown(doing: Verbs, messages: Messages) -> (Self, ProgressDisplay) {
         let style = messages.style();
         let reports = style == Style::Json && !messages.are_quiet();
         let results = report::is_wanted().then(Mutex::default);
@@ -293,7 +293,7 @@ impl Progress {
             });
             (handle, answering)
         });
-        (progress, Shown { stop: Some(stop), drawing, signals })
+        (progress, ProgressDisplay { stop: Some(stop), drawing, signals })
     }
 
     /// So many bytes of the archive have gone through the pipe.
@@ -313,11 +313,11 @@ impl Progress {
     }
 
     /// A stream begins, with so many bytes of messages.
-    pub fn begin(&self, stream: &StreamName, expected: Option<u64>) -> Flight {
-        let flying = Arc::new(Flying { stream: stream.clone(), expected, read: Arc::default() });
-        self.state().in_flight.push(Arc::clone(&flying));
+    pub fn begin(&self, stream: &StreamName, expected: Option<u64>) -> StreamInFlight {
+        let state = Arc::new(FlightState { stream: stream.clone(), expected, read: Arc::default() });
+        self.state().in_flight.push(Arc::clone(&state));
         self.event(|| json!({"event": "begin", "stream": stream.as_str(), "bytes": expected}));
-        Flight { progress: self.clone(), flying, done: false }
+        StreamInFlight { progress: self.clone(), state, done: false }
     }
 
     /// A stream that will not come any more.
@@ -347,9 +347,9 @@ impl Progress {
     }
 
     /// `inner`, through which the archive goes: the report has its digest.
-    pub fn summed<T>(&self, inner: T) -> Summed<T> {
+    pub fn summed<T>(&self, inner: T) -> ReportHash<T> {
         self.note(|results| results.archive = Some((Sha256::new(), 0)));
-        Summed { inner, progress: self.clone() }
+        ReportHash { inner, progress: self.clone() }
     }
 
     fn note(&self, note: impl FnOnce(&mut Results)) {
@@ -358,18 +358,18 @@ impl Progress {
         }
     }
 
-    fn came(&self) -> Came {
-        let mut came = Came { progress: Some(self.totals()), ..Came::default() };
+    fn summary(&self) -> RunSummary {
+        let mut summary = RunSummary { progress: Some(self.totals()), ..RunSummary::default() };
         self.note(|results| {
-            came.answer = results.answer;
-            came.keys = results.keys;
-            came.streams = std::mem::take(&mut results.streams).into_values().collect();
-            came.archive = results.archive.take().map(|(sum, bytes)| Archive {
+            summary.answer = results.answer;
+            summary.keys = results.keys;
+            summary.streams = std::mem::take(&mut results.streams).into_values().collect();
+            summary.archive = results.archive.take().map(|(sum, bytes)| Archive {
                 bytes,
                 sha256: sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
             });
         });
-        came
+        summary
     }
 
     fn taken(&self) -> u64 {
@@ -398,7 +398,7 @@ impl Progress {
 
     /// The whole, as one line.
     fn line(&self) -> String {
-        let Doing { streams, archive } = self.0.doing;
+        let Verbs { streams, archive } = self.0.doing;
         let (state, taken) = (self.state(), self.taken());
         let mut parts = Vec::new();
         match state.expected {
@@ -437,7 +437,7 @@ impl Progress {
         let mut lines: Vec<String> = {
             let state = self.state();
             let mut lines: Vec<_> =
-                state.in_flight.iter().take(LINES).map(|flying| flying.line(columns)).collect();
+                state.in_flight.iter().take(LINES).map(|state| state.line(columns)).collect();
             if state.in_flight.len() > LINES {
                 lines.push(format!("and {} more", state.in_flight.len() - LINES));
             }
@@ -472,9 +472,9 @@ impl Progress {
             _ => Map::new(),
         };
         let state = self.state();
-        let in_flight = state.in_flight.iter().map(|flying| {
-            let read = flying.read.load(Ordering::Relaxed);
-            json!({"stream": flying.stream.as_str(), "bytes": flying.expected, "bytes_read": read})
+        let in_flight = state.in_flight.iter().map(|state| {
+            let read = state.read.load(Ordering::Relaxed);
+            json!({"stream": state.stream.as_str(), "bytes": state.expected, "bytes_read": read})
         });
         members.insert("in_flight".into(), in_flight.collect());
         members.insert("event".into(), event.into());
@@ -485,10 +485,10 @@ impl Progress {
 impl State {
     /// Bytes of messages that were read, in streams that are done and that are not.
     fn read(&self) -> u64 {
-        self.in_flight.iter().fold(self.done_bytes, |sum, flying| {
+        self.in_flight.iter().fold(self.done_bytes, |sum, state| {
             // A snapshot holds more than its messages, and a stream that failed is read again.
-            let read = flying.read.load(Ordering::Relaxed);
-            sum.saturating_add(flying.expected.map_or(read, |expected| read.min(expected)))
+            let read = state.read.load(Ordering::Relaxed);
+            sum.saturating_add(state.expected.map_or(read, |expected| read.min(expected)))
         })
     }
 
@@ -513,7 +513,7 @@ impl State {
     }
 }
 
-impl Flying {
+impl FlightState {
     fn line(&self, columns: usize) -> String {
         let read = self.read.load(Ordering::Relaxed);
         let far = match self.expected {
@@ -537,10 +537,10 @@ impl Flying {
     }
 }
 
-impl Flight {
+impl StreamInFlight {
     /// Where to note how many bytes of messages have been read so far.
     pub fn read(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.flying.read)
+        Arc::clone(&self.state.read)
     }
 
     /// The stream is captured, or restored.
@@ -549,22 +549,22 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for StreamInFlight {
     fn drop(&mut self) {
         let mut state = self.progress.state();
-        state.in_flight.retain(|flying| !Arc::ptr_eq(flying, &self.flying));
+        state.in_flight.retain(|state| !Arc::ptr_eq(state, &self.state));
         if self.done {
-            let read = self.flying.read.load(Ordering::Relaxed);
+            let read = self.state.read.load(Ordering::Relaxed);
             state.done += 1;
-            state.done_bytes = state.done_bytes.saturating_add(self.flying.expected.unwrap_or(read));
+            state.done_bytes = state.done_bytes.saturating_add(self.state.expected.unwrap_or(read));
         }
         drop(state);
         let event = if self.done { "done" } else { "broken_off" };
-        self.progress.event(|| json!({"event": event, "stream": self.flying.stream.as_str()}));
+        self.progress.event(|| json!({"event": event, "stream": self.state.stream.as_str()}));
     }
 }
 
-impl Drop for Shown {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(drawing) = self.drawing.take() {
@@ -586,22 +586,22 @@ fn current() -> MutexGuard<'static, Option<Progress>> {
 }
 
 /// How far the work of this program has come; nothing where none had begun.
-pub(super) fn summary() -> Map<String, Value> {
+pub(super) fn summary_event() -> Map<String, Value> {
     current().as_ref().map(|progress| progress.event_members("summary")).unwrap_or_default()
 }
 
 /// What the work of this program has come to.
-pub(super) fn came() -> Came {
-    current().as_ref().map(Progress::came).unwrap_or_default()
+pub(super) fn run_summary() -> RunSummary {
+    current().as_ref().map(Progress::summary).unwrap_or_default()
 }
 
 /// Takes down the digest of what is written or read through it, if there will be a report.
-pub struct Summed<T> {
+pub struct ReportHash<T> {
     inner: T,
     progress: Progress,
 }
 
-impl<T> Summed<T> {
+impl<T> ReportHash<T> {
     fn passed(&self, bytes: Option<&[u8]>) {
         self.progress.note(|results| {
             if let (Some(bytes), Some((sum, length))) = (bytes, &mut results.archive) {
@@ -612,7 +612,7 @@ impl<T> Summed<T> {
     }
 }
 
-impl<W: io::Write> io::Write for Summed<W> {
+impl<W: io::Write> io::Write for ReportHash<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.inner.write(bytes)?;
         self.passed(bytes.get(..n));
@@ -624,7 +624,7 @@ impl<W: io::Write> io::Write for Summed<W> {
     }
 }
 
-impl<R: io::Read> io::Read for Summed<R> {
+impl<R: io::Read> io::Read for ReportHash<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(into)?;
         self.passed(into.get(..n));
@@ -685,7 +685,7 @@ fn clock(seconds: u64) -> String {
 mod tests {
     use super::*;
 
-    const DOING: Doing = Doing { streams: "captured", archive: "written" };
+    const DOING: Verbs = Verbs { streams: "captured", archive: "written" };
 
     fn name(name: &str) -> StreamName {
         StreamName::new(name).unwrap()

@@ -14,7 +14,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::progress::{self, Came};
+use super::progress::{self, RunSummary};
 use super::{Style, screen};
 use crate::exit::Exit;
 
@@ -32,7 +32,7 @@ const MODE: u32 = 0o666;
 
 /// Where a report goes.
 #[derive(Debug)]
-pub enum To {
+pub enum ReportTarget {
     /// A line on stderr.
     Stderr,
     /// A file, which is replaced.
@@ -57,7 +57,7 @@ pub enum Unwritable {
 
 /// What is known before the work begins.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Head {
+pub struct RunHeader {
     /// The program.
     pub program: &'static str,
     /// Its version.
@@ -70,7 +70,7 @@ pub struct Head {
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug)]
-pub enum Ending {
+pub enum RunEnd {
     /// With a status.
     Exit(Exit),
     /// By a signal.
@@ -79,24 +79,24 @@ pub enum Ending {
 
 /// Something that was said.
 #[derive(Debug, Serialize)]
-struct Said {
+struct LogEntry {
     kind: &'static str,
     text: String,
 }
 
 struct Report {
-    to: To,
-    head: Head,
+    to: ReportTarget,
+    head: RunHeader,
     started: Timestamp,
     begun: Instant,
-    log: Vec<Said>,
+    log: Vec<LogEntry>,
     log_omitted: u64,
 }
 
 #[derive(Serialize)]
 struct Document<'a> {
     #[serde(flatten)]
-    head: &'a Head,
+    head: &'a RunHeader,
     outcome: &'static str,
     exit_status: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,8 +105,8 @@ struct Document<'a> {
     finished: Timestamp,
     seconds: f64,
     #[serde(flatten)]
-    came: Came,
-    log: &'a [Said],
+    summary: RunSummary,
+    log: &'a [LogEntry],
     log_omitted: u64,
 }
 
@@ -124,21 +124,21 @@ pub fn end() -> MutexGuard<'static, ()> {
     END.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Head {
+impl RunHeader {
     /// A run of `program` of which nothing else is known yet.
     pub fn new(program: &'static str) -> Self {
-        Head { program, version: env!("CARGO_PKG_VERSION"), ..Head::default() }
+        RunHeader { program, version: env!("CARGO_PKG_VERSION"), ..RunHeader::default() }
     }
 }
 
-impl To {
+impl ReportTarget {
     /// Looks whether a report can be written to `path`, and makes sure that nothing else is lost by it.
     ///
     /// # Errors
     /// When it cannot.
-    pub fn claim(path: &Path) -> Result<To, Unwritable> {
+    pub fn claim(path: &Path) -> Result<ReportTarget, Unwritable> {
         if path == Path::new("-") {
-            return Ok(To::Stderr);
+            return Ok(ReportTarget::Stderr);
         }
         let found = match fs::metadata(path) {
             Ok(found) => Some(found),
@@ -148,7 +148,7 @@ impl To {
         let path = match found {
             Some(found) if found.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory).into()),
             Some(found) if !found.is_file() => {
-                return Ok(To::Open(OpenOptions::new().append(true).open(path)?));
+                return Ok(ReportTarget::Open(OpenOptions::new().append(true).open(path)?));
             }
             Some(found) => {
                 require_replaceable(path, &found)?;
@@ -160,17 +160,17 @@ impl To {
         let mut trial = beside(&path)?;
         trial.write_all(&vec![b' '; ROOM])?;
         trial.flush()?;
-        Ok(To::File(path))
+        Ok(ReportTarget::File(path))
     }
 
     fn write(self, text: &[u8]) -> io::Result<()> {
         match self {
-            To::Stderr => {
+            ReportTarget::Stderr => {
                 screen::words(String::from_utf8_lossy(text).trim_end());
                 Ok(())
             }
-            To::Open(mut file) => file.write_all(text),
-            To::File(path) => {
+            ReportTarget::Open(mut file) => file.write_all(text),
+            ReportTarget::File(path) => {
                 let mut file = beside(&path)?;
                 file.write_all(text)?;
                 file.as_file().sync_all()?;
@@ -214,7 +214,7 @@ fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
 }
 
 /// There will be a report of this run, which begins now.
-pub fn begin(to: To, head: Head) {
+pub fn begin(to: ReportTarget, head: RunHeader) {
     *report() = Some(Report {
         to,
         head,
@@ -226,7 +226,7 @@ pub fn begin(to: To, head: Head) {
 }
 
 /// The run turned out to be another one.
-pub fn is_of(head: Head) {
+pub fn is_of(head: RunHeader) {
     if let Some(report) = &mut *report() {
         report.head = head;
     }
@@ -251,7 +251,7 @@ pub fn is_wanted() -> bool {
 pub(super) fn said(kind: &'static str, text: &str) {
     if let Some(report) = &mut *report() {
         match report.log.len() < MAX_LOG {
-            true => report.log.push(Said { kind, text: text.into() }),
+            true => report.log.push(LogEntry { kind, text: text.into() }),
             false => report.log_omitted = report.log_omitted.saturating_add(1),
         }
     }
@@ -261,13 +261,13 @@ pub(super) fn said(kind: &'static str, text: &str) {
 ///
 /// # Errors
 /// When it cannot be written; the one before is then as it was.
-pub fn write(ending: Ending, style: Style) -> io::Result<()> {
+pub fn write(ending: RunEnd, style: Style) -> io::Result<()> {
     let Some(report) = report().take() else { return Ok(()) };
-    let came = progress::came();
+    let summary = progress::run_summary();
     let (outcome, exit_status, signal) = match ending {
-        Ending::Exit(exit) => (came.answer.unwrap_or(exit.word()), exit as i32, None),
+        RunEnd::Exit(exit) => (summary.answer.unwrap_or(exit.word()), exit as i32, None),
         // As a shell counts.
-        Ending::Signal(signal) => ("interrupted", signal.saturating_add(128), Some(signal)),
+        RunEnd::Signal(signal) => ("interrupted", signal.saturating_add(128), Some(signal)),
     };
     let document = Document {
         head: &report.head,
@@ -277,7 +277,7 @@ pub fn write(ending: Ending, style: Style) -> io::Result<()> {
         started: report.started,
         finished: Timestamp::now(),
         seconds: report.begun.elapsed().as_micros() as f64 / 1e6,
-        came,
+        summary,
         log: &report.log,
         log_omitted: report.log_omitted,
     };
@@ -289,7 +289,7 @@ pub fn write(ending: Ending, style: Style) -> io::Result<()> {
         document: Document<'a>,
     }
     let mut text = match (&report.to, style) {
-        (To::Stderr, Style::Json) => serde_json::to_vec(&Event { event: "report", document })?,
+        (ReportTarget::Stderr, Style::Json) => serde_json::to_vec(&Event { event: "report", document })?,
         _ => serde_json::to_vec(&document)?,
     };
     text.push(b'\n');
@@ -304,17 +304,20 @@ mod tests {
     fn a_report_takes_the_place_of_a_report_and_of_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("report.json");
-        let write = |text: &str| To::claim(&path).unwrap().write(text.as_bytes()).unwrap();
+        let write = |text: &str| ReportTarget::claim(&path).unwrap().write(text.as_bytes()).unwrap();
         write("{\"program\":\"chatto-dump\"}\n");
         write("{\"program\":\"chatto-load\"}\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"program\":\"chatto-load\"}\n");
         std::os::unix::fs::symlink("report.json", dir.path().join("link")).unwrap();
-        To::claim(&dir.path().join("link")).unwrap().write(b"{\"program\":\"chatto-keys\"}\n").unwrap();
+        ReportTarget::claim(&dir.path().join("link"))
+            .unwrap()
+            .write(b"{\"program\":\"chatto-keys\"}\n")
+            .unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"program\":\"chatto-keys\"}\n");
         fs::write(&path, "backup/").unwrap();
-        assert!(matches!(To::claim(&path), Err(Unwritable::NoReport)));
-        assert!(matches!(To::claim(dir.path()), Err(Unwritable::Io(_))));
-        assert!(matches!(To::claim(&dir.path().join("none/report.json")), Err(Unwritable::Io(_))));
+        assert!(matches!(ReportTarget::claim(&path), Err(Unwritable::NoReport)));
+        assert!(matches!(ReportTarget::claim(dir.path()), Err(Unwritable::Io(_))));
+        assert!(matches!(ReportTarget::claim(&dir.path().join("none/report.json")), Err(Unwritable::Io(_))));
         let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["link", "report.json"], "nothing else is left");
@@ -323,14 +326,14 @@ mod tests {
     #[test]
     fn a_document_begins_as_a_report_does() {
         let document = Document {
-            head: &Head::new("chatto-dump"),
+            head: &RunHeader::new("chatto-dump"),
             outcome: "done",
             exit_status: 0,
             signal: None,
             started: Timestamp::UNIX_EPOCH,
             finished: Timestamp::UNIX_EPOCH,
             seconds: 0.0,
-            came: Came::default(),
+            summary: RunSummary::default(),
             log: &[],
             log_omitted: 0,
         };

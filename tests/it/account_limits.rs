@@ -5,13 +5,13 @@ use crate::support::programs::{Finished, program, run_with};
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, equality, faults};
 use anyhow::Result;
-use chatto_pipes::jetstream::private_server::{Access, Options};
+use chatto_pipes::jetstream::private_server::{Authorization, Options};
 
 /// A server whose account has these limits.
 fn limited(limits: &str) -> Server {
     let extra =
         format!("accounts {{ A {{ jetstream {{ {limits} }}, users: [{{ user: u, password: p }}] }} }}");
-    Server::start_with(LATEST, Options { access: Access::Open, extra, ..Options::default() })
+    Server::start_with(LATEST, Options { access: Authorization::Open, extra, ..Options::default() })
 }
 
 async fn client(server: &Server) -> Result<async_nats::Client> {

@@ -11,7 +11,7 @@ use crate::support::server::{LATEST, Server};
 use crate::support::{api, archive, builder, equality, fixtures, s2};
 use anyhow::{Context as _, Result};
 use async_nats::Client;
-use chatto_pipes::snapshot::{ConsumerState, Pair};
+use chatto_pipes::snapshot::{ConsumerState, SequencePair};
 use serde_json::{Value as Json, json};
 
 const NOTHING: [&str; 0] = [];
@@ -220,7 +220,7 @@ async fn a_consumer_ahead_of_its_stream_gets_what_is_stored_next() -> Result<()>
     let snapshot = archive.file("streams/S/stream.tar.s2");
     let mut files = archive::entries(&s2::unwrapped(snapshot))?;
     let state = files.iter_mut().find(|file| file.path == "obs/reader/o.dat").unwrap();
-    let at = Pair { consumer: 10, stream: 470 };
+    let at = SequencePair { consumer: 10, stream: 470 };
     state.data = ConsumerState { delivered: at, ack_floor: at, ..ConsumerState::default() }.encode();
     *snapshot = s2::wrapped(&archive::pack(&files)?);
     let (bytes, sha256) = (snapshot.len(), archive::sha256(snapshot));

@@ -9,7 +9,7 @@ use crate::support::jwt::{Operator, now};
 use crate::support::programs::{Finished, program, refused, run};
 use crate::support::server::{LATEST, Server};
 use anyhow::{Context, Result};
-use chatto_pipes::jetstream::private_server::{Access, Options};
+use chatto_pipes::jetstream::private_server::{Authorization, Options};
 use nkeys::KeyPair;
 use serde_json::json;
 use tempfile::TempDir;
@@ -86,7 +86,8 @@ async fn an_nkey() -> Result<()> {
     let seed = user.seed()?;
     let extra =
         format!("accounts {{ A {{ jetstream: enabled, users: [{{ nkey: {} }}] }} }}", user.public_key());
-    let server = Server::start_with(LATEST, Options { access: Access::Open, extra, ..Options::default() });
+    let server =
+        Server::start_with(LATEST, Options { access: Authorization::Open, extra, ..Options::default() });
     mark(async_nats::ConnectOptions::with_nkey(seed.clone()), &server).await?;
     let url = server.url();
     let here = tempfile::tempdir()?;
@@ -163,7 +164,7 @@ fn options_that_contradict_one_another() -> Result<()> {
 async fn a_server_that_is_full() -> Result<()> {
     let extra =
         "accounts { A { jetstream: enabled, users: [{ user: u, password: p }] } }\nmax_connections: 1";
-    let options = Options { access: Access::Open, extra: extra.into(), ..Options::default() };
+    let options = Options { access: Authorization::Open, extra: extra.into(), ..Options::default() };
     let server = Server::start_with(LATEST, options);
     let held = async_nats::ConnectOptions::new().user_and_password("u".into(), "p".into());
     // For the server, the connection by which it was found to be ready may not be over yet.

@@ -7,7 +7,7 @@ use crate::support::api;
 use crate::support::programs::{Finished, program, run, run_with};
 use crate::support::server::{LATEST, Server};
 use anyhow::{Context, Result};
-use chatto_pipes::jetstream::private_server::{Access, Options};
+use chatto_pipes::jetstream::private_server::{Authorization, Options};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -117,7 +117,7 @@ async fn options_override_both() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_and_a_password() -> Result<()> {
     let extra = "accounts { A { jetstream: enabled, users: [{ user: chatto, password: \"p:w/d@%\" }] } }";
-    let options = Options { access: Access::Open, extra: extra.into(), ..Options::default() };
+    let options = Options { access: Authorization::Open, extra: extra.into(), ..Options::default() };
     let server = Server::start_with(LATEST, options);
     let connect = async_nats::ConnectOptions::new().user_and_password("chatto".into(), "p:w/d@%".into());
     let client = api::connect_with(connect, &server.url()).await?;

@@ -12,7 +12,7 @@ use crate::support::jwt::Operator;
 use crate::support::programs::{Finished, program, refused, run, spawn};
 use crate::support::server::{LATEST, Server, binary};
 use anyhow::{Context, Result};
-use chatto_pipes::jetstream::private_server::{Access, Options};
+use chatto_pipes::jetstream::private_server::{Authorization, Options};
 use nkeys::KeyPair;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
@@ -69,7 +69,8 @@ async fn a_url_with_a_token_a_user_an_nkey_or_credentials() -> Result<()> {
     let key = KeyPair::new_user();
     let users = format!("{{ user: u, password: \"p$1\" }}, {{ nkey: {} }}", key.public_key());
     let extra = format!("accounts {{ A {{ jetstream: enabled, users: [{users}] }} }}");
-    let server = Server::start_with(LATEST, Options { access: Access::Open, extra, ..Options::default() });
+    let server =
+        Server::start_with(LATEST, Options { access: Authorization::Open, extra, ..Options::default() });
     let connect = async_nats::ConnectOptions::new().user_and_password("u".into(), "p$1".into());
     mark(&api::connect_with(connect, &server.url()).await?).await?;
     let here = home(json!({ "url": server.url(), "user": "u", "password": "p$1" }))?;
@@ -101,7 +102,8 @@ async fn certificates_a_domain_and_an_inbox() -> Result<()> {
         "jetstream {{ domain: hub }}\n{}\naccounts {{ A {{ jetstream: enabled, {users} }} }}",
         authority.issue(&["127.0.0.1"]).tls_block(&more)
     );
-    let server = Server::start_with(LATEST, Options { access: Access::Open, extra, ..Options::default() });
+    let server =
+        Server::start_with(LATEST, Options { access: Authorization::Open, extra, ..Options::default() });
     let url = server.url();
     let client = authority.issue(&["backup"]);
     let connect = async_nats::ConnectOptions::new().user_and_password("a".into(), "a".into());

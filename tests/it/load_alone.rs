@@ -6,7 +6,7 @@ use crate::support::programs::{Finished, program, program_for, refused, run_with
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, equality};
 use anyhow::Result;
-use chatto_pipes::jetstream::private_server::{Access, Options};
+use chatto_pipes::jetstream::private_server::{Authorization, Options};
 use futures_util::StreamExt as _;
 
 const TAKEN: &str = "error: another restore into this account is under way";
@@ -82,7 +82,7 @@ async fn a_user_who_may_not_ask_restores_all_the_same() -> Result<()> {
     let (_source, archive) = faults::source(LATEST, 2).await?;
     let extra = "authorization { timeout: 60, users: [ { user: u, password: p, permissions: { \
                  publish: { deny: \"_INBOX.chatto-pipes.>\" } } } ] }";
-    let options = Options { access: Access::Open, extra: extra.into(), ..Options::default() };
+    let options = Options { access: Authorization::Open, extra: extra.into(), ..Options::default() };
     let destination = Server::start_with(LATEST, options);
     let mut load = program("chatto-load");
     load.args(["-v", "-s", &destination.url(), "--user", "u", "--password-file", "/dev/fd/0"]);

@@ -6,12 +6,12 @@ use std::fs;
 use crate::support::captures::{CAPTURED, Shape, archive, capture};
 use crate::support::programs::{program, run, run_with};
 use crate::support::random::Random;
-use chatto_pipes::command::manifest::verify::{Report, Verdict, verify};
+use chatto_pipes::command::manifest::verify::{Verdict, VerifyReport, verify};
 
 /// The unit of a tar.
 const BLOCK: usize = 512;
 
-fn report(archive: &[u8]) -> Report {
+fn report(archive: &[u8]) -> VerifyReport {
     verify(archive).unwrap()
 }
 

@@ -11,7 +11,7 @@ use crate::support::programs::{Finished, install_copy, program, run, run_with, s
 use crate::support::server::{LATEST, Server, binary};
 use crate::support::{api, fixtures};
 use anyhow::Result;
-use chatto_pipes::jetstream::private_server::{Access, Options, PrivateServer};
+use chatto_pipes::jetstream::private_server::{Authorization, Options, PrivateServer};
 use tempfile::TempDir;
 
 /// One of our programs on a directory.
@@ -215,7 +215,7 @@ async fn an_encrypted_store() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_of_another_account() -> Result<()> {
     let accounts = "accounts { CHAT { jetstream: enabled, users: [ { user: u, password: p } ] } }";
-    let options = Options { access: Access::Open, extra: accounts.into(), ..Options::default() };
+    let options = Options { access: Authorization::Open, extra: accounts.into(), ..Options::default() };
     let mut server = Server::start_with(LATEST, options);
     let options = async_nats::ConnectOptions::new().user_and_password("u".into(), "p".into());
     let client = api::connect_with(options, &server.url()).await?;

@@ -15,7 +15,9 @@ use crate::support::processes::{End, children_of};
 use crate::support::programs::install;
 use crate::support::server::{LATEST, RELEASES, Server, binary};
 use anyhow::Result;
-use chatto_pipes::jetstream::private_server::{Access, Error, Options, PrivateServer, Starter, version};
+use chatto_pipes::jetstream::private_server::{
+    Authorization, Error, Options, PrivateServer, Starter, version,
+};
 use serde_json::json;
 
 /// The private directory of a running server, by what its process was started with.
@@ -63,7 +65,7 @@ fn every_release_starts_is_closed_to_others_and_leaves_nothing() {
 fn dropping_it_stops_it_and_keeps_the_store_that_was_given() {
     let store = tempfile::tempdir().unwrap();
     let options =
-        Options { store_dir: Some(store.path().into()), access: Access::Open, ..Options::default() };
+        Options { store_dir: Some(store.path().into()), access: Authorization::Open, ..Options::default() };
     let server = PrivateServer::start(&binary(LATEST), &options).unwrap();
     assert_eq!((greeting(server.port(), "").as_str(), server.token()), ("PONG", None));
     let (process, directory) = (server.process_id(), private_directory(&server));

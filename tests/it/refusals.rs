@@ -12,7 +12,7 @@ use crate::support::programs::{Finished, path, program, program_for, run, run_wi
 use crate::support::server::{LATEST, Server, binary};
 use crate::support::{api, equality, fixtures};
 use anyhow::{Context, Result};
-use chatto_pipes::jetstream::private_server::{Access, Options};
+use chatto_pipes::jetstream::private_server::{Authorization, Options};
 use serde_json::{Value as Json, json};
 
 /// It ended with `code` and said each of `words`; the essence, not the sentence.
@@ -144,7 +144,7 @@ async fn an_account_without_jetstream() -> Result<()> {
     let backup = source().await?.1;
     let extra = "accounts { WITH { jetstream: enabled, users: [{ user: with, password: pw }] },
                             WITHOUT { users: [{ user: without, password: pw }] } }";
-    let options = Options { access: Access::Open, extra: extra.into(), ..Options::default() };
+    let options = Options { access: Authorization::Open, extra: extra.into(), ..Options::default() };
     let server = Server::start_with(LATEST, options);
     let url = server.url().replace("nats://", "nats://without:pw@");
     for finished in both(&["-s", &url], &backup)? {

@@ -28,13 +28,13 @@ fn index(streams: &[&str]) -> Index {
         version: 1,
         created_at: jiff::Timestamp::from_second(START).unwrap(),
         generator: "test 1".into(),
-        server: Some(Server { version: "2.14.5".into(), cluster: None }),
+        server: Some(SourceServer { version: "2.14.5".into(), cluster: None }),
         include_keys: false,
         streams: streams
             .iter()
             .map(|stream| IndexedStream {
                 name: name(stream),
-                kind: Kind::of(&name(stream)),
+                kind: StreamKind::of(&name(stream)),
                 storage: Some("file".into()),
                 replicas: Some(1),
                 messages: 3,
@@ -48,7 +48,8 @@ fn index(streams: &[&str]) -> Index {
 }
 
 fn manifest(streams: &[&str]) -> Manifest {
-    let streams: Vec<_> = streams.iter().map(|s| ManifestStream::new(name(s), Kind::of(&name(s)))).collect();
+    let streams: Vec<_> =
+        streams.iter().map(|s| ManifestStream::new(name(s), StreamKind::of(&name(s)))).collect();
     let mut manifest = Manifest {
         version: 1,
         created_at: jiff::Timestamp::from_second(START).unwrap(),

@@ -26,7 +26,7 @@ use crate::command::verifier::{NotProven, Proven, Verifier};
 use crate::description::BadDescription;
 use crate::jetstream::{Capture, CaptureError, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
-use crate::snapshot::{Contents, ConvertError, HALF_A_BATCH, Wanted};
+use crate::snapshot::{Contents, ConvertError, HALF_A_BATCH, InspectOptions};
 
 /// A snapshot that came whole and was proven.
 pub(super) struct Captured {
@@ -174,7 +174,8 @@ impl Attempt<'_> {
         }
         let description = capture.description()?;
         let backup_json = Bytes::from(description.to_json()?);
-        let wanted = Wanted { decoded: self.read, names: !self.no_consumers, ..Wanted::default() };
+        let wanted =
+            InspectOptions { decoded: self.read, names: !self.no_consumers, ..InspectOptions::default() };
         let reported = &description.reported;
         let mut verifier = Verifier::begin(self.stream, reported, wanted);
         let (written, most) = match self.rsyncable {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::command::conversion::Conversion;
 use crate::jetstream::{ConsumerInfo, Error, ListedConsumer, Position, Server};
 use crate::names::StreamName;
-use crate::snapshot::{self, Consumer, ConsumerState, Contents, Pair, ReportedState};
+use crate::snapshot::{self, Consumer, ConsumerState, Contents, ReportedState, SequencePair};
 
 /// More than the clocks of two servers of one cluster differ, and than a server takes to begin a snapshot: a
 /// consumer that is only so much older than the snapshot may have come after it.
@@ -155,7 +155,7 @@ fn consumer(name: &str, info: &ConsumerInfo) -> Option<Consumer> {
     let created = info.created.unwrap_or(Timestamp::UNIX_EPOCH);
     let created = created.as_nanosecond().try_into().ok()?;
     let config = stored(&info.config).ok()?;
-    let pair = |at: Position| Pair { consumer: at.consumer_seq, stream: at.stream_seq };
+    let pair = |at: Position| SequencePair { consumer: at.consumer_seq, stream: at.stream_seq };
     let ack_floor = pair(info.ack_floor);
     let delivered = if info.pending > 0 { ack_floor } else { pair(info.delivered) };
     let state = ConsumerState { delivered, ack_floor, ..ConsumerState::default() };

@@ -15,12 +15,12 @@ use tokio::sync::oneshot;
 use super::watchdog::Pulse;
 use crate::archive::{Digest, Index, Manifest, Writer};
 use crate::names::StreamName;
-use crate::terminal::progress::{Metered, Summed};
+use crate::terminal::progress::{Metered, ReportHash};
 
 /// Small entries are gathered up to this size before they are written, in bytes.
 const GATHER: usize = 64 << 10;
 
-type Archive = Writer<BufWriter<Metered<Summed<File>>>>;
+type Archive = Writer<BufWriter<Metered<ReportHash<File>>>>;
 
 /// A step of the archive's writing. What it is given is `None` once finished.
 type Step = Box<dyn FnOnce(&mut Option<Archive>) + Send>;
@@ -51,7 +51,7 @@ pub(super) enum Snapshot {
 
 impl Output {
     /// An archive that goes to `to`. `pulse` is told of the writing.
-    pub fn new(to: Metered<Summed<File>>, mtime: u64, pulse: Arc<Pulse>) -> io::Result<Self> {
+    pub fn new(to: Metered<ReportHash<File>>, mtime: u64, pulse: Arc<Pulse>) -> io::Result<Self> {
         let (steps, asked) = channel::<Step>();
         let mut archive = Some(Writer::new(BufWriter::with_capacity(GATHER, to), mtime));
         // It ends when the last step is done, or with the program, should nobody read what it writes.
@@ -139,12 +139,12 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::terminal::progress::{Doing, Progress};
+    use crate::terminal::progress::{Progress, Verbs};
 
     /// A capture that breaks off leaves a part behind that nobody waits for any more.
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_asked_for_first_is_written_first_whether_or_not_anybody_waits_for_it() {
-        const DOING: Doing = Doing { streams: "captured", archive: "written" };
+        const DOING: Verbs = Verbs { streams: "captured", archive: "written" };
         let stream = StreamName::new("S").unwrap();
         for round in 0..100 {
             let (mut reader, writer) = io::pipe().unwrap();

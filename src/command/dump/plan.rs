@@ -1,6 +1,6 @@
 //! What a dump will do, decided from the list of streams before anything is captured.
 
-use crate::archive::{IndexedStream, Kind, ManifestStream};
+use crate::archive::{IndexedStream, ManifestStream, StreamKind};
 use crate::chatto::policy::{self, CaptureStep, Skip};
 use crate::cli;
 use crate::jetstream::{Listed, Listing};
@@ -74,7 +74,7 @@ fn skip(stream: &Listed, options: &cli::Dump) -> Option<Skip> {
 fn indexed(stream: &Listed, skip: Option<Skip>) -> IndexedStream {
     IndexedStream {
         name: stream.name.clone(),
-        kind: if skip.is_some() { Kind::Skipped } else { Kind::of(&stream.name) },
+        kind: if skip.is_some() { StreamKind::Skipped } else { StreamKind::of(&stream.name) },
         storage: Some(if stream.in_memory { "memory" } else { "file" }.into()),
         replicas: Some(stream.replicas),
         messages: stream.messages,
@@ -89,12 +89,12 @@ fn indexed(stream: &Listed, skip: Option<Skip>) -> IndexedStream {
 pub(super) fn skipped_entry(stream: &Listed, why: Skip) -> ManifestStream {
     ManifestStream {
         reason: Some(why.reason().into()),
-        ..ManifestStream::new(stream.name.clone(), Kind::Skipped)
+        ..ManifestStream::new(stream.name.clone(), StreamKind::Skipped)
     }
 }
 
 /// A failed stream as the manifest lists it.
 pub(super) fn failed_entry(name: StreamName, error: String, attempts: Option<u32>) -> ManifestStream {
-    let kind = Kind::of(&name);
+    let kind = StreamKind::of(&name);
     ManifestStream { error: Some(error), attempts, ..ManifestStream::new(name, kind) }
 }

@@ -21,7 +21,7 @@ use super::output::Output;
 use super::plan::failed_entry;
 use super::rewriting::Rsyncable;
 use super::watchdog::Pulse;
-use crate::archive::{Kind, ManifestStream, PART_SIZE};
+use crate::archive::{ManifestStream, PART_SIZE, StreamKind};
 use crate::command::report::text_of;
 use crate::command::verifier::Proven;
 use crate::jetstream::{CaptureError, Error, Listed, Server};
@@ -324,7 +324,7 @@ impl<'a> Dumping<'a> {
             duration_ms: of_this_dump.then_some(*duration_ms),
             attempts: of_this_dump.then_some(attempts),
             sha256: Some(proven.sha256),
-            ..ManifestStream::new(stream.clone(), Kind::of(stream))
+            ..ManifestStream::new(stream.clone(), StreamKind::of(stream))
         }
     }
 

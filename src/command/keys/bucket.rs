@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::chatto::keys::{KeyRef, Record};
+use crate::chatto::keys::{KeyRecord, KeyRef};
 use crate::jetstream::{Bucket, Error};
 
 /// Requests under way at once: a server far away answers them all in the time of one.
@@ -11,17 +11,14 @@ const AT_ONCE: usize = 32;
 /// How often a key is looked at that others create and delete at the same time.
 const TRIES: u32 = 5;
 
-/// The keys of a server.
-pub(super) type Found = Vec<Record>;
-
 /// Every key that is not deleted, sorted by ref; `None` when there is no bucket.
-pub(super) async fn fetch(bucket: &Bucket<'_>) -> Result<Option<Found>, Error> {
+pub(super) async fn fetch(bucket: &Bucket<'_>) -> Result<Option<Vec<KeyRecord>>, Error> {
     let Some(keys) = bucket.keys().await? else { return Ok(None) };
     let entries = stream::iter(keys).map(|key| async {
         let value = bucket.get(&key).await?.and_then(|entry| entry.value);
-        Ok(value.map(|value| Record { key_ref: KeyRef::new(key), value }))
+        Ok(value.map(|value| KeyRecord { key_ref: KeyRef::new(key), value }))
     });
-    let found: Vec<Option<Record>> = entries.buffered(AT_ONCE).try_collect().await?;
+    let found: Vec<Option<KeyRecord>> = entries.buffered(AT_ONCE).try_collect().await?;
     Ok(Some(found.into_iter().flatten().collect()))
 }
 
@@ -42,8 +39,8 @@ pub(super) enum Outcome {
 /// The first request that failed; some records are in by then, and another run finds them there.
 pub(super) async fn add(
     bucket: &Bucket<'_>,
-    records: &[Record],
-    mut done: impl FnMut(&Record, Outcome),
+    records: &[KeyRecord],
+    mut done: impl FnMut(&KeyRecord, Outcome),
 ) -> Result<(), Error> {
     let mut outcomes = stream::iter(records)
         .map(|record| async move { Ok((record, create(bucket, record).await?)) })
@@ -60,8 +57,8 @@ pub(super) async fn add(
 /// The first request that failed.
 pub(super) async fn look(
     bucket: &Bucket<'_>,
-    records: &[Record],
-    mut done: impl FnMut(&Record, Outcome),
+    records: &[KeyRecord],
+    mut done: impl FnMut(&KeyRecord, Outcome),
 ) -> Result<(), Error> {
     let mut outcomes = stream::iter(records)
         .map(|record| async move {
@@ -80,7 +77,7 @@ pub(super) async fn look(
     Ok(())
 }
 
-async fn create(bucket: &Bucket<'_>, record: &Record) -> Result<Outcome, Error> {
+async fn create(bucket: &Bucket<'_>, record: &KeyRecord) -> Result<Outcome, Error> {
     let key = record.key_ref.as_str();
     let mut after = 0;
     for _ in 0..TRIES {

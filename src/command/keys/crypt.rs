@@ -22,12 +22,12 @@ pub(super) fn seal(options: cli::Seal, progress: Progress) -> anyhow::Result<Exi
     refuse_terminal("an encrypted file is binary", "chatto-keys seal FILE > FILE.age")?;
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let file = options.file.as_deref();
-    let sealing = sealing(options.lock, Some(file), messages)?;
+    let sealing = sealing(options.encryption, Some(file), messages)?;
     let mut input = Metered::reading(input(file)?, progress.clone());
-    let lock = sealing.lock()?;
+    let encryption = sealing.encryption()?;
     let stdout = progress.summed(terminal::stdout().context("cannot use stdout")?);
     let stdout = BufWriter::with_capacity(PIECE, stdout);
-    let mut sealed = envelope::seal(stdout, &lock).map_err(|error| match error {
+    let mut sealed = envelope::seal(stdout, &encryption).map_err(|error| match error {
         envelope::Error::Write(error) => write_failure(&error).into(),
         error => anyhow::Error::from(error),
     })?;

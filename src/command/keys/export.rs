@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{PROGRAM, fetch, write_failure};
 use crate::archive;
-use crate::chatto::keys::{self, KEYS_MAX, Record};
+use crate::chatto::keys::{self, KEYS_MAX, KeyRecord};
 use crate::cli;
 use crate::command::secrets::{Sealing, sealing};
 use crate::command::{Failure, offline};
@@ -24,16 +24,17 @@ use crate::terminal::{self, Messages};
 pub(super) fn run(options: cli::Export, progress: &Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let stdout = terminal::stdout().context("cannot use stdout")?;
-    let lock = protection(&options, &stdout)?;
-    let unasked = if lock.is_none() && !options.plaintext { "; the pipe gets them unencrypted" } else { "" };
-    let sealing = lock.map(|lock| sealing(lock, None, messages)).transpose()?;
+    let encryption = protection(&options, &stdout)?;
+    let unasked =
+        if encryption.is_none() && !options.plaintext { "; the pipe gets them unencrypted" } else { "" };
+    let sealing = encryption.map(|encryption| sealing(encryption, None, messages)).transpose()?;
 
     let now = Timestamp::now();
     let found = match fetch(&options.connect, &options.offline, messages)? {
         Ok(found) => found,
         Err(signal) => return offline::ended(Err(signal)),
     };
-    let (kept, left_out): (Vec<Record>, Vec<Record>) =
+    let (kept, left_out): (Vec<KeyRecord>, Vec<KeyRecord>) =
         found.into_iter().partition(|record| record.key_ref.kind().is_kept());
     let mut valid = Vec::new();
     let mut invalid: u64 = 0;
@@ -93,22 +94,22 @@ pub(super) fn run(options: cli::Export, progress: &Progress) -> anyhow::Result<E
 }
 
 /// What to encrypt with, or `None` for an export that may be plaintext: into a pipe, or by `--plaintext`.
-fn protection(options: &cli::Export, stdout: &File) -> anyhow::Result<Option<cli::Lock>> {
+fn protection(options: &cli::Export, stdout: &File) -> anyhow::Result<Option<cli::EncryptionOptions>> {
     let readable = options.plaintext && !options.tar;
     if terminal::stdout_is_terminal() && !readable {
         return Err(Failure::new(Exit::Usage, "stdout is a terminal")
             .hint("chatto-keys export > keys.age asks for a passphrase; chatto-keys list shows which keys there are")
             .into());
     }
-    if !options.lock.is_empty() {
-        return Ok(Some(options.lock.clone()));
+    if !options.encryption.is_empty() {
+        return Ok(Some(options.encryption.clone()));
     }
     let kind = stdout.metadata().context("cannot use stdout")?.file_type();
     if options.plaintext || kind.is_fifo() || kind.is_socket() {
         return Ok(None);
     }
     if envelope::can_ask() {
-        return Ok(Some(options.lock.clone()));
+        return Ok(Some(options.encryption.clone()));
     }
     Err(Failure::new(Exit::Usage, "the keys would be written to a file unencrypted")
         .hint("give --passphrase-file FILE or -r RECIPIENT; or --plaintext if that is what you want")
@@ -119,8 +120,8 @@ fn write(mut stdout: impl Write, bytes: &[u8], sealing: Option<Sealing>) -> anyh
     let Some(sealing) = sealing else {
         return Ok(stdout.write_all(bytes).map_err(|error| write_failure(&error))?);
     };
-    let lock = sealing.lock()?;
-    let mut seal = envelope::seal(BufWriter::new(stdout), &lock).map_err(|error| match error {
+    let encryption = sealing.encryption()?;
+    let mut seal = envelope::seal(BufWriter::new(stdout), &encryption).map_err(|error| match error {
         envelope::Error::Write(error) => write_failure(&error).into(),
         error => anyhow::Error::from(error),
     })?;

@@ -11,7 +11,7 @@ use crate::chatto::keys::{self, EXPORT_MAX, Import};
 use crate::cli;
 use crate::command::Failure;
 use crate::command::secrets::{input, read_failure, unlock};
-use crate::envelope::{self, Given};
+use crate::envelope::{self, GivenSecrets};
 use crate::exit::Exit;
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
@@ -29,19 +29,19 @@ pub(super) const ARCHIVE_IS_RESTORED: &str =
 pub(super) const ARCHIVE_IS_VERIFIED: &str = "an archive of chatto-dump is checked by chatto-manifest verify";
 
 /// An input that is not read yet, and what opens it.
-pub(super) struct Source {
+pub(super) struct KeyFile {
     file: Option<PathBuf>,
-    secrets: Given,
+    secrets: GivenSecrets,
 }
 
-impl Source {
+impl KeyFile {
     pub(super) fn new(
-        secrets: cli::Secrets,
+        secrets: cli::DecryptionOptions,
         file: Option<PathBuf>,
         messages: Messages,
-    ) -> anyhow::Result<Source> {
+    ) -> anyhow::Result<KeyFile> {
         let secrets = unlock(secrets, file.as_deref(), messages)?;
-        Ok(Source { file, secrets })
+        Ok(KeyFile { file, secrets })
     }
 
     /// Reads and checks all of it. `of_archive` is the hint for a tar that is no export, `of_bad` that for

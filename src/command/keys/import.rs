@@ -5,9 +5,9 @@ use anyhow::Context;
 use super::PROGRAM;
 use super::bucket::{Outcome, add, look};
 use super::file::{self, ARCHIVE_IS_RESTORED};
-use crate::chatto::keys::{BUCKET, BUCKET_DESCRIPTION, KeyRef, Kind, Record};
+use crate::chatto::keys::{BUCKET, BUCKET_DESCRIPTION, KeyKind, KeyRecord, KeyRef};
 use crate::cli;
-use crate::command::offline::{self, Access, Intent, Signals};
+use crate::command::offline::{self, Endpoint, Intent, Signals};
 use crate::exit::Exit;
 use crate::names::counted;
 use crate::terminal::Messages;
@@ -17,13 +17,13 @@ use crate::terminal::progress::{Keys, Progress};
 pub(super) fn run(options: cli::Import, progress: &Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
     let dry_run = options.dry_run;
-    let source = file::Source::new(options.secrets, options.file, messages)?;
+    let source = file::KeyFile::new(options.secrets, options.file, messages)?;
     let intent = if dry_run { Intent::Read } else { Intent::Change };
-    let access = Access::find(&options.offline, &options.connect, intent)?;
+    let access = Endpoint::find(&options.offline, &options.connect, intent)?;
     let import = source.read(progress, ARCHIVE_IS_RESTORED, "nothing was imported")?;
 
     for (what, kind) in
-        [("of calls, which are over", Kind::Call), ("data keys, which belong elsewhere", Kind::Dek)]
+        [("of calls, which are over", KeyKind::Call), ("data keys, which belong elsewhere", KeyKind::Dek)]
     {
         let refs: Vec<&KeyRef> = import.skipped.iter().filter(|key| key.kind() == kind).collect();
         for key in &refs {
@@ -48,7 +48,7 @@ pub(super) fn run(options: cli::Import, progress: &Progress) -> anyhow::Result<E
             let made = bucket.make(BUCKET_DESCRIPTION, replicas).await;
             made.with_context(|| format!("cannot make the bucket {BUCKET}"))?;
         }
-        let mut done = |record: &Record, outcome| {
+        let mut done = |record: &KeyRecord, outcome| {
             let tally = match outcome {
                 Outcome::Imported => &mut imported,
                 Outcome::There => &mut there,

@@ -1,8 +1,8 @@
 //! `chatto-keys verify`: whether an import would take the file, found out without a server.
 
 use super::PROGRAM;
-use super::file::{ARCHIVE_IS_VERIFIED, Source};
-use crate::chatto::keys::{Import, KeyRef, Kind};
+use super::file::{ARCHIVE_IS_VERIFIED, KeyFile};
+use crate::chatto::keys::{Import, KeyKind, KeyRef};
 use crate::cli;
 use crate::command::Failure;
 use crate::command::report::print;
@@ -17,8 +17,11 @@ const EMPTY: &str = "it restores nothing: make another export, or take an older 
 /// Runs `chatto-keys verify`.
 pub(super) fn run(options: cli::VerifyKeys, progress: &Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());
-    let import =
-        Source::new(options.secrets, options.file, messages)?.read(progress, ARCHIVE_IS_VERIFIED, REFUSED)?;
+    let import = KeyFile::new(options.secrets, options.file, messages)?.read(
+        progress,
+        ARCHIVE_IS_VERIFIED,
+        REFUSED,
+    )?;
     progress.keys(Keys {
         done: import.records.len() as u64,
         skipped: import.skipped.len() as u64,
@@ -51,7 +54,7 @@ fn verdict(import: &Import) -> String {
 /// Such as `2 user, 1 kek`.
 fn by_kind<'a>(refs: impl Iterator<Item = &'a KeyRef> + Clone) -> String {
     let count = |kind| (kind, refs.clone().filter(|key| key.kind() == kind).count());
-    let counts = [Kind::User, Kind::Kek, Kind::Call, Kind::Dek].map(count);
+    let counts = [KeyKind::User, KeyKind::Kek, KeyKind::Call, KeyKind::Dek].map(count);
     let some = counts.into_iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{n} {kind}"));
     some.collect::<Vec<_>>().join(", ")
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::verifier::Proven;
 use super::existing::Extent;
-use crate::archive::{Index, Kind, Manifest};
-use crate::cli::Select;
+use crate::archive::{Index, Manifest, StreamKind};
+use crate::cli::StreamSelection;
 use crate::names::StreamName;
 
 /// The announcements so far.
@@ -26,8 +26,8 @@ pub(super) struct Announced {
 
 impl Announced {
     /// Takes the index; gives the streams that are coming.
-    pub fn index(&mut self, index: &Index, select: &Select) -> BTreeSet<StreamName> {
-        let listed = index.streams.iter().filter(|stream| stream.kind != Kind::Skipped);
+    pub fn index(&mut self, index: &Index, select: &StreamSelection) -> BTreeSet<StreamName> {
+        let listed = index.streams.iter().filter(|stream| stream.kind != StreamKind::Skipped);
         self.indexed = true;
         self.bytes = listed.clone().map(|stream| (stream.name.clone(), stream.bytes)).collect();
         self.list(listed.map(|stream| &stream.name), select)
@@ -38,11 +38,12 @@ impl Announced {
     pub fn manifest(
         &mut self,
         manifest: Manifest,
-        select: &Select,
+        select: &StreamSelection,
     ) -> (BTreeSet<StreamName>, Vec<(StreamName, String)>) {
-        let held = manifest.streams.iter().filter(|s| s.kind != Kind::Skipped && s.error.is_none());
+        let held = manifest.streams.iter().filter(|s| s.kind != StreamKind::Skipped && s.error.is_none());
         let coming = self.list(held.map(|stream| &stream.name), select);
-        let chosen = manifest.streams.iter().filter(|s| s.kind != Kind::Skipped && select.selects(&s.name));
+        let chosen =
+            manifest.streams.iter().filter(|s| s.kind != StreamKind::Skipped && select.selects(&s.name));
         let failed = chosen.filter_map(|s| Some((s.name.clone(), s.error.clone()?))).collect();
         self.manifest = Some(manifest);
         (coming, failed)
@@ -100,7 +101,7 @@ impl Announced {
             proven.get(&entry.name).is_some_and(|proven| {
                 // The numbers of `chatto backup` are the server's reported state; ours, with a sum, were counted.
                 entry.error.is_some()
-                    || entry.kind == Kind::Skipped
+                    || entry.kind == StreamKind::Skipped
                     || entry.bytes != proven.bytes
                     || entry
                         .sha256
@@ -131,7 +132,7 @@ impl Announced {
     fn list<'a>(
         &mut self,
         names: impl Iterator<Item = &'a StreamName>,
-        select: &Select,
+        select: &StreamSelection,
     ) -> BTreeSet<StreamName> {
         let coming: BTreeSet<_> = names.filter(|name| select.selects(name)).cloned().collect();
         self.listed.extend(coming.iter().cloned());

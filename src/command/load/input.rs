@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout_at};
 
 use crate::archive::{Ended, Entry, Index, Manifest, Reader};
-use crate::envelope::{self, Given};
+use crate::envelope::{self, GivenSecrets};
 use crate::names::StreamName;
 use crate::terminal::progress::{Metered, Progress};
 
@@ -122,7 +122,7 @@ impl Events {
 }
 
 /// Begins to read `archive`, and notes how far it is.
-pub(super) fn events(archive: File, mut secrets: Given, progress: Progress) -> Events {
+pub(super) fn events(archive: File, mut secrets: GivenSecrets, progress: Progress) -> Events {
     let archive = Metered::reading(archive, progress.clone());
     let (to, events) = channel(WAITING);
     tokio::task::spawn_blocking(move || {
@@ -136,7 +136,7 @@ pub(super) fn events(archive: File, mut secrets: Given, progress: Progress) -> E
 
 fn read(
     archive: Metered<File>,
-    secrets: &mut Given,
+    secrets: &mut GivenSecrets,
     progress: &Progress,
     to: &Sender<Event>,
 ) -> anyhow::Result<()> {

@@ -19,8 +19,8 @@ use crate::exit::Exit;
 use crate::jetstream::{Error, Mark, Removal};
 use crate::names::{Printable, Size, StreamName, counted, listed};
 use crate::settings;
-use crate::snapshot::{Format, HALF_A_BATCH, Wanted};
-use crate::terminal::progress::Flight;
+use crate::snapshot::{Format, HALF_A_BATCH, InspectOptions};
+use crate::terminal::progress::StreamInFlight;
 
 /// What to do about a stream that may be somebody else's.
 const LOOK: &str =
@@ -32,7 +32,7 @@ pub(super) struct Job {
     restoring: Restoring,
     traits: Traits,
     /// None once the stream is restored.
-    flight: Option<Flight>,
+    flight: Option<StreamInFlight>,
     /// Whether the stream has failed. The rest of its snapshot is passed over then.
     over: bool,
 }
@@ -56,7 +56,7 @@ impl Job {
     pub fn begin(context: &Rc<Context>, described: Described) -> anyhow::Result<Option<Job>> {
         let Described { stream, json, has_sum, bytes } = described;
         let options = &context.options;
-        let wanted = target::Wanted {
+        let wanted = target::TargetOptions {
             replicas: options.replicas,
             placement: options.placement,
             dropped: &options.dropped,
@@ -89,11 +89,11 @@ impl Job {
         let server = (!options.dry_run).then(|| context.server.clone());
         let flight = context.progress.begin(&stream, bytes);
         // Sums of messages are needed only where the stream is read back.
-        let wanted = Wanted {
+        let wanted = InspectOptions {
             sum: options.read_back,
             decoded: flight.read(),
             newer: Some(settings::newer_of_consumer),
-            ..Wanted::default()
+            ..InspectOptions::default()
         };
         // From a tar, a server restores a stream in memory without its messages.
         let format = match traits.in_memory {

@@ -42,8 +42,11 @@ pub(super) fn skip(context: &Context, stream: StreamName, json: &[u8]) {
         first_seq: reported.first_seq,
         last_seq: reported.last_seq,
     });
-    let traits =
-        target::request(&stream, json, target::Wanted { replicas: None, placement: true, dropped: &[] });
+    let traits = target::request(
+        &stream,
+        json,
+        target::TargetOptions { replicas: None, placement: true, dropped: &[] },
+    );
     let may_expire = traits.is_ok_and(|(_, traits)| traits.may_expire);
     context.outcomes.borrow_mut().skip(stream, Skipped { archived, may_expire });
 }

@@ -1,12 +1,12 @@
 //! What a load is asked to do.
 
-use crate::cli::{Conflict, Select};
+use crate::cli::{Conflict, StreamSelection};
 use crate::jetstream::Account;
 
 /// The options of one load.
 pub(super) struct LoadOptions {
     pub conflict: Conflict,
-    pub select: Select,
+    pub select: StreamSelection,
     pub dry_run: bool,
     /// The account and its limits. None where they are not checked before the restore.
     pub account: Option<Account>,

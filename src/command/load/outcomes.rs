@@ -157,10 +157,10 @@ mod tests {
     use crate::archive::Digest;
     use crate::snapshot::Contents;
     use crate::terminal::Verbosity;
-    use crate::terminal::progress::Doing;
+    use crate::terminal::progress::Verbs;
 
     fn outcomes() -> Outcomes {
-        let doing = Doing { streams: "restored", archive: "read" };
+        let doing = Verbs { streams: "restored", archive: "read" };
         Outcomes::new(Messages::new("test", Verbosity::Quiet), Progress::new(doing))
     }
 

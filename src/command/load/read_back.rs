@@ -11,7 +11,7 @@ use super::super::verifier::Verifier;
 use super::compare_state::{State, differs};
 use crate::jetstream::{Capture, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
-use crate::snapshot::{Contents, Wanted};
+use crate::snapshot::{Contents, InspectOptions};
 
 /// Memory for what is being read back, in bytes.
 const BUFFER: usize = 32 << 20;
@@ -22,8 +22,11 @@ pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Re
     let how = Snapshotting { no_consumers: false, check: false, in_flight, buffer: BUFFER };
     let mut capture = Capture::begin(server, stream, how).await?;
     let reported = capture.description()?.reported;
-    let mut verifier =
-        Verifier::begin_uncompared(stream, &reported, Wanted { sum: true, ..Wanted::default() });
+    let mut verifier = Verifier::begin_uncompared(
+        stream,
+        &reported,
+        InspectOptions { sum: true, ..InspectOptions::default() },
+    );
     while let Some(bytes) = capture.next().await? {
         if !verifier.feed(bytes) {
             return Err(verifier.verdict_against().await.into());

@@ -25,8 +25,8 @@ use crate::jetstream::{self, InFlight, Mark, Removal, Restore, RestoreError, Ser
 use crate::names::StreamName;
 use crate::settings;
 use crate::snapshot::{
-    ConvertError, Fault, Format, Frames, PADDING, ReportedState, Wanted, put_consumers_back, to_natsarc1,
-    to_tar,
+    ConvertError, Fault, Format, Frames, InspectOptions, PADDING, ReportedState, put_consumers_back,
+    to_natsarc1, to_tar,
 };
 
 /// The largest snapshot that is verified before its restore begins, in bytes.
@@ -140,7 +140,7 @@ impl Restoring {
         request: Request,
         server: Option<Server>,
         mark: Mark,
-        wanted: Wanted,
+        wanted: InspectOptions,
     ) -> Self {
         let verifier = match &request.described {
             Some(config) => Verifier::begin_described(&stream, &request.reported, config, wanted),

@@ -26,7 +26,7 @@ pub(super) enum BadBackup {
 
 /// What is wanted of every stream.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(super) struct TargetOptions<'a> {
     /// The replicas that the destination shall have; none leaves the archive's.
     pub replicas: Option<u32>,
     /// Whether the stream goes to the servers that its configuration asks for.
@@ -60,9 +60,9 @@ pub(super) struct Traits {
 pub(super) fn request(
     stream: &StreamName,
     backup_json: &[u8],
-    wanted: Wanted,
+    wanted: TargetOptions,
 ) -> Result<(Request, Traits), BadBackup> {
-    let Wanted { replicas, placement, dropped } = wanted;
+    let TargetOptions { replicas, placement, dropped } = wanted;
     let Description { config, state, settings: described, reported } = Description::from_json(backup_json)?;
     let mut config: RawConfig = serde_json::from_str(config.get())?;
     let dropped = drop_settings(&mut config, dropped)?;
@@ -128,7 +128,7 @@ fn drop_settings(config: &mut RawConfig, names: &[String]) -> Result<Vec<String>
 mod tests {
     use super::*;
 
-    const WANTED: Wanted = Wanted { replicas: None, placement: true, dropped: &[] };
+    const WANTED: TargetOptions = TargetOptions { replicas: None, placement: true, dropped: &[] };
 
     #[test]
     fn only_the_replicas_change_and_nothing_is_forgotten() {
@@ -136,7 +136,7 @@ mod tests {
         let json = br#"{"config":{"name":"EVT","num_replicas":3,"max_age":0,
             "from_the_future":{"x":18446744073709551615,"y":1.10}},"state":{"messages":2}}"#;
         let (request, traits) =
-            super::request(&stream, json, Wanted { replicas: Some(1), ..WANTED }).unwrap();
+            super::request(&stream, json, TargetOptions { replicas: Some(1), ..WANTED }).unwrap();
         assert_eq!((traits.replicas_before, traits.replicas, traits.may_expire), (3, 1, false));
         assert!(request.config.get().contains(r#""from_the_future":{"x":18446744073709551615,"y":1.10}"#));
         assert!(request.config.get().contains(r#""num_replicas":1"#));
@@ -152,11 +152,14 @@ mod tests {
         assert!(
             kept.config.get().contains(r#""placement":{"cluster":"c","tags":["ssd"]}"#) && !traits.unplaced
         );
-        let (dropped, traits) = super::request(&stream, json, Wanted { placement: false, ..WANTED }).unwrap();
+        let (dropped, traits) =
+            super::request(&stream, json, TargetOptions { placement: false, ..WANTED }).unwrap();
         assert!(!dropped.config.get().contains("placement") && traits.unplaced);
         assert!(dropped.config.get().contains(r#""x":1"#));
         let json = br#"{"config":{"name":"EVT"},"state":{"messages":2}}"#;
-        assert!(!super::request(&stream, json, Wanted { placement: false, ..WANTED }).unwrap().1.unplaced);
+        assert!(
+            !super::request(&stream, json, TargetOptions { placement: false, ..WANTED }).unwrap().1.unplaced
+        );
     }
 
     #[test]
@@ -169,7 +172,8 @@ mod tests {
         let newer: Vec<_> = traits.newer.iter().map(|setting| setting.name).collect();
         assert_eq!((newer, traits.dropped.len()), (vec!["allow_atomic", "allow_batched"], 0));
         let names = ["allow_atomic", "sealed", "nothing"].map(String::from);
-        let (request, traits) = super::request(&stream, json, Wanted { dropped: &names, ..WANTED }).unwrap();
+        let (request, traits) =
+            super::request(&stream, json, TargetOptions { dropped: &names, ..WANTED }).unwrap();
         assert_eq!((traits.dropped, traits.newer.len()), (vec!["allow_atomic".to_string()], 1));
         let config = request.config.get();
         assert!(!config.contains("allow_atomic") && !config.contains("_nats"), "{config}");

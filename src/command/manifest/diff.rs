@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{PROGRAM, directories, of_streams};
-use crate::archive::{self, Directories, Entry, Found, Kind, Reader, Tar};
+use super::{PROGRAM, nats_backup, of_streams};
+use crate::archive::{self, Entry, NatsBackupFile, NatsBackupTar, Reader, StreamKind, Tar};
 use crate::cli;
 use crate::command::report::{exit_of, print, say};
 use crate::command::{Failure, secrets};
@@ -57,7 +57,7 @@ fn compare(options: cli::Diff, messages: Messages, progress: Progress) -> anyhow
         let opened = envelope::open(Box::new(Metered::new(input, progress.clone())), &mut secrets);
         let read = opened.map_err(anyhow::Error::from).and_then(|opened| match archive::recognise(opened) {
             Tar::Archive(input) => streams(Reader::new(input)),
-            Tar::Directories(input) => streams_of_directories(input),
+            Tar::NatsBackup(input) => streams_of_nats_backup(input),
         });
         read.map_err(|error| error.context(crate::command::report::shown(name).to_string()))
     };
@@ -136,7 +136,7 @@ fn streams<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Streams> {
     of_streams(&archive.finish()?)?;
     let mut streams = described.streams;
     for listed in manifest.iter().flat_map(|manifest| &manifest.streams) {
-        if listed.kind == Kind::Skipped || listed.error.is_some() {
+        if listed.kind == StreamKind::Skipped || listed.error.is_some() {
             streams.remove(&listed.name);
         } else if let Some(stream) = streams.get_mut(&listed.name).filter(|_| listed.sha256.is_some()) {
             stream.state.messages = listed.messages;
@@ -149,12 +149,12 @@ fn streams<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Streams> {
 }
 
 /// The streams of a tar of backup directories, as their descriptions have them.
-fn streams_of_directories<R: Read>(mut input: Directories<R>) -> anyhow::Result<Streams> {
+fn streams_of_nats_backup<R: Read>(mut input: NatsBackupTar<R>) -> anyhow::Result<Streams> {
     let mut described = Descriptions::default();
     while let Some(found) = input.next()? {
-        let Found::Backup { directory, json } = found else { continue };
-        let place = directories::place(&directory, directories::BACKUP);
-        described.add(directories::described(&place, &json)?.0, &place, &json)?;
+        let NatsBackupFile::Backup { directory, json } = found else { continue };
+        let place = nats_backup::place(&directory, nats_backup::BACKUP);
+        described.add(nats_backup::described(&place, &json)?.0, &place, &json)?;
     }
     Ok(described.streams)
 }

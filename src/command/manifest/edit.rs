@@ -23,16 +23,16 @@ use super::rereadable::RereadableInput;
 use super::select::{Came, description, index_of, out_of_order};
 use super::{PROGRAM, binary_output, closing, copy_failure, unwrapped};
 use crate::archive::{
-    self, Digest, Edited as Record, Entry, Index, Kind, MAX_EDITS, Manifest, ManifestStream, Reader,
-    SMALL_PARTS, Summed, Writer,
+    self, Digest, EditRecord, Entry, HashingReader, Index, MAX_EDITS, Manifest, ManifestStream, Reader,
+    SMALL_PARTS, StreamKind, Writer,
 };
-use crate::cli::{self, Select};
+use crate::cli::{self, StreamSelection};
 use crate::command::Failure;
 use crate::command::report::{print, text_of};
 use crate::description::Description;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, consumers, counted, listed};
-use crate::snapshot::{self, ConvertError, Edit, EditError, Edited, Fault, Format, Matched, WriteError};
+use crate::snapshot::{self, ConvertError, Edit, EditError, EditResult, Fault, Format, Matched, WriteError};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -51,7 +51,7 @@ pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Resu
             Box::new(input.open()?)
         }
     };
-    let mut source = Summed::new(input);
+    let mut source = HashingReader::new(input);
     let mut archive = archive::recognise(&mut source).archive()?;
     let mut editing = Editing {
         changes: &changes,
@@ -98,7 +98,7 @@ struct Editing<'a, W: Write> {
 struct Waiting {
     stream: StreamName,
     attempt: Option<u32>,
-    edited: anyhow::Result<(Edited, Description)>,
+    edited: anyhow::Result<(EditResult, Description)>,
     /// Its configuration, with its new name and subjects.
     config: Box<RawValue>,
     held: Held,
@@ -180,7 +180,7 @@ impl<W: Write> Editing<'_, W> {
         }
         // Nothing remains to be read: this gives no error that was not given already.
         let manifest = manifest.ok_or(archive::Error::Keys)?;
-        self.came.hold(&manifest, &Select::default())?;
+        self.came.hold(&manifest, &StreamSelection::default())?;
         Ok(manifest)
     }
 
@@ -296,7 +296,7 @@ impl<W: Write> Editing<'_, W> {
             attempt: number,
             sha256: Some(sha256),
             not_rewound,
-            ..ManifestStream::new(name.clone(), Kind::of(&name))
+            ..ManifestStream::new(name.clone(), StreamKind::of(&name))
         };
         self.came.whole.insert(stream.clone());
         self.done.insert(stream, entry);
@@ -338,8 +338,9 @@ impl<W: Write> Editing<'_, W> {
         let (was_rsyncable, rsyncable) = (manifest.rsyncable, self.changes.rsyncable());
         let mut all_rsyncable = was_rsyncable || rsyncable;
         for stream in &mut manifest.streams {
-            let Some(entry) = self.done.remove(&stream.name).filter(|_| stream.kind != Kind::Skipped) else {
-                let is_held = stream.kind != Kind::Skipped && stream.error.is_none();
+            let Some(entry) = self.done.remove(&stream.name).filter(|_| stream.kind != StreamKind::Skipped)
+            else {
+                let is_held = stream.kind != StreamKind::Skipped && stream.error.is_none();
                 all_rsyncable &= was_rsyncable || !is_held;
                 continue;
             };
@@ -358,7 +359,7 @@ impl<W: Write> Editing<'_, W> {
         }
         manifest.generator = Some(super::generator());
         manifest.rsyncable = all_rsyncable;
-        manifest.edited.push(Record { source: digest, options: self.changes.options() });
+        manifest.edited.push(EditRecord { source: digest, options: self.changes.options() });
         let many = manifest.edited.len().saturating_sub(MAX_EDITS);
         manifest.edited.drain(..many);
         manifest.stats = manifest.count(manifest.stats.duration_ms);
@@ -377,7 +378,7 @@ impl<W: Write> Editing<'_, W> {
 }
 
 /// What would go, and what would stay.
-fn dry_line(stream: &StreamName, name: &StreamName, edited: &Edited) -> String {
+fn dry_line(stream: &StreamName, name: &StreamName, edited: &EditResult) -> String {
     let gone = edited.source.messages.saturating_sub(edited.whole.messages);
     let mut line = format!("{stream}: ");
     if name != stream {

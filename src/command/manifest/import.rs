@@ -10,18 +10,19 @@ use std::io::{self, Read, Write};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::directories::{BACKUP, Snapshots, described, described_by, place};
+use super::nats_backup::{BACKUP, Snapshots, described, described_by, place};
 use super::rereadable::RereadableInput;
 use super::{PROGRAM, binary_output, closing, copy_failure};
 use crate::archive::{
-    self, Directories, Found, Index, IndexedStream, Kind, Manifest, ManifestStream, Stats, Summed, Writer,
+    self, HashingReader, Index, IndexedStream, Manifest, ManifestStream, NatsBackupFile, NatsBackupTar,
+    Stats, StreamKind, Writer,
 };
 use crate::chatto::policy::holds_keys;
 use crate::cli;
 use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName};
-use crate::snapshot::{self, Own, ReportedState, Wanted};
+use crate::snapshot::{self, InspectOptions, OwnConfig, ReportedState};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -53,9 +54,9 @@ pub(super) fn run(options: cli::ImportTar, progress: Progress) -> anyhow::Result
     let output = binary_output("import", &progress)?;
     let mut input =
         RereadableInput::new("import", options.reading, options.spool_dir.as_deref(), progress.clone())?;
-    let mut streams = describe(&mut Directories::new(input.open()?))?;
-    prove(&mut Directories::new(input.open()?), &mut streams)?;
-    let manifest = write(&mut Directories::new(input.open()?), &streams, output)?;
+    let mut streams = describe(&mut NatsBackupTar::new(input.open()?))?;
+    prove(&mut NatsBackupTar::new(input.open()?), &mut streams)?;
+    let manifest = write(&mut NatsBackupTar::new(input.open()?), &streams, output)?;
     let kept = streams.values().filter(|stream| stream.entry.error.is_none());
     for stream in kept.filter(|stream| holds_keys(&stream.name)) {
         let name = &stream.name;
@@ -70,15 +71,15 @@ fn damaged(directory: &str, what: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Damaged, format!("{}/backup.json: {what}", Printable::new(directory)))
 }
 
-fn describe<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Streams> {
+fn describe<R: Read>(input: &mut NatsBackupTar<R>) -> anyhow::Result<Streams> {
     let mut streams = Streams::new();
     let mut names = std::collections::BTreeSet::new();
     let mut bytes = 0usize;
     let mut snapshots = Snapshots::default();
     while let Some(found) = input.next()? {
         let (directory, json) = match found {
-            Found::Backup { directory, json } => (directory, json),
-            Found::Snapshot { directory, file, size, .. } => {
+            NatsBackupFile::Backup { directory, json } => (directory, json),
+            NatsBackupFile::Snapshot { directory, file, size, .. } => {
                 snapshots.take(&directory, file, size)?;
                 continue;
             }
@@ -104,7 +105,7 @@ fn describe<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Streams> {
             return Err(damaged(&directory, format!("stream {name} comes twice")).into());
         }
         let error = Some(if failed { FAILED } else { "its snapshot is not in the tar" }.to_owned());
-        let entry = ManifestStream { error, ..ManifestStream::new(name.clone(), Kind::of(&name)) };
+        let entry = ManifestStream { error, ..ManifestStream::new(name.clone(), StreamKind::of(&name)) };
         let described = Described { name, reported, replicas, settings, json, place: usize::MAX, entry };
         if streams.insert(directory.clone(), described).is_some() {
             return Err(damaged(&directory, "comes twice").into());
@@ -116,10 +117,10 @@ fn describe<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Streams> {
     Ok(streams)
 }
 
-fn prove<R: Read>(input: &mut Directories<R>, streams: &mut Streams) -> anyhow::Result<()> {
+fn prove<R: Read>(input: &mut NatsBackupTar<R>, streams: &mut Streams) -> anyhow::Result<()> {
     let mut place = 0usize;
     while let Some(found) = input.next()? {
-        let Found::Snapshot { directory, body, .. } = found else { continue };
+        let NatsBackupFile::Snapshot { directory, body, .. } = found else { continue };
         let Some(stream) = streams.get_mut(&directory) else {
             return Err(
                 damaged(&directory, "is missing, and without it the stream cannot be restored").into()
@@ -129,10 +130,10 @@ fn prove<R: Read>(input: &mut Directories<R>, streams: &mut Streams) -> anyhow::
         if stream.json.is_empty() {
             continue;
         }
-        let mut body = Summed::new(body);
-        let own = Own::default();
-        let wanted = Wanted { own: Some(own.clone()), ..Wanted::default() };
-        let contents = match snapshot::inspect_wanting(&stream.name, &stream.reported, wanted, &mut body) {
+        let mut body = HashingReader::new(body);
+        let own = OwnConfig::default();
+        let wanted = InspectOptions { own: Some(own.clone()), ..InspectOptions::default() };
+        let contents = match snapshot::inspect_with(&stream.name, &stream.reported, wanted, &mut body) {
             Err(snapshot::Fault::Io(error)) => return Err(archive::Error::from(error).into()),
             Err(fault) => Err(fault.to_string()),
             Ok(contents) => {
@@ -145,7 +146,7 @@ fn prove<R: Read>(input: &mut Directories<R>, streams: &mut Streams) -> anyhow::
         };
         io::copy(&mut body, &mut io::sink()).map_err(archive::Error::from)?;
         let name = stream.name.clone();
-        let entry = ManifestStream::new(name.clone(), Kind::of(&name));
+        let entry = ManifestStream::new(name.clone(), StreamKind::of(&name));
         stream.entry = match contents {
             Err(error) => ManifestStream { error: Some(error), ..entry },
             Ok(contents) => ManifestStream {
@@ -165,7 +166,7 @@ fn prove<R: Read>(input: &mut Directories<R>, streams: &mut Streams) -> anyhow::
 }
 
 fn write<R: Read>(
-    input: &mut Directories<R>,
+    input: &mut NatsBackupTar<R>,
     streams: &Streams,
     output: impl Write,
 ) -> anyhow::Result<Manifest> {
@@ -175,7 +176,7 @@ fn write<R: Read>(
     in_order.sort_by_key(|stream| stream.place);
     let indexed = |stream: &&Described| IndexedStream {
         name: stream.name.clone(),
-        kind: Kind::of(&stream.name),
+        kind: StreamKind::of(&stream.name),
         storage: stream.reported.storage.clone(),
         replicas: stream.replicas,
         messages: stream.reported.messages,
@@ -208,7 +209,7 @@ fn write<R: Read>(
     let mut writer = Writer::new(output, mtime);
     writer.index(&index).map_err(copy_failure)?;
     while let Some(found) = input.next()? {
-        if let Found::Snapshot { directory, size, mut body, .. } = found
+        if let NatsBackupFile::Snapshot { directory, size, mut body, .. } = found
             && let Some(stream) = streams.get(&directory).filter(|stream| stream.entry.error.is_none())
         {
             writer.whole(&stream.name, &stream.json, &mut body, size).map_err(copy_failure)?;

@@ -10,7 +10,7 @@ use super::rereadable::RereadableInput;
 use super::select::{self, Joined};
 use super::{PROGRAM, binary_output, closing, of_streams};
 use crate::archive::{Entry, MAX_ENTRY, Reader};
-use crate::cli::{self, Select};
+use crate::cli::{self, StreamSelection};
 use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::Size;
@@ -23,7 +23,8 @@ pub(super) fn run(options: cli::Join, progress: Progress) -> anyhow::Result<Exit
     let mut input =
         RereadableInput::new("join", options.reading, options.spool_dir.as_deref(), progress.clone())?;
     let joined = sizes(Reader::new(input.open()?))?;
-    let manifest = select::copy(&mut Reader::new(input.open()?), output, &Select::default(), Some(&joined))?;
+    let manifest =
+        select::copy(&mut Reader::new(input.open()?), output, &StreamSelection::default(), Some(&joined))?;
     Ok(closing(messages, &manifest, &progress))
 }
 

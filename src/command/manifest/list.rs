@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::show::{kind, no_index};
-use super::{directories, open};
-use crate::archive::{Entry, Kind, ManifestStream, Reader, Tar};
+use super::{nats_backup, open};
+use crate::archive::{Entry, ManifestStream, Reader, StreamKind, Tar};
 use crate::cli;
 use crate::command::report::print;
 use crate::exit::Exit;
@@ -14,9 +14,9 @@ pub(super) fn run(options: cli::ListStreams, progress: Progress) -> anyhow::Resu
     let cli::ListStreams { long, null, index: head_alone, reading } = options;
     let mut archive = match open(reading, progress)? {
         Tar::Archive(input) => Reader::new(input),
-        Tar::Directories(_) if head_alone => return Err(no_index().into()),
-        Tar::Directories(mut input) => {
-            print(text(&directories::promised(&mut input)?, long, null).as_bytes())?;
+        Tar::NatsBackup(_) if head_alone => return Err(no_index().into()),
+        Tar::NatsBackup(mut input) => {
+            print(text(&nats_backup::promised(&mut input)?, long, null).as_bytes())?;
             return Ok(Exit::Done);
         }
     };
@@ -48,7 +48,7 @@ pub(super) fn run(options: cli::ListStreams, progress: Progress) -> anyhow::Resu
 fn text(streams: &[ManifestStream], long: bool, null: bool) -> String {
     let end = if null { '\0' } else { '\n' };
     let mut text = String::new();
-    for stream in streams.iter().filter(|s| s.kind != Kind::Skipped && s.error.is_none()) {
+    for stream in streams.iter().filter(|s| s.kind != StreamKind::Skipped && s.error.is_none()) {
         // Behind a NUL stands a program, which wants the name as it is.
         match null {
             true => text.push_str(stream.name.as_str()),

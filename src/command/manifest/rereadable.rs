@@ -11,7 +11,7 @@ use super::PROGRAM;
 use crate::cli;
 use crate::command::report::shown;
 use crate::command::{Failure, secrets};
-use crate::envelope::{self, Given, Identity, Opened, Passphrase, SecretError, Secrets};
+use crate::envelope::{self, GivenSecrets, Identity, Opened, Passphrase, SecretError, Secrets};
 use crate::exit::Exit;
 use crate::terminal::Messages;
 use crate::terminal::progress::{Metered, Progress};
@@ -28,7 +28,7 @@ impl RereadableInput {
     /// Takes the input that `reading` names; one that cannot be read twice goes to `spool_dir` first.
     pub fn new(
         action: &str,
-        reading: cli::Reading,
+        reading: cli::ArchiveInput,
         spool_dir: Option<&Path>,
         progress: Progress,
     ) -> anyhow::Result<RereadableInput> {
@@ -78,7 +78,7 @@ fn spooled(mut input: File, dir: &Path) -> anyhow::Result<File> {
 
 /// Secrets that nobody is asked for twice: the same input asks for the same ones in the same order.
 struct Remembered {
-    given: Given,
+    given: GivenSecrets,
     said: Vec<Option<Passphrase>>,
     next: usize,
 }

@@ -10,9 +10,11 @@ use std::io::{Read, Write};
 use anyhow::Context;
 
 use super::{PROGRAM, binary_output, closing, copy_failure, open};
-use crate::archive::{self, Entry, Index, IndexedStream, Kind, Manifest, ManifestStream, Reader, Writer};
+use crate::archive::{
+    self, Entry, Index, IndexedStream, Manifest, ManifestStream, Reader, StreamKind, Writer,
+};
 use crate::chatto::policy::{Skip, holds_keys};
-use crate::cli::{self, Select};
+use crate::cli::{self, StreamSelection};
 use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::StreamName;
@@ -38,7 +40,7 @@ pub(super) type Joined = BTreeMap<StreamName, (u32, u64)>;
 pub(super) fn copy<R: Read>(
     archive: &mut Reader<R>,
     output: impl Write,
-    select: &Select,
+    select: &StreamSelection,
     joined: Option<&Joined>,
 ) -> anyhow::Result<Manifest> {
     let mut output = Some(output);
@@ -129,8 +131,8 @@ pub(super) fn copy<R: Read>(
 }
 
 /// Refuses a selection of nothing.
-pub(super) fn require_any(index: &Index, select: &Select) -> Result<(), Failure> {
-    let mut coming = index.streams.iter().filter(|stream| stream.kind != Kind::Skipped);
+pub(super) fn require_any(index: &Index, select: &StreamSelection) -> Result<(), Failure> {
+    let mut coming = index.streams.iter().filter(|stream| stream.kind != StreamKind::Skipped);
     if !select.is_choosy() || coming.any(|stream| select.selects(&stream.name)) {
         return Ok(());
     }
@@ -149,9 +151,9 @@ pub(super) struct Came {
 impl Came {
     /// Refuses what is not as the manifest says: an archive without sums shows in no other way that a stream is
     /// missing.
-    pub fn hold(&self, manifest: &Manifest, select: &Select) -> Result<(), Failure> {
+    pub fn hold(&self, manifest: &Manifest, select: &StreamSelection) -> Result<(), Failure> {
         let listed =
-            || manifest.streams.iter().filter(|s| s.kind != Kind::Skipped && select.selects(&s.name));
+            || manifest.streams.iter().filter(|s| s.kind != StreamKind::Skipped && select.selects(&s.name));
         let damaged =
             |what| Err(Failure::new(Exit::Damaged, format!("the archive is damaged: manifest.json: {what}")));
         let mut held = listed().filter(|stream| stream.error.is_none());
@@ -216,10 +218,10 @@ pub(super) fn index_of(manifest: &Manifest) -> Index {
 }
 
 /// What is not selected is listed as left out, as `chatto-dump --stream` does.
-fn selected_index(mut index: Index, select: &Select) -> Index {
+fn selected_index(mut index: Index, select: &StreamSelection) -> Index {
     for stream in &mut index.streams {
-        if stream.kind != Kind::Skipped && !select.selects(&stream.name) {
-            stream.kind = Kind::Skipped;
+        if stream.kind != StreamKind::Skipped && !select.selects(&stream.name) {
+            stream.kind = StreamKind::Skipped;
             stream.reason = Some(Skip::NotSelected.reason().into());
         }
     }
@@ -227,11 +229,12 @@ fn selected_index(mut index: Index, select: &Select) -> Index {
     index
 }
 
-fn selected_manifest(mut manifest: Manifest, select: &Select, joined: bool) -> Manifest {
+fn selected_manifest(mut manifest: Manifest, select: &StreamSelection, joined: bool) -> Manifest {
     for stream in &mut manifest.streams {
-        if stream.kind != Kind::Skipped && !select.selects(&stream.name) {
+        if stream.kind != StreamKind::Skipped && !select.selects(&stream.name) {
             let reason = Some(Skip::NotSelected.reason().into());
-            *stream = ManifestStream { reason, ..ManifestStream::new(stream.name.clone(), Kind::Skipped) };
+            *stream =
+                ManifestStream { reason, ..ManifestStream::new(stream.name.clone(), StreamKind::Skipped) };
         }
         if joined {
             stream.attempt = None;
@@ -243,6 +246,6 @@ fn selected_manifest(mut manifest: Manifest, select: &Select, joined: bool) -> M
     manifest
 }
 
-pub(super) fn any_keys<'a>(streams: impl IntoIterator<Item = (Kind, &'a StreamName)>) -> bool {
-    streams.into_iter().any(|(kind, name)| kind != Kind::Skipped && holds_keys(name))
+pub(super) fn any_keys<'a>(streams: impl IntoIterator<Item = (StreamKind, &'a StreamName)>) -> bool {
+    streams.into_iter().any(|(kind, name)| kind != StreamKind::Skipped && holds_keys(name))
 }

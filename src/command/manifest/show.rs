@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{directories, open};
-use crate::archive::{Entry, Index, Kind, Manifest, ManifestStream, Reader, Tar};
+use super::{nats_backup, open};
+use crate::archive::{Entry, Index, Manifest, ManifestStream, Reader, StreamKind, Tar};
 use crate::cli;
 use crate::command::Failure;
 use crate::command::report::print;
@@ -16,10 +16,10 @@ pub(super) fn run(options: cli::Show, progress: Progress) -> anyhow::Result<Exit
     let table = options.table || terminal::stdout_is_terminal();
     let mut archive = match open(options.reading, progress)? {
         Tar::Archive(input) => Reader::new(input),
-        Tar::Directories(_) if options.index => return Err(no_index().into()),
-        Tar::Directories(mut input) => {
-            let streams = directories::promised(&mut input)?;
-            print(if table { of_directories(&streams) } else { directories::json(&streams)? }.as_bytes())?;
+        Tar::NatsBackup(_) if options.index => return Err(no_index().into()),
+        Tar::NatsBackup(mut input) => {
+            let streams = nats_backup::promised(&mut input)?;
+            print(if table { of_nats_backup(&streams) } else { nats_backup::json(&streams)? }.as_bytes())?;
             return Ok(Exit::Done);
         }
     };
@@ -48,12 +48,12 @@ pub(super) fn no_index() -> Failure {
 }
 
 /// The kind as the manifest writes it.
-pub(super) fn kind(kind: Kind) -> &'static str {
+pub(super) fn kind(kind: StreamKind) -> &'static str {
     match kind {
-        Kind::Stream => "stream",
-        Kind::Kv => "kv",
-        Kind::ObjectStore => "object_store",
-        Kind::Skipped => "skipped",
+        StreamKind::Stream => "stream",
+        StreamKind::Kv => "kv",
+        StreamKind::ObjectStore => "object_store",
+        StreamKind::Skipped => "skipped",
     }
 }
 
@@ -71,13 +71,13 @@ fn of_manifest(manifest: &Manifest) -> String {
         manifest
             .streams
             .iter()
-            .filter(|s| s.kind == Kind::Skipped)
+            .filter(|s| s.kind == StreamKind::Skipped)
             .map(|stream| (&stream.name, stream.reason.as_deref())),
     );
     out
 }
 
-fn of_directories(streams: &[ManifestStream]) -> String {
+fn of_nats_backup(streams: &[ManifestStream]) -> String {
     let mut out =
         "directories of nats backup account or nats backup stream, without a manifest\n\n".to_owned();
     held(&mut out, streams);
@@ -86,7 +86,7 @@ fn of_directories(streams: &[ManifestStream]) -> String {
 
 /// What is there and what failed, the sum of it, and why what failed did.
 fn held(out: &mut String, streams: &[ManifestStream]) {
-    let present: Vec<_> = streams.iter().filter(|s| s.kind != Kind::Skipped).collect();
+    let present: Vec<_> = streams.iter().filter(|s| s.kind != StreamKind::Skipped).collect();
     table(out, present.iter().map(|stream| row(stream)));
     let held = present.iter().filter(|stream| stream.error.is_none());
     let messages = held.clone().map(|s| s.messages).fold(0, u64::saturating_add);
@@ -109,7 +109,7 @@ fn held(out: &mut String, streams: &[ManifestStream]) {
 fn of_index(index: &Index) -> String {
     let mut out = String::new();
     heading(&mut out, index.created_at, Some(&index.generator), index.server.as_ref().map(|s| &*s.version));
-    let coming = || index.streams.iter().filter(|stream| stream.kind != Kind::Skipped);
+    let coming = || index.streams.iter().filter(|stream| stream.kind != StreamKind::Skipped);
     let rows = coming().map(|stream| {
         let size = format!("about {}", Size(stream.bytes));
         let none = String::new;
@@ -128,7 +128,7 @@ fn of_index(index: &Index) -> String {
     let messages = coming().map(|stream| stream.messages).fold(0, u64::saturating_add);
     let count = coming().count() as u64;
     let _ = writeln!(out, "{}, about {}", counted(count, "stream"), counted(messages, "message"));
-    let skipped = index.streams.iter().filter(|stream| stream.kind == Kind::Skipped);
+    let skipped = index.streams.iter().filter(|stream| stream.kind == StreamKind::Skipped);
     left_out(&mut out, skipped.map(|stream| (&stream.name, stream.reason.as_deref())));
     out
 }

@@ -5,8 +5,8 @@
 //! faults are gathered, as far as the damage lets the rest be read. Memory: what `archive` and `snapshot`
 //! say of theirs, and one small record a stream.
 
-mod directories;
 mod lists;
+mod nats_backup;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -14,9 +14,9 @@ use std::io::{self, Read};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::directories::agrees;
+use super::nats_backup::agrees;
 use super::{PROGRAM, unwrapped};
-use crate::archive::{self, Digest, Entry, Index, Layout, MAX_FAULTS, Manifest, Reader, Summed, Tar};
+use crate::archive::{self, Digest, Entry, HashingReader, Index, Layout, MAX_FAULTS, Manifest, Reader, Tar};
 use crate::cli;
 use crate::command::report::print;
 use crate::command::report::text_of;
@@ -24,13 +24,13 @@ use crate::description::Description;
 use crate::envelope::Damaged;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, consumers, counted};
-use crate::snapshot::{self, Contents, HALF_A_BATCH, Own, ReportedState, Wanted};
+use crate::snapshot::{self, Contents, HALF_A_BATCH, InspectOptions, OwnConfig, ReportedState};
 use crate::terminal::Messages;
 use crate::terminal::progress::{Progress, StreamOutcome, StreamResult};
 
 /// What was found out about an archive. Its JSON is documented in chatto-manifest(1): members may be added.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// In one word.
     pub verdict: Verdict,
     /// Whether the archive has an end record whose every sum was compared.
@@ -44,10 +44,10 @@ pub struct Report {
     /// Streams that are not in the archive because they failed when it was made.
     pub failed: Vec<FailedStream>,
     /// What is wrong with it, at most [`MAX_FAULTS`] and one.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<ArchiveFault>,
     /// What a restore would not bring back as it was, although nothing is wrong with the archive; at most
     /// [`MAX_FAULTS`].
-    pub warnings: Vec<Fault>,
+    pub warnings: Vec<ArchiveFault>,
     /// What was found of each stream; not in the JSON.
     #[serde(skip)]
     results: Vec<StreamResult>,
@@ -67,7 +67,7 @@ pub enum Verdict {
 
 /// Something wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct ArchiveFault {
     /// The entry, below the top-level directory, or the place between two entries; safe to print.
     pub place: String,
     /// What is wrong there; safe to print.
@@ -116,17 +116,17 @@ pub(super) fn run(options: cli::Verify, progress: Progress) -> anyhow::Result<Ex
 ///
 /// # Errors
 /// Only when the input cannot be read ([`archive::Error::Io`]) or holds keys and no streams
-/// ([`archive::Error::Keys`]); damage is in the [`Report`].
-pub fn verify(input: impl Read) -> Result<Report, archive::Error> {
+/// ([`archive::Error::Keys`]); damage is in the [`VerifyReport`].
+pub fn verify(input: impl Read) -> Result<VerifyReport, archive::Error> {
     verify_tar(archive::recognise(input))
 }
 
-fn verify_tar<R: Read>(input: Tar<R>) -> Result<Report, archive::Error> {
+fn verify_tar<R: Read>(input: Tar<R>) -> Result<VerifyReport, archive::Error> {
     let mut verifying = Verifying::default();
     let mut archive = match input {
         Tar::Archive(input) => Reader::audit(input),
-        Tar::Directories(mut input) => {
-            let read = verifying.directories(&mut input);
+        Tar::NatsBackup(mut input) => {
+            let read = verifying.nats_backup(&mut input);
             verifying.broken_off(read)?;
             return Ok(verifying.report(false));
         }
@@ -160,7 +160,7 @@ struct Verifying {
     halves_size: usize,
     /// The streams of which a file came with nothing in it, and which file.
     empty: BTreeMap<StreamName, &'static str>,
-    faults: Vec<Fault>,
+    faults: Vec<ArchiveFault>,
 }
 
 /// A snapshot that came whole or not; only the one that counts.
@@ -188,7 +188,7 @@ struct Looked {
 /// What says how a stream is configured.
 enum Half {
     Description(Vec<u8>),
-    Own(Vec<u8>),
+    OwnConfig(Vec<u8>),
 }
 
 /// The most bytes of descriptions and configurations that wait for one another: those of some 30,000 streams. What
@@ -242,7 +242,7 @@ impl Verifying {
             };
             let Looked { came, fault, own, .. } = self.check(Some(&stream), attempt, archive.joined())?;
             if let Some(own) = own {
-                self.hold(&stream, format!("streams/{stream}/backup.json"), Half::Own(own));
+                self.hold(&stream, format!("streams/{stream}/backup.json"), Half::OwnConfig(own));
             }
             checked = Some(Checked { stream, file, came, fault });
         }
@@ -274,16 +274,16 @@ impl Verifying {
             return;
         }
         let held = match (self.halves.remove(stream), half) {
-            (Some(Half::Description(json)), Half::Own(own)) => {
+            (Some(Half::Description(json)), Half::OwnConfig(own)) => {
                 self.halves_size = self.halves_size.saturating_sub(json.len());
                 agrees(&own, &json)
             }
-            (Some(Half::Own(own)), Half::Description(json)) => {
+            (Some(Half::OwnConfig(own)), Half::Description(json)) => {
                 self.halves_size = self.halves_size.saturating_sub(own.len());
                 agrees(&own, &json)
             }
             (_, half) => {
-                let (Half::Description(bytes) | Half::Own(bytes)) = &half;
+                let (Half::Description(bytes) | Half::OwnConfig(bytes)) = &half;
                 let size = self.halves_size.saturating_add(bytes.len());
                 if size <= MAX_HALVES {
                     self.halves_size = size;
@@ -308,12 +308,13 @@ impl Verifying {
         let reported = stream.and_then(|stream| self.described.get(stream));
         let described = reported.is_some();
         let reported = reported.cloned().unwrap_or_default();
-        let own = Own::default();
-        let wanted = Wanted { own: Some(own.clone()), ..Wanted::default() };
-        let mut body = Summed::new(body);
+        let own = OwnConfig::default();
+        let wanted = InspectOptions { own: Some(own.clone()), ..InspectOptions::default() };
+        let mut body = HashingReader::new(body);
         let inspected = match stream {
-            Some(stream) => snapshot::inspect_wanting(stream, &reported, wanted, &mut body)
-                .map(|contents| (None, contents)),
+            Some(stream) => {
+                snapshot::inspect_with(stream, &reported, wanted, &mut body).map(|contents| (None, contents))
+            }
             None => snapshot::inspect_unnamed(&reported, wanted, &mut body),
         };
         let (name, contents, fault) = match inspected {
@@ -364,7 +365,7 @@ impl Verifying {
                 self.fault(entry.to_string(), what);
             }
             archive::Error::Truncated { place } => self.fault(place, "the archive is cut short".into()),
-            error @ (archive::Error::NotAnArchive { .. } | archive::Error::Directories) => {
+            error @ (archive::Error::NotAnArchive { .. } | archive::Error::NatsBackup) => {
                 self.fault("the input".into(), error.to_string());
             }
             error => self.fault("the archive".into(), text_of(&error.into())),
@@ -373,25 +374,26 @@ impl Verifying {
 
     fn fault(&mut self, place: String, what: String) {
         match self.faults.len() {
-            MAX_FAULTS => self
-                .faults
-                .push(Fault { place: "the archive".into(), what: "has more faults than are listed".into() }),
-            n if n < MAX_FAULTS => self.faults.push(Fault { place, what }),
+            MAX_FAULTS => self.faults.push(ArchiveFault {
+                place: "the archive".into(),
+                what: "has more faults than are listed".into(),
+            }),
+            n if n < MAX_FAULTS => self.faults.push(ArchiveFault { place, what }),
             _ => {}
         }
     }
 
-    fn warnings(&self) -> Vec<Fault> {
+    fn warnings(&self) -> Vec<ArchiveFault> {
         let came = self.came.iter().filter_map(|(stream, came)| Some((stream, came.contents.as_ref()?)));
         let of_snapshots = came.flat_map(|(stream, contents)| {
             let half = contents.within_batch.then(|| HALF_A_BATCH.to_owned());
             let ahead = || format!("ahead of its last message: {}", consumers(&contents.ahead));
             let ahead = (!contents.ahead.is_empty()).then(ahead);
             let place = format!("streams/{stream}");
-            half.into_iter().chain(ahead).map(move |what| Fault { place: place.clone(), what })
+            half.into_iter().chain(ahead).map(move |what| ArchiveFault { place: place.clone(), what })
         });
         let listed = self.manifest.iter().flat_map(|manifest| &manifest.streams);
-        let lacking = listed.filter(|entry| !entry.missing_consumers.is_empty()).map(|entry| Fault {
+        let lacking = listed.filter(|entry| !entry.missing_consumers.is_empty()).map(|entry| ArchiveFault {
             place: format!("streams/{}", entry.name),
             what: format!("lacks {}, as the manifest says", consumers(&entry.missing_consumers)),
         });
@@ -410,7 +412,7 @@ impl Verifying {
         came.chain(failed).collect()
     }
 
-    fn report(self, end_record: bool) -> Report {
+    fn report(self, end_record: bool) -> VerifyReport {
         let whole = || self.came.values().filter_map(|came| Some((came, came.contents.as_ref()?)));
         let messages = whole().map(|(_, contents)| contents.messages).fold(0, u64::saturating_add);
         let bytes = whole().map(|(came, _)| came.bytes).fold(0, u64::saturating_add);
@@ -429,7 +431,7 @@ impl Verifying {
             (true, false) => Verdict::Incomplete,
             (true, true) => Verdict::Sound,
         };
-        Report {
+        VerifyReport {
             verdict,
             end_record,
             streams,
@@ -444,7 +446,7 @@ impl Verifying {
 }
 
 /// One line a fault and a failed stream, and the verdict.
-impl std::fmt::Display for Report {
+impl std::fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for fault in &self.faults {
             writeln!(f, "fault: {}: {}", fault.place, fault.what)?;

@@ -57,7 +57,7 @@ impl Directory {
             }
             Err(error) => return Err(anyhow::Error::from(io::Error::from(error)).context(text())),
         }
-        if let Some(user) = in_use::user_of(&path).with_context(text)? {
+        if let Some(user) = in_use::process_using(&path).with_context(text)? {
             let what =
                 format!("process {} ({}) uses {}: {}", user.process, user.name, shown(&path), user.sign);
             return Err(Failure::new(Exit::Failed, what)

@@ -7,7 +7,7 @@ use crate::support::programs::{program, run, run_with};
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, equality, faults, fixtures};
 use anyhow::{Context, Result};
-use chatto_pipes::jetstream::private_server::{Access, Options};
+use chatto_pipes::jetstream::private_server::{Authorization, Options};
 use serde_json::json;
 
 /// How long a leaf node may take to find its hub.
@@ -20,7 +20,7 @@ async fn hub_and_leaf(release: &str) -> Result<(Server, Server, Port)> {
     let port = kept.number();
     let start = |name: &str, leafnodes: String| {
         let extra = format!("jetstream {{ domain: {name} }}\nleafnodes {{ {leafnodes} }}");
-        let options = Options { name: name.into(), access: Access::Open, extra, ..Options::default() };
+        let options = Options { name: name.into(), access: Authorization::Open, extra, ..Options::default() };
         Server::start_with(release, options)
     };
     let hub = start("hub", format!("listen: \"127.0.0.1:{port}\""));
@@ -107,7 +107,7 @@ async fn keys() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_domain_that_is_not_there() -> Result<()> {
-    let server = Server::start_with(LATEST, Options { access: Access::Open, ..Options::default() });
+    let server = Server::start_with(LATEST, Options { access: Authorization::Open, ..Options::default() });
     let finished = run(in_domain("chatto-dump", &server, "nowhere", &["-n"])).expect_code(7);
     for words in ["has no JetStream for this account in domain nowhere", "hint: check --js-domain"] {
         assert!(finished.stderr.contains(words), "{}", finished.stderr);

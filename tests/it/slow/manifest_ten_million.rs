@@ -13,7 +13,9 @@ use crate::support::programs::{finish, path, program_for, spawn};
 use crate::support::random::Random;
 use crate::support::server::Server;
 use bytes::Bytes;
-use chatto_pipes::archive::{Index, IndexedStream, Kind, Manifest, ManifestStream, PART_SIZE, Stats, Writer};
+use chatto_pipes::archive::{
+    Index, IndexedStream, Manifest, ManifestStream, PART_SIZE, Stats, StreamKind, Writer,
+};
 use chatto_pipes::names::StreamName;
 use highway::{HighwayHash as _, HighwayHasher, Key};
 use serde_json::json;
@@ -83,7 +85,7 @@ fn write(to: ChildStdin, snapshot: fn(&mut Archive)) {
         include_keys: false,
         streams: vec![IndexedStream {
             name: name.clone(),
-            kind: Kind::Kv,
+            kind: StreamKind::Kv,
             storage: Some("file".into()),
             replicas: Some(1),
             messages: MESSAGES,
@@ -113,7 +115,7 @@ fn write(to: ChildStdin, snapshot: fn(&mut Archive)) {
             messages: MESSAGES,
             bytes,
             attempt: Some(1),
-            ..ManifestStream::new(name, Kind::Kv)
+            ..ManifestStream::new(name, StreamKind::Kv)
         }],
         stats: Stats::default(),
     };

@@ -11,7 +11,7 @@ use crate::support::programs::{Finished, program, run, run_with};
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, equality, faults, fixtures};
 use anyhow::Result;
-use chatto_pipes::jetstream::private_server::{Access, Options};
+use chatto_pipes::jetstream::private_server::{Authorization, Options};
 use serde_json::{Value as Json, json};
 
 /// More than a server sends before it waits for an acknowledgement (20 MiB), and more than a load holds
@@ -42,7 +42,7 @@ fn server_of(release: &str, block: &str) -> Server {
     // This goes over what the server would be told otherwise, also of how long a client may take.
     let begin = "timeout: 60, users: [ { user: admin, password: admin },";
     let extra = block.replacen("users: [", begin, 1);
-    Server::start_with(release, Options { access: Access::Open, extra, ..Options::default() })
+    Server::start_with(release, Options { access: Authorization::Open, extra, ..Options::default() })
 }
 
 async fn admin(server: &Server) -> Result<async_nats::Client> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use chatto_pipes::archive::{
-    Digest, Index, IndexedStream, Kind, Manifest, ManifestStream, Server, Stats, Writer,
+    Digest, Index, IndexedStream, Manifest, ManifestStream, SourceServer, Stats, StreamKind, Writer,
 };
 use chatto_pipes::description::Description;
 use chatto_pipes::names::StreamName;
@@ -50,7 +50,7 @@ pub fn archive(release: &str, shape: Shape) -> Vec<u8> {
         let parts = shape == Shape::Parts && name.as_str() == "EVT";
         streams.push(IndexedStream {
             name: name.clone(),
-            kind: Kind::of(&name),
+            kind: StreamKind::of(&name),
             storage: reported.storage.clone(),
             replicas: Some(1),
             messages: reported.messages,
@@ -72,14 +72,14 @@ pub fn archive(release: &str, shape: Shape) -> Vec<u8> {
             attempts: Some(if parts { 2 } else { 1 }),
             attempt: parts.then_some(2),
             sha256: Some(Digest::of(&bytes)),
-            ..ManifestStream::new(name.clone(), Kind::of(&name))
+            ..ManifestStream::new(name.clone(), StreamKind::of(&name))
         });
     }
     let index = Index {
         version: 1,
         created_at,
         generator: "chatto-pipes 0".into(),
-        server: Some(Server { version: release.to_owned(), cluster: None }),
+        server: Some(SourceServer { version: release.to_owned(), cluster: None }),
         include_keys: false,
         streams,
     };
@@ -87,7 +87,7 @@ pub fn archive(release: &str, shape: Shape) -> Vec<u8> {
         version: 1,
         created_at,
         generator: Some(index.generator.clone()),
-        server: Some(Server { version: release.to_owned(), cluster: None }),
+        server: Some(SourceServer { version: release.to_owned(), cluster: None }),
         include_keys: Some(false),
         rsyncable: false,
         edited: Vec::new(),

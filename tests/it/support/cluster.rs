@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use async_nats::{Client, ConnectOptions};
 use chatto_pipes::jetstream::Version;
-use chatto_pipes::jetstream::private_server::{Access, Options};
+use chatto_pipes::jetstream::private_server::{Authorization, Options};
 use serde_json::{Value as Json, json};
 
 use super::port::Port;
@@ -26,7 +26,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts three nodes of a release and waits until they answer as one.
     pub async fn start(release: &str) -> Result<Cluster> {
-        Cluster::start_with(release, Access::Token("trio".into()), "").await
+        Cluster::start_with(release, Authorization::Token("trio".into()), "").await
     }
 
     /// The same with a system account to steer it by; everybody is let in without credentials.
@@ -34,10 +34,10 @@ impl Cluster {
         let accounts = "accounts { $SYS { users: [ { user: system, password: system } ] }, \
                         HOME { jetstream: enabled, users: [ { user: home, password: home } ] } }\n\
                         no_auth_user: home";
-        Cluster::start_with(release, Access::Open, accounts).await
+        Cluster::start_with(release, Authorization::Open, accounts).await
     }
 
-    async fn start_with(release: &str, access: Access, more: &str) -> Result<Cluster> {
+    async fn start_with(release: &str, access: Authorization, more: &str) -> Result<Cluster> {
         let ports = [0; 3].map(|_| Port::keep());
         let routes = ports.each_ref().map(|port| format!("nats://127.0.0.1:{}", port.number())).join(", ");
         let nodes = ports.iter().enumerate().map(|(n, port)| {

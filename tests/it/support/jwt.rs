@@ -4,7 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use chatto_pipes::jetstream::private_server::{Access, Options};
+use chatto_pipes::jetstream::private_server::{Authorization, Options};
 use nkeys::KeyPair;
 use serde_json::{Value as Json, json};
 
@@ -76,7 +76,7 @@ impl Operator {
             account(&system, "system", &json!({})),
             account(&self.account, "chatto", &revocations),
         );
-        Options { access: Access::Open, extra, ..Options::default() }
+        Options { access: Authorization::Open, extra, ..Options::default() }
     }
 }
 

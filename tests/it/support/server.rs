@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use async_nats::Client;
 use chatto_pipes::jetstream::Version;
-use chatto_pipes::jetstream::private_server::{Access, Options, PrivateServer};
+use chatto_pipes::jetstream::private_server::{Authorization, Options, PrivateServer};
 use tempfile::TempDir;
 
 use super::api;
@@ -79,7 +79,7 @@ impl Server {
         options.port = Some(port.number());
         let running = PrivateServer::start(&binary, &options).unwrap_or_else(|e| panic!("{e}"));
         if let Some(token) = running.token() {
-            options.access = Access::Token(token.to_owned());
+            options.access = Authorization::Token(token.to_owned());
         }
         Server { binary, options, running: Some(running), port, store }
     }
@@ -96,7 +96,7 @@ impl Server {
     /// The token it asks for; empty when it asks for none.
     pub fn token(&self) -> &str {
         match &self.options.access {
-            Access::Token(token) => token,
+            Authorization::Token(token) => token,
             _ => "",
         }
     }

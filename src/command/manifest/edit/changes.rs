@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::super::generator;
 use super::super::select::{LIST, require_any};
-use crate::archive::{Digest, Index, Kind, Manifest};
-use crate::cli::{EditStreams, Select};
+use crate::archive::{Digest, Index, Manifest, StreamKind};
+use crate::cli::{EditStreams, StreamSelection};
 use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::{Prefix, Renaming, StreamName, SubjectPattern};
@@ -27,7 +27,7 @@ pub(super) struct Changes {
     last_per_subject: Option<usize>,
     /// Once they are known: of each stream, the newest messages of each subject.
     newest: BTreeMap<StreamName, Arc<Sequences>>,
-    select: Select,
+    select: StreamSelection,
     /// Whether something is done to every selected stream, and not only to those that are renamed.
     all: bool,
     options: Vec<String>,
@@ -80,7 +80,10 @@ impl Changes {
             rsyncable,
             last_per_subject: options.last_per_subject.and_then(|n| usize::try_from(n).ok()),
             newest: BTreeMap::new(),
-            select: Select { stream: options.select.stream.clone(), exclude: options.select.exclude.clone() },
+            select: StreamSelection {
+                stream: options.select.stream.clone(),
+                exclude: options.select.exclude.clone(),
+            },
             options: words(options),
         })
     }
@@ -156,7 +159,7 @@ impl Changes {
 
     /// The index of the edited archive. Refuses what cannot be done to what is coming.
     pub fn index(&self, source: &Index) -> Result<Index, Failure> {
-        let coming = || source.streams.iter().filter(|stream| stream.kind != Kind::Skipped);
+        let coming = || source.streams.iter().filter(|stream| stream.kind != StreamKind::Skipped);
         require_any(source, &self.select)?;
         for Renaming { old, new } in &self.rename {
             if !coming().any(|stream| stream.name == *old) {
@@ -172,8 +175,8 @@ impl Changes {
         }
         let mut index = source.clone();
         index.generator = generator();
-        index.streams.retain(|stream| stream.kind != Kind::Skipped || !self.is_replaced(&stream.name));
-        for stream in index.streams.iter_mut().filter(|stream| stream.kind != Kind::Skipped) {
+        index.streams.retain(|stream| stream.kind != StreamKind::Skipped || !self.is_replaced(&stream.name));
+        for stream in index.streams.iter_mut().filter(|stream| stream.kind != StreamKind::Skipped) {
             if self.of(&stream.name).is_none() {
                 continue;
             }
@@ -188,7 +191,9 @@ impl Changes {
 
     /// A manifest without what was left out before under the name that a stream gets now.
     pub fn without_replaced(&self, mut manifest: Manifest) -> Manifest {
-        manifest.streams.retain(|stream| stream.kind != Kind::Skipped || !self.is_replaced(&stream.name));
+        manifest
+            .streams
+            .retain(|stream| stream.kind != StreamKind::Skipped || !self.is_replaced(&stream.name));
         manifest
     }
 

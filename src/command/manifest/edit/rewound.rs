@@ -7,10 +7,10 @@
 use serde_json::Value;
 
 use crate::settings::Config;
-use crate::snapshot::Then;
+use crate::snapshot::PastState;
 
 /// Why the stream is not as it was; none where it is.
-pub(super) fn not(then: Then, settings: &Config) -> Option<String> {
+pub(super) fn not(then: PastState, settings: &Config) -> Option<String> {
     let number = |name| settings.get(name).and_then(Value::as_i64).filter(|number| *number > 0);
     let is = |name| settings.get(name).and_then(Value::as_bool) == Some(true);
     let mut why = Vec::new();
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn a_stream_is_as_it_was_unless_it_may_have_lost_something_since() {
         let not = |missing, stored_since, json: &str| {
-            not(Then { missing, stored_since }, &serde_json::from_str(json).unwrap())
+            not(PastState { missing, stored_since }, &serde_json::from_str(json).unwrap())
         };
         let history = r#"{"max_msgs_per_subject":1,"max_msgs":-1,"max_age":0,"retention":"limits"}"#;
         assert_eq!(not(false, true, history), None, "it has lost nothing");

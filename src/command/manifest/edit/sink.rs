@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::archive::{Digest, PART_SIZE, Writer};
 use crate::description::{BadDescription, Description};
 use crate::names::StreamName;
-use crate::snapshot::{Counted, Edit, Edited};
+use crate::snapshot::{Edit, EditResult, MessageCounts};
 
 /// The most bytes that are held of a snapshot that may turn out to fit into memory: 32 MiB.
 pub(super) const MAX_HELD: u64 = 4 * PART_SIZE as u64;
@@ -109,8 +109,8 @@ impl<W: Write> Write for Sink<'_, W> {
 }
 
 /// The description of a stream that was edited.
-pub(super) fn description(config: &RawValue, edited: &Edited) -> Result<Description, BadDescription> {
-    let Counted { messages, first_seq, deleted } = edited.whole;
+pub(super) fn description(config: &RawValue, edited: &EditResult) -> Result<Description, BadDescription> {
+    let MessageCounts { messages, first_seq, deleted } = edited.whole;
     let mut state = json!({
         "messages": messages,
         "bytes": edited.bytes,
@@ -141,6 +141,6 @@ pub(super) fn early_description(
     match (edit.promises(), edit.rsyncable) {
         (true, _) => as_promised.to_json(),
         (false, true) => as_promised.to_json_without_state(),
-        (false, false) => description(config, &Edited::default())?.to_json(),
+        (false, false) => description(config, &EditResult::default())?.to_json(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{Came, Verifying};
-use crate::archive::{Ended, Index, Kind, Layout, Manifest, ManifestStream};
+use crate::archive::{Ended, Index, Layout, Manifest, ManifestStream, StreamKind};
 
 const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";
@@ -26,7 +26,7 @@ impl Verifying {
             faults.push((format!("streams/{stream}/{file}"), what));
         }
         // What the manifest says to be there is missed above.
-        let held: BTreeSet<_> = listed().filter(|s| s.kind != Kind::Skipped).map(|s| &s.name).collect();
+        let held: BTreeSet<_> = listed().filter(|s| s.kind != StreamKind::Skipped).map(|s| &s.name).collect();
         for stream in self.described.keys() {
             let came = self.came.contains_key(stream) || self.empty.contains_key(stream);
             if !came && !held.contains(stream) {
@@ -45,9 +45,9 @@ impl Verifying {
         for entry in &manifest.streams {
             let name = &entry.name;
             listed.insert(name);
-            let held = entry.kind != Kind::Skipped && entry.error.is_none();
+            let held = entry.kind != StreamKind::Skipped && entry.error.is_none();
             let whats = match (self.came.get(name), held) {
-                (Some(_), false) if entry.kind == Kind::Skipped => {
+                (Some(_), false) if entry.kind == StreamKind::Skipped => {
                     vec![format!("says that stream {name} was left out, and it came")]
                 }
                 (Some(_), false) => vec![format!("says that stream {name} failed, and it came")],
@@ -115,12 +115,12 @@ fn index_faults(index: &Index, manifest: &Manifest, faults: &mut Vec<(String, St
     if manifest.include_keys.is_some_and(|keys| keys != index.include_keys) {
         fault("disagrees with the manifest on whether keys are included".into());
     }
-    let of = |entry: &ManifestStream| (entry.name.clone(), entry.kind == Kind::Skipped);
+    let of = |entry: &ManifestStream| (entry.name.clone(), entry.kind == StreamKind::Skipped);
     let listed: BTreeMap<_, _> = manifest.streams.iter().map(of).collect();
     for stream in &index.streams {
         match listed.get(&stream.name) {
             None => fault(format!("announces stream {}, of which the manifest says nothing", stream.name)),
-            Some(skipped) if *skipped != (stream.kind == Kind::Skipped) => {
+            Some(skipped) if *skipped != (stream.kind == StreamKind::Skipped) => {
                 fault(format!("disagrees with the manifest on whether stream {} was left out", stream.name));
             }
             Some(_) => {}

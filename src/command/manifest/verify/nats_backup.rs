@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
-use super::super::directories::{BACKUP, UNDESCRIBED, described, place, second};
+use super::super::nats_backup::{BACKUP, UNDESCRIBED, described, place, second};
 use super::{Came, Half, Looked, Verifying};
-use crate::archive::{self, Directories, Found};
+use crate::archive::{self, NatsBackupFile, NatsBackupTar};
 use crate::names::StreamName;
 
 /// What came of a directory.
@@ -21,12 +21,15 @@ struct Directory {
 }
 
 impl Verifying {
-    pub(super) fn directories<R: Read>(&mut self, input: &mut Directories<R>) -> Result<(), archive::Error> {
+    pub(super) fn nats_backup<R: Read>(
+        &mut self,
+        input: &mut NatsBackupTar<R>,
+    ) -> Result<(), archive::Error> {
         let mut directories: BTreeMap<String, Directory> = BTreeMap::new();
         let mut names = BTreeSet::new();
         while let Some(found) = input.next()? {
             match found {
-                Found::Backup { directory: path, json } => {
+                NatsBackupFile::Backup { directory: path, json } => {
                     let directory = directories.entry(path.clone()).or_default();
                     let place = place(&path, BACKUP);
                     let described = match described(&place, &json).map(|(name, _)| name) {
@@ -52,12 +55,12 @@ impl Verifying {
                     }
                     self.describe(name, place, &json);
                 }
-                Found::Snapshot { directory: path, file, body, .. } => {
+                NatsBackupFile::Snapshot { directory: path, file, body, .. } => {
                     let directory = directories.entry(path.clone()).or_default();
                     let name = directory.described.clone().flatten();
                     let Looked { itself, came, fault, own } = self.check(name.as_ref(), None, body)?;
                     if let (Some(stream), Some(own)) = (name.as_ref().or(itself.as_ref()), own) {
-                        self.hold(stream, place(&path, BACKUP), Half::Own(own));
+                        self.hold(stream, place(&path, BACKUP), Half::OwnConfig(own));
                     }
                     if let Some(what) = fault {
                         self.fault(place(&path, file), what);

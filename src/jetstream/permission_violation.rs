@@ -15,64 +15,64 @@ const WAITING: usize = 256;
 
 /// One thing that the server does not let us do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Denial {
+pub(super) enum PermissionViolation {
     Publish(String),
     Subscribe(String),
 }
 
-impl Denial {
+impl PermissionViolation {
     /// What the server's error line says, if it is about permissions.
-    pub fn parse(text: &str) -> Option<Denial> {
+    pub fn parse(text: &str) -> Option<PermissionViolation> {
         let rest = text.split_once("ermissions Violation for ")?.1;
         let subject = rest.split('"').nth(1)?.to_string();
         match rest.split(' ').next()? {
-            "Subscription" => Some(Denial::Subscribe(subject)),
-            "Publish" => Some(Denial::Publish(subject)),
+            "Subscription" => Some(PermissionViolation::Subscribe(subject)),
+            "Publish" => Some(PermissionViolation::Publish(subject)),
             _ => None,
         }
     }
 
     fn error(self) -> Error {
         match self {
-            Denial::Publish(subject) => Error::Denied { deed: "publish", subject },
-            Denial::Subscribe(subject) => Error::Denied { deed: "subscribe", subject },
+            PermissionViolation::Publish(subject) => Error::Denied { deed: "publish", subject },
+            PermissionViolation::Subscribe(subject) => Error::Denied { deed: "subscribe", subject },
         }
     }
 }
 
 /// All denials of one connection, told to whoever watches.
 #[derive(Clone)]
-pub(super) struct Denials(Sender<Denial>);
+pub(super) struct ViolationSender(Sender<PermissionViolation>);
 
-impl Default for Denials {
+impl Default for ViolationSender {
     fn default() -> Self {
-        Denials(channel(WAITING).0)
+        ViolationSender(channel(WAITING).0)
     }
 }
 
-impl Denials {
-    pub fn tell(&self, denial: Denial) {
+impl ViolationSender {
+    pub fn tell(&self, violation: PermissionViolation) {
         // That nobody waits for anything is no failure.
-        let _ = self.0.send(denial);
+        let _ = self.0.send(violation);
     }
 
-    pub fn watch(&self) -> DenialWatch {
-        DenialWatch(self.0.subscribe())
+    pub fn watch(&self) -> ViolationReceiver {
+        ViolationReceiver(self.0.subscribe())
     }
 }
 
 /// Notices what is denied from its making on.
-pub(super) struct DenialWatch(Receiver<Denial>);
+pub(super) struct ViolationReceiver(Receiver<PermissionViolation>);
 
-impl DenialWatch {
+impl ViolationReceiver {
     /// Returns when publishing to `subject`, or listening for answers at all, is denied. One that ends with
     /// a dot stands for all below it.
     pub async fn denied(&mut self, subject: &str) -> Error {
         loop {
             match self.0.recv().await {
                 // Somebody else's, on the same connection.
-                Ok(Denial::Publish(denied)) if !concerns(&denied, subject) => {}
-                Ok(denial) => return denial.error(),
+                Ok(PermissionViolation::Publish(denied)) if !concerns(&denied, subject) => {}
+                Ok(violation) => return violation.error(),
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => std::future::pending().await,
             }
@@ -108,27 +108,33 @@ mod tests {
     #[test]
     fn the_servers_lines_are_understood() {
         let publish = r#"Permissions Violation for Publish to "$JS.API.INFO""#;
-        assert_eq!(Denial::parse(publish), Some(Denial::Publish("$JS.API.INFO".into())));
+        assert_eq!(
+            PermissionViolation::parse(publish),
+            Some(PermissionViolation::Publish("$JS.API.INFO".into()))
+        );
         let subscribe = r#"Permissions Violation for Subscription to "_INBOX.a.*" using queue "q""#;
-        assert_eq!(Denial::parse(subscribe), Some(Denial::Subscribe("_INBOX.a.*".into())));
-        assert_eq!(Denial::parse("Stale Connection"), None);
-        assert_eq!(Denial::parse("Permissions Violation for Publish to "), None);
+        assert_eq!(
+            PermissionViolation::parse(subscribe),
+            Some(PermissionViolation::Subscribe("_INBOX.a.*".into()))
+        );
+        assert_eq!(PermissionViolation::parse("Stale Connection"), None);
+        assert_eq!(PermissionViolation::parse("Permissions Violation for Publish to "), None);
     }
 
     #[tokio::test]
     async fn a_denial_finds_whom_it_concerns_and_nobody_else() {
-        let denials = Denials::default();
+        let denials = ViolationSender::default();
         let (mut whole, mut below) = (denials.watch(), denials.watch());
         for subject in
             ["$JS.API.STREAM.SNAPSHOT.EVT2", "$JS.ACK.EVT2.x", "$JS.ACK.EVT.x", "$JS.API.STREAM.SNAPSHOT.EVT"]
         {
-            denials.tell(Denial::Publish(subject.into()));
+            denials.tell(PermissionViolation::Publish(subject.into()));
         }
         let error = whole.denied("$JS.API.STREAM.SNAPSHOT.EVT").await;
         assert!(error.to_string().ends_with("publish to \"$JS.API.STREAM.SNAPSHOT.EVT\""), "{error}");
         let error = below.denied("$JS.ACK.EVT.").await;
         assert!(error.to_string().ends_with("publish to \"$JS.ACK.EVT.x\""), "{error}");
-        denials.tell(Denial::Subscribe("_INBOX.a.*".into()));
+        denials.tell(PermissionViolation::Subscribe("_INBOX.a.*".into()));
         let error = whole.denied("$JS.API.INFO").await;
         assert!(error.to_string().ends_with("subscribe to \"_INBOX.a.*\""), "{error}");
     }

@@ -6,12 +6,12 @@ use std::io::Read;
 
 use serde::Serialize;
 
-use crate::archive::{Directories, Found, Kind, ManifestStream};
+use crate::archive::{ManifestStream, NatsBackupFile, NatsBackupTar, StreamKind};
 use crate::command::Failure;
 use crate::description::{BadDescription, Description};
 use crate::exit::Exit;
 use crate::names::{Printable, StreamName};
-use crate::snapshot::{self, Own, Unlike};
+use crate::snapshot::{self, ConfigMismatch, OwnConfig};
 
 /// The file that describes a stream.
 pub(super) const BACKUP: &str = "backup.json";
@@ -61,23 +61,25 @@ pub(super) fn second(other: &str, file: &str) -> String {
 }
 
 /// Whether the description `json` has the configuration that the snapshot itself has, where it has one.
-pub(super) fn described_by(own: &Own, json: &[u8]) -> Result<(), Unlike> {
+pub(super) fn described_by(own: &OwnConfig, json: &[u8]) -> Result<(), ConfigMismatch> {
     own.get().map_or(Ok(()), |own| agrees(own, json))
 }
 
 /// The same with a description that may be none at all, which others notice.
-pub(super) fn agrees(own: &[u8], json: &[u8]) -> Result<(), Unlike> {
+pub(super) fn agrees(own: &[u8], json: &[u8]) -> Result<(), ConfigMismatch> {
     Description::from_json(json).map_or(Ok(()), |description| snapshot::agrees(own, &description.settings))
 }
 
 /// The streams as they are described, with the size that came; an error in those whose snapshots did not come.
-pub(super) fn promised<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Vec<ManifestStream>> {
+pub(super) fn promised<R: Read>(input: &mut NatsBackupTar<R>) -> anyhow::Result<Vec<ManifestStream>> {
     let mut snapshots = Snapshots::default();
     let mut streams = BTreeMap::new();
     while let Some(found) = input.next()? {
         match found {
-            Found::Snapshot { directory, file, size, .. } => snapshots.take(&directory, file, size)?,
-            Found::Backup { directory, json } => {
+            NatsBackupFile::Snapshot { directory, file, size, .. } => {
+                snapshots.take(&directory, file, size)?
+            }
+            NatsBackupFile::Backup { directory, json } => {
                 let place = place(&directory, BACKUP);
                 let (name, Description { reported, .. }) = described(&place, &json)?;
                 let promised = ManifestStream {
@@ -86,7 +88,7 @@ pub(super) fn promised<R: Read>(input: &mut Directories<R>) -> anyhow::Result<Ve
                     last_seq: Some(reported.last_seq),
                     deleted: Some(reported.num_deleted),
                     error: Some("its snapshot is not in the tar".to_owned()),
-                    ..ManifestStream::new(name.clone(), Kind::of(&name))
+                    ..ManifestStream::new(name.clone(), StreamKind::of(&name))
                 };
                 streams.insert(directory, promised);
             }

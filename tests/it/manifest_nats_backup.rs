@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::support::captures::{CAPTURED, STREAMS, Shape, archive, capture};
 use crate::support::programs::{program, program_for, run, run_with};
 use crate::support::server::{LATEST, Server};
-use chatto_pipes::command::manifest::verify::{Report, Verdict, verify};
+use chatto_pipes::command::manifest::verify::{Verdict, VerifyReport, verify};
 use serde_json::Value;
 
 fn manifest(arguments: &[&str]) -> Command {
@@ -41,7 +41,7 @@ fn tar(dir: &Path, arguments: &str) -> Vec<u8> {
 /// The files of `account` with each description before its snapshot, and behind it.
 const ORDERS: [&str; 2] = ["$(find account -type f | sort)", "$(find account -type f | sort -r)"];
 
-fn report(tar: &[u8]) -> Report {
+fn report(tar: &[u8]) -> VerifyReport {
     verify(tar).unwrap()
 }
 

@@ -18,7 +18,7 @@ use super::{Error, MAX_BACKUP_JSON, MAX_ENTRY, MAX_FOREIGN_ENTRIES, MAX_FOREIGN_
 
 /// A file of a stream. `directory` is the path that its two files share; from outside.
 #[derive(Debug)]
-pub enum Found<'a, R: Read> {
+pub enum NatsBackupFile<'a, R: Read> {
     /// The description of a stream.
     Backup {
         /// Where it lies.
@@ -40,7 +40,7 @@ pub enum Found<'a, R: Read> {
 }
 
 /// Reads such a tar.
-pub struct Directories<R: Read> {
+pub struct NatsBackupTar<R: Read> {
     members: Members<R>,
     /// Whether a file has come.
     begun: bool,
@@ -50,18 +50,18 @@ pub struct Directories<R: Read> {
     paths: usize,
 }
 
-impl<R: Read> Directories<R> {
+impl<R: Read> NatsBackupTar<R> {
     /// Reads a tar from `input`. Nothing is read yet.
     pub fn new(input: R) -> Self {
-        Directories { members: Members::new(input), begun: false, entries: 0, bytes: 0, paths: 0 }
+        NatsBackupTar { members: Members::new(input), begun: false, entries: 0, bytes: 0, paths: 0 }
     }
 
     /// The next file of a stream; none at the end of a sound tar, when the input has been read to its end.
     ///
     /// # Errors
-    /// Everything in [`Error`] but [`Error::Newer`] and [`Error::Directories`].
+    /// Everything in [`Error`] but [`Error::Newer`] and [`Error::NatsBackup`].
     #[allow(clippy::should_implement_trait)] // an iterator could not lend the body
-    pub fn next(&mut self) -> Result<Option<Found<'_, R>>, Error> {
+    pub fn next(&mut self) -> Result<Option<NatsBackupFile<'_, R>>, Error> {
         loop {
             io::copy(&mut Content(self), &mut io::sink())?;
             let Some(member) = self.members.next()? else { return Ok(None) };
@@ -95,12 +95,17 @@ impl<R: Read> Directories<R> {
                     }
                     let mut json = Vec::new();
                     Content(self).read_to_end(&mut json)?;
-                    return Ok(Some(Found::Backup { directory, json }));
+                    return Ok(Some(NatsBackupFile::Backup { directory, json }));
                 }
                 _ => {
                     if let Some(file) = snapshot(file) {
                         let size = member.size;
-                        return Ok(Some(Found::Snapshot { directory, file, size, body: Content(self) }));
+                        return Ok(Some(NatsBackupFile::Snapshot {
+                            directory,
+                            file,
+                            size,
+                            body: Content(self),
+                        }));
                     }
                 }
             }
@@ -109,7 +114,7 @@ impl<R: Read> Directories<R> {
 }
 
 /// Whether the file at `path` is one that such a directory has, and not at the place where an archive has it.
-pub(super) fn is_of_one(path: &str) -> bool {
+pub(super) fn is_nats_backup_file(path: &str) -> bool {
     let parts: Vec<_> = path.split('/').collect();
     let in_archive = parts.len() > 3 && parts.get(1) == Some(&"streams");
     !in_archive && parts.last().is_some_and(|file| *file == "backup.json" || SNAPSHOTS.contains(file))
@@ -121,7 +126,7 @@ fn begins_ours(path: &str) -> bool {
 }
 
 /// The content of a file. Its errors are [`Error`]s inside of [`io::Error`]s.
-pub struct Content<'a, R: Read>(&'a mut Directories<R>);
+pub struct Content<'a, R: Read>(&'a mut NatsBackupTar<R>);
 
 impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
