@@ -26,7 +26,7 @@ mod name;
 mod nats_backup;
 mod reader;
 mod recognise;
-mod sums;
+mod sha256sums;
 mod writer;
 
 #[cfg(test)]

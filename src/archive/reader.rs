@@ -15,7 +15,7 @@ use super::name::Name;
 use super::nats_backup::is_nats_backup_file;
 use super::{
     Digest, Error, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_FAULTS, MAX_FOREIGN_ENTRIES,
-    MAX_FOREIGN_TOTAL, MAX_LIST_JSON, MAX_SUMS, Manifest, sums,
+    MAX_FOREIGN_TOTAL, MAX_LIST_JSON, MAX_SUMS, Manifest, sha256sums,
 };
 use crate::names::{Printable, StreamName};
 
@@ -240,7 +240,7 @@ impl<R: Read> Reader<R> {
     fn sums(&mut self) -> Result<u64, Error> {
         let mut ledger = std::mem::take(&mut self.ledger);
         let mut faults = self.faults.take();
-        let files = sums::read(Body(self), &mut ledger, |error| gather(&mut faults, error));
+        let files = sha256sums::read(Body(self), &mut ledger, |error| gather(&mut faults, error));
         self.ledger = ledger;
         self.faults = faults;
         files

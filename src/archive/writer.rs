@@ -13,7 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::ledger::Ledger;
 use super::name::{Name, SNAPSHOTS, TOP};
-use super::{Digest, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_LIST_JSON, Manifest, sums};
+use super::{
+    Digest, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_LIST_JSON, Manifest, sha256sums,
+};
 use crate::names::StreamName;
 use crate::tar_header::{self, BLOCK};
 
@@ -170,9 +172,9 @@ impl<W: Write> Writer<W> {
         self.step(State::Streams, |writer| {
             bounded(json, MAX_LIST_JSON)?;
             writer.file(&Name::Manifest, json)?;
-            let size = sums::size(&writer.ledger);
+            let size = sha256sums::size(&writer.ledger);
             writer.header(&Name::Sums, size)?;
-            sums::write(&writer.ledger, &mut writer.to)?;
+            sha256sums::write(&writer.ledger, &mut writer.to)?;
             writer.pad(size)?;
             writer.to.write_all(&[0; 2 * BLOCK])?;
             writer.to.flush()

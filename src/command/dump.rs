@@ -9,7 +9,7 @@ mod attempt;
 mod consumers;
 mod output;
 mod plan;
-mod rewriting;
+mod rsyncable;
 mod streams;
 mod watchdog;
 
@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use self::attempt::{OutputError, written};
 use self::output::Output;
 use self::plan::{Plan, failed_entry, skipped_entry};
-use self::rewriting::{Rsyncable, newest};
+use self::rsyncable::{Rsyncable, newest};
 use self::streams::{BACK_OFF_MAX, Dumping, Settings};
 use self::watchdog::Pulse;
 use super::Failure;

@@ -10,12 +10,12 @@
 //! | `input` | reads the archive on a thread of its own |
 //! | `pairing` | pairs descriptions with snapshots |
 //! | `streams` | the loop: what comes next, and which stream it is for |
-//! | `refusals`, `existing`, `limits`, `newer` | what is in the way before anything changes |
+//! | `refusals`, `existing`, `limits`, `newer_settings` | what is in the way before anything changes |
 //! | `job` | one stream, from its description to the end of its restore |
 //! | `restoring` | its bytes on their way to the server |
 //! | `confirm`, `compare_state`, `read_back` | whether the server has what was proven |
 //! | `replacing`, `rescue` | the old stream: archived, deleted, put back |
-//! | `outcomes`, `conclusion`, `left_alone`, `copies` | what has become of every stream, and the exit code |
+//! | `outcomes`, `conclusion`, `left_alone`, `replicas` | what has become of every stream, and the exit code |
 
 mod active_consumers;
 mod announced;
@@ -23,20 +23,20 @@ mod compare_state;
 mod conclusion;
 mod confirm;
 mod context;
-mod copies;
 mod critical_sections;
 mod existing;
 mod input;
 mod job;
 mod left_alone;
 mod limits;
-mod newer;
+mod newer_settings;
 mod options;
 mod outcomes;
 mod pairing;
 mod read_back;
 mod refusals;
 mod replacing;
+mod replicas;
 mod rescue;
 mod restoring;
 mod streams;

@@ -11,7 +11,7 @@ mod conversion;
 mod offline;
 mod pieces;
 mod report;
-mod reporting;
+mod report_option;
 mod secrets;
 mod session;
 mod verifier;

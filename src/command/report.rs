@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::error::{ContextKind, ErrorKind};
 
 use super::address_space;
-use super::reporting::{self, Signalled};
+use super::report_option::{self, Signalled};
 use crate::cli::Program;
 use crate::exit::Exit;
 use crate::names::Printable;
@@ -55,7 +55,7 @@ pub fn main<A: Program>(
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let style = if asks_for_json(&arguments) { Style::Json } else { Style::Terminal };
     let messages = Messages::new(program, Verbosity::Normal).showing(style);
-    let exit = match reporting::begin(messages, &arguments) {
+    let exit = match report_option::begin(messages, &arguments) {
         Ok(()) => parse_and_run(messages, arguments, run),
         Err(refused) => {
             say(&messages, &refused.into());
@@ -80,18 +80,18 @@ fn parse_and_run<A: Program>(
 ) -> Exit {
     let arguments = match parse::<A>(messages, arguments) {
         Ok(arguments) => arguments,
-        Err(exit) => return reporting::finish(messages, exit),
+        Err(exit) => return report_option::finish(messages, exit),
     };
     match run(arguments) {
-        Ok(exit) => reporting::finish(messages, exit),
+        Ok(exit) => report_option::finish(messages, exit),
         Err(error) => {
             if let Some(Signalled(signal)) = error.downcast_ref() {
                 // It does not come back.
-                let _ = reporting::end_by(messages, *signal);
+                let _ = report_option::end_by(messages, *signal);
                 return Exit::Failed;
             }
             say(&messages, &error);
-            reporting::finish(messages, exit_of(&error))
+            report_option::finish(messages, exit_of(&error))
         }
     }
 }
@@ -104,7 +104,7 @@ fn parse<A: Program>(messages: Messages, arguments: Vec<OsString>) -> Result<A, 
     }
     let asked = arguments.clone();
     let parsed = A::arguments().try_get_matches_from(arguments).and_then(|matches| {
-        reporting::understood(messages, &matches);
+        report_option::understood(messages, &matches);
         A::from_arg_matches(&matches)
     });
     match parsed {

@@ -9,7 +9,7 @@
 //! | … | subject |
 //! | 4 | length of the headers; only when there are headers |
 //! | … | headers, message |
-//! | 8 | HighwayHash-64 of sequence, timestamp, subject, headers, message; keyed by [`sums`] |
+//! | 8 | HighwayHash-64 of sequence, timestamp, subject, headers, message; keyed by [`checksums`] |
 //!
 //! Both lengths are outside the hash; a wrong one moves the fields, so the hash fails, except that the
 //! length of the headers is only held against the record (the S2 frame's checksum covers it).
@@ -21,9 +21,9 @@ use std::io::Read;
 
 use highway::{HighwayHash, HighwayHasher};
 
+use super::checksums::{self, SUM_LEN};
 use super::content::Content;
 use super::items::{self, Item, MAX_RECORD, Record, Visitor};
-use super::sums::{self, SUM_LEN};
 use super::tally::Tally;
 use crate::names::StreamName;
 
@@ -34,7 +34,7 @@ pub(super) const TOMBSTONE: u64 = 1 << 62;
 
 /// The hasher of the records in block `number`.
 pub(super) fn keyed(stream: &StreamName, number: u32) -> HighwayHasher {
-    sums::keyed(&format!("{}-{number}", stream.as_str()))
+    checksums::keyed(&format!("{}-{number}", stream.as_str()))
 }
 
 /// Reads block `number`, of `size` bytes, into `tally`, and shows its records to `visitor`. Returns the last

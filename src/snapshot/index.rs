@@ -36,10 +36,10 @@ use std::io::Read;
 
 use highway::{HighwayHash, HighwayHasher};
 
+use super::checksums::{self, SUM_LEN};
 use super::content::Content;
 use super::fault::Fault;
 use super::leb128;
-use super::sums::{self, SUM_LEN};
 use super::tally::{Index, Sequences, Tally};
 use crate::names::StreamName;
 
@@ -65,7 +65,7 @@ pub fn read<R: Read>(
     let Some(left) = size.checked_sub(SUM_LEN as u64) else {
         return Err(content.damaged("an index is too short"));
     };
-    let mut fields = Fields { content, left, fresh: 0, hash: sums::keyed(stream.as_str()) };
+    let mut fields = Fields { content, left, fresh: 0, hash: checksums::keyed(stream.as_str()) };
     let index = fields.index(tally)?;
     let (left, hash) = (fields.left, fields.hash);
     if left != 0 {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::sums;
+use super::checksums;
 use crate::names::Printable;
 use crate::settings::{self, Config};
 
@@ -61,11 +61,11 @@ pub fn agrees(meta: &[u8], config: &Config) -> Result<(), ConfigMismatch> {
     if names.is_empty() { Ok(()) } else { Err(ConfigMismatch(Printable::new(&names.join(", ")))) }
 }
 
-/// The checksum of a `meta.inf`; `key` is what [`sums`] says.
+/// The checksum of a `meta.inf`; `key` is what [`checksums`] says.
 pub fn checksum(key: &str, meta: &[u8]) -> String {
-    let mut hash = sums::keyed(key);
+    let mut hash = checksums::keyed(key);
     hash.append(meta);
-    sums::hexadecimal(hash.finalize64())
+    checksums::hexadecimal(hash.finalize64())
 }
 
 /// An object with other fields before its own, which stay as they are written.

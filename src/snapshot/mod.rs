@@ -29,6 +29,7 @@
 //! one block ([`MAX_BLOCK_FILE`]) or one message, whichever is larger, or consumers ([`MAX_HELD`]).
 
 mod block;
+mod checksums;
 mod consumer;
 mod consumers;
 mod content;
@@ -36,7 +37,7 @@ mod convert;
 mod cuts;
 mod edit;
 #[cfg(test)]
-mod edited;
+mod edit_tests;
 mod ending;
 mod entries;
 mod fault;
@@ -47,7 +48,7 @@ mod index;
 mod items;
 mod keep;
 mod leb128;
-mod messages;
+mod message_sum;
 mod meta;
 mod natsarc;
 mod natsarc_writer;
@@ -55,7 +56,6 @@ mod newest;
 mod rename;
 mod reported_state;
 mod rsyncable;
-mod sums;
 mod tally;
 mod tarball;
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod test_snapshots;
 mod tests;
 mod writer;
 #[cfg(test)]
-mod written;
+mod writer_tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -96,7 +96,7 @@ use crate::names::StreamName;
 use consumers::{Consumers, NewerSettings};
 use content::Content;
 use items::{NoVisitor, VisitFn, Visitor};
-use messages::Sum;
+use message_sum::MessageSum;
 
 /// What a whole snapshot holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -218,7 +218,7 @@ pub fn inspect_with(
     bytes: impl Read,
 ) -> Result<Contents, Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
-    let sum = Sum::new(wanted.sum);
+    let sum = MessageSum::new(wanted.sum);
     let consumers = Consumers::new(wanted.newer, wanted.names);
     let read = read(Some(stream), reported, content, sum, consumers, wanted.own, &mut NoVisitor);
     read.map(|(_, contents)| contents)
@@ -236,7 +236,7 @@ pub fn inspect_items<E: From<Fault>>(
     each: impl FnMut(Item<'_>) -> Result<(), E>,
 ) -> Result<Contents, E> {
     let mut each = VisitFn::new(each);
-    let (sum, consumers) = (Sum::default(), Consumers::default());
+    let (sum, consumers) = (MessageSum::default(), Consumers::default());
     let read = read(Some(stream), reported, Content::new(bytes), sum, consumers, None, &mut each);
     read.map(|(_, contents)| contents)
 }
@@ -252,7 +252,7 @@ pub fn inspect_unnamed(
     bytes: impl Read,
 ) -> Result<(Option<StreamName>, Contents), Fault> {
     let content = Content::new(bytes).counting(wanted.decoded);
-    let (sum, consumers) = (Sum::new(wanted.sum), Consumers::new(wanted.newer, wanted.names));
+    let (sum, consumers) = (MessageSum::new(wanted.sum), Consumers::new(wanted.newer, wanted.names));
     read(None, reported, content, sum, consumers, wanted.own, &mut NoVisitor)
 }
 
@@ -260,7 +260,7 @@ fn read<R: Read, L: Visitor>(
     stream: Option<&StreamName>,
     reported: &ReportedState,
     mut content: Content<R>,
-    sum: Sum,
+    sum: MessageSum,
     consumers: Consumers,
     own: Option<OwnConfig>,
     visitor: &mut L,

@@ -33,7 +33,7 @@ use super::ending::Ending;
 use super::fault::Fault;
 use super::items::{self, Consumer, Item, MAX_RECORD, Record, Visitor};
 use super::leb128;
-use super::messages::Sum;
+use super::message_sum::MessageSum;
 use super::reported_state::ReportedState;
 use super::tally::Count;
 use super::{Contents, Format, meta};
@@ -54,7 +54,7 @@ pub(super) const MAX_JSON: u64 = 16 << 20;
 /// `visitor`.
 pub fn read<R: Read, L: Visitor>(
     content: &mut Content<R>,
-    mut sum: Sum,
+    mut sum: MessageSum,
     mut consumers: Consumers,
     visitor: &mut L,
 ) -> Result<Contents, L::Error> {
@@ -272,7 +272,7 @@ impl Entry {
     fn message<R: Read, L: Visitor>(
         &self,
         content: &mut Content<R>,
-        sum: &mut Sum,
+        sum: &mut MessageSum,
         ending: &mut Ending,
         body: &mut Vec<u8>,
         visitor: &mut L,

@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use roaring::{RoaringBitmap, RoaringTreemap};
 
 use super::ending::Ending;
-use super::messages::Sum;
+use super::message_sum::MessageSum;
 use super::reported_state::ReportedState;
 
 /// The most memory that the sets of one snapshot may take, in bytes. Scattered sequences take two bytes
@@ -39,7 +39,7 @@ pub struct Tally {
     /// Up to here the index has told which records are dead.
     told: u64,
     /// Over all messages that have a record.
-    pub sum: Sum,
+    pub sum: MessageSum,
     /// What the blocks end with.
     pub ending: Ending,
 }
@@ -90,7 +90,7 @@ impl Count {
 
 impl Tally {
     /// Of nothing so far; messages will be added to `sum`.
-    pub fn new(sum: Sum) -> Self {
+    pub fn new(sum: MessageSum) -> Self {
         Tally { sum, ..Tally::default() }
     }
 

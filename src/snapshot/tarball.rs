@@ -29,7 +29,7 @@ use super::entries::{self, Entry};
 use super::fault::Fault;
 use super::index::{self, BlockIndex};
 use super::items::{Consumer, Item, Visitor};
-use super::messages::Sum;
+use super::message_sum::MessageSum;
 use super::meta::checksum;
 use super::reported_state::ReportedState;
 use super::tally::{Index, Tally};
@@ -49,7 +49,7 @@ pub fn read<R: Read, L: Visitor>(
     content: &mut Content<R>,
     stream: Option<&StreamName>,
     reported: &ReportedState,
-    sum: Sum,
+    sum: MessageSum,
     consumers: Consumers,
     own: Option<OwnConfig>,
     visitor: &mut L,
@@ -138,7 +138,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(stream: Option<StreamName>, sum: Sum, consumers: Consumers) -> Self {
+    fn new(stream: Option<StreamName>, sum: MessageSum, consumers: Consumers) -> Self {
         Seen {
             stream,
             stage: Stage::Nothing,

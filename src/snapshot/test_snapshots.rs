@@ -2,9 +2,9 @@
 
 use highway::HighwayHash;
 
+use super::checksums;
 use super::content::masked_crc;
 use super::frames::{COMPRESSED, IDENTIFIER, STORED};
-use super::sums;
 
 /// The S2 stream identifier.
 pub const START: &[u8] = b"\xff\x06\x00\x00S2sTwO";
@@ -52,14 +52,14 @@ pub fn tar_header(path: &str, size: usize, kind: u8) -> [u8; 512] {
 }
 
 fn sum(key: &str, data: &[u8]) -> u64 {
-    let mut hash = sums::keyed(key);
+    let mut hash = checksums::keyed(key);
     hash.append(data);
     hash.finalize64()
 }
 
 /// `meta.inf` and `meta.sum` at `prefix`.
 pub fn meta(prefix: &str, key: &str, json: &str) -> [(String, Vec<u8>); 2] {
-    let sum = sums::hexadecimal(sum(key, json.as_bytes())).into_bytes();
+    let sum = checksums::hexadecimal(sum(key, json.as_bytes())).into_bytes();
     [(format!("{prefix}meta.inf"), json.as_bytes().to_vec()), (format!("{prefix}meta.sum"), sum)]
 }
 

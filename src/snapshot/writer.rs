@@ -23,11 +23,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::block::{self, ERASED, HEADERS, TOMBSTONE};
+use super::checksums::SUM_LEN;
 use super::cuts;
 use super::framing::Framing;
 use super::items::{Consumer, MAX_RECORD, Record};
 use super::meta::checksum;
-use super::sums::SUM_LEN;
 use crate::names::{Printable, StreamName};
 use crate::tar_header::{self, BLOCK};
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::consumers::{Compared, completing, left_out, may_lack_some};
 use super::output::{Output, Snapshot, Writing};
 use super::plan::HALF;
-use super::rewriting::{Rewritten, Rsyncable, rewriting};
+use super::rsyncable::{Rewritten, Rsyncable, rewriting};
 use super::watchdog::Pulse;
 use crate::archive::PART_SIZE;
 use crate::command::conversion::Conversion;

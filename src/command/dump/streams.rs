@@ -19,7 +19,7 @@ use super::attempt::{Attempt, AttemptError, Captured, Flaw, OutputError, Overflo
 use super::consumers::{Compared, LeftOut};
 use super::output::Output;
 use super::plan::failed_entry;
-use super::rewriting::Rsyncable;
+use super::rsyncable::Rsyncable;
 use super::watchdog::Pulse;
 use crate::archive::{ManifestStream, PART_SIZE, StreamKind};
 use crate::command::report::text_of;

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::critical_sections::CriticalSections;
-use super::newer::Destination;
+use super::newer_settings::Destination;
 use super::options::LoadOptions;
 use super::outcomes::{Fresh, Outcomes};
 use super::replacing::Replacing;

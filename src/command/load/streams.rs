@@ -9,7 +9,6 @@ use super::super::report::{exit_of, say};
 use super::announced::Announced;
 use super::conclusion;
 use super::context::Context;
-use super::copies;
 use super::critical_sections::CriticalSections;
 use super::existing::Existing;
 use super::input::Events;
@@ -20,6 +19,7 @@ use super::outcomes::Outcomes;
 use super::pairing::{Pairing, Step};
 use super::refusals;
 use super::replacing::Replacing;
+use super::replicas;
 use super::rescue::Rescue;
 use crate::archive::{Ended, Index, Manifest};
 use crate::cli::Conflict;
@@ -84,7 +84,7 @@ impl Loading {
     pub async fn run(&mut self, mut events: Events) -> anyhow::Result<Exit> {
         match self.follow(&mut events).await {
             Ok(ended) => {
-                copies::wait(&self.context).await;
+                replicas::wait(&self.context).await;
                 conclusion::conclude(&self.context, &self.announced, &self.pairing, self.has_keys, &ended)
             }
             Err(error) => {

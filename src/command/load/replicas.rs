@@ -36,7 +36,7 @@ const REST: Duration = Duration::from_secs(10);
 const BREATH: Duration = Duration::from_millis(250);
 
 /// How a stream stands.
-enum Standing {
+enum ReplicaStatus {
     /// On every server that ought to have it.
     Settled,
     /// On some of them only.
@@ -57,7 +57,7 @@ pub(super) async fn wait(context: &Context) {
     }
     let (mut least, mut since) = (u64::MAX, Instant::now());
     while !fresh.is_empty() {
-        let looked: Vec<(Fresh, Standing)> = stream::iter(fresh)
+        let looked: Vec<(Fresh, ReplicaStatus)> = stream::iter(fresh)
             .map(|fresh| async {
                 sleep_until(fresh.restored + BEGUN).await;
                 let standing = standing(context, &fresh).await;
@@ -69,8 +69,8 @@ pub(super) async fn wait(context: &Context) {
         let mut left = Vec::new();
         for (fresh, standing) in looked {
             match standing {
-                Standing::Settled => {}
-                Standing::Copying(replicas) if replicas.suffice() && replicas.rest_is_offline() => {
+                ReplicaStatus::Settled => {}
+                ReplicaStatus::Copying(replicas) if replicas.suffice() && replicas.rest_is_offline() => {
                     say_lacking(context, &fresh.stream, &replicas);
                 }
                 standing => left.push((fresh, standing)),
@@ -94,33 +94,33 @@ pub(super) async fn wait(context: &Context) {
     }
 }
 
-async fn standing(context: &Context, fresh: &Fresh) -> Standing {
+async fn standing(context: &Context, fresh: &Fresh) -> ReplicaStatus {
     let answer = context.server.glance(&fresh.stream).await;
     match context.outcomes.borrow().restored().get(&fresh.stream) {
         Some(proven) => judged(answer, &proven.contents, fresh.may_expire),
-        None => Standing::Settled,
+        None => ReplicaStatus::Settled,
     }
 }
 
-async fn give_up_on(context: &Context, left: Vec<(Fresh, Standing)>) {
+async fn give_up_on(context: &Context, left: Vec<(Fresh, ReplicaStatus)>) {
     const LEFT: &str = "what is there of it was left: look at it when every server of the cluster runs, and \
                             replace it with --conflict overwrite";
     const GONE: &str = "the server that restored it has lost the lead meanwhile, and removed it: restore it \
                             again; --stream leaves the others alone";
     for (Fresh { stream, .. }, standing) in left {
-        let gone = matches!(standing, Standing::Gone);
+        let gone = matches!(standing, ReplicaStatus::Gone);
         let (text, hint) = match standing {
-            Standing::Settled => continue,
-            Standing::Copying(replicas) if replicas.suffice() => {
+            ReplicaStatus::Settled => continue,
+            ReplicaStatus::Copying(replicas) if replicas.suffice() => {
                 say_lacking(context, &stream, &replicas);
                 continue;
             }
-            Standing::Copying(replicas) => {
+            ReplicaStatus::Copying(replicas) => {
                 let what = format!("only {} of its {} are current", replicas.current(), of(&replicas));
                 (format!("restored, and {what}"), LEFT)
             }
-            Standing::Gone => ("it is gone after its restore".into(), GONE),
-            Standing::Amiss(text) => (text, LEFT),
+            ReplicaStatus::Gone => ("it is gone after its restore".into(), GONE),
+            ReplicaStatus::Amiss(text) => (text, LEFT),
         };
         context.outcomes.borrow_mut().undone(&stream);
         context.fail(&stream, Exit::Partial, &text);
@@ -141,30 +141,34 @@ fn of(replicas: &Replicas) -> String {
     counted(replicas.all(), "replica")
 }
 
-fn judged(answer: Result<Option<StreamReply>, Error>, contents: &Contents, may_expire: bool) -> Standing {
+fn judged(
+    answer: Result<Option<StreamReply>, Error>,
+    contents: &Contents,
+    may_expire: bool,
+) -> ReplicaStatus {
     let reply = match answer {
         Ok(Some(reply)) => reply,
-        Ok(None) => return Standing::Gone,
-        Err(e) => return Standing::Amiss(format!("it cannot be looked at after its restore: {e}")),
+        Ok(None) => return ReplicaStatus::Gone,
+        Err(e) => return ReplicaStatus::Amiss(format!("it cannot be looked at after its restore: {e}")),
     };
     let replicas = reply.replicas;
     if !replicas.have_leader() {
-        return Standing::Amiss("it has no leader after its restore".into());
+        return ReplicaStatus::Amiss("it has no leader after its restore".into());
     }
     match parse(&reply.state).map(|state| difference(&state, contents, may_expire)) {
-        Ok(Some(text)) | Err(text) => Standing::Amiss(text),
-        Ok(None) if replicas.current() < replicas.all() => Standing::Copying(replicas),
-        Ok(None) => Standing::Settled,
+        Ok(Some(text)) | Err(text) => ReplicaStatus::Amiss(text),
+        Ok(None) if replicas.current() < replicas.all() => ReplicaStatus::Copying(replicas),
+        Ok(None) => ReplicaStatus::Settled,
     }
 }
 
-impl Standing {
+impl ReplicaStatus {
     /// Whether there is no more to wait for than what is not needed or hardly ever comes.
     fn will_stay_so(&self) -> bool {
         match self {
-            Standing::Settled | Standing::Gone => true,
-            Standing::Copying(replicas) => replicas.suffice(),
-            Standing::Amiss(_) => false,
+            ReplicaStatus::Settled | ReplicaStatus::Gone => true,
+            ReplicaStatus::Copying(replicas) => replicas.suffice(),
+            ReplicaStatus::Amiss(_) => false,
         }
     }
 
@@ -172,12 +176,12 @@ impl Standing {
     fn missing(&self) -> u64 {
         const A_COPY: u64 = 1 << 40;
         match self {
-            Standing::Settled => 0,
-            Standing::Copying(replicas) => {
+            ReplicaStatus::Settled => 0,
+            ReplicaStatus::Copying(replicas) => {
                 let copies = replicas.all().saturating_sub(replicas.current());
                 copies.saturating_mul(A_COPY).saturating_add(replicas.lag().min(A_COPY))
             }
-            Standing::Gone | Standing::Amiss(_) => A_COPY.saturating_mul(8),
+            ReplicaStatus::Gone | ReplicaStatus::Amiss(_) => A_COPY.saturating_mul(8),
         }
     }
 }

@@ -9,9 +9,9 @@ use super::items::Record;
 
 /// The bytes of one message as they pass: subject, headers, payload. None where nobody wants their sum.
 #[derive(Debug, Clone, Copy)]
-pub struct Bytes(Option<u32>);
+pub struct MessageCrc(Option<u32>);
 
-impl Bytes {
+impl MessageCrc {
     /// Takes the next ones.
     pub fn append(&mut self, bytes: &[u8]) {
         if let Some(crc) = &mut self.0 {
@@ -22,27 +22,27 @@ impl Bytes {
 
 /// The sum so far; by default one that nobody wants.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Sum {
+pub struct MessageSum {
     wanted: bool,
     total: u64,
     messages: u64,
 }
 
-impl Sum {
+impl MessageSum {
     /// Of no messages so far. One that is not `wanted` stays none.
     pub fn new(wanted: bool) -> Self {
-        Sum { wanted, total: 0, messages: 0 }
+        MessageSum { wanted, total: 0, messages: 0 }
     }
 
     /// For the bytes of the next message.
-    pub fn bytes(&self) -> Bytes {
-        Bytes(self.wanted.then_some(0))
+    pub fn bytes(&self) -> MessageCrc {
+        MessageCrc(self.wanted.then_some(0))
     }
 
     /// Adds a message. `time` is in ns since 1970; the lengths, in bytes, of subject, headers and payload tell
     /// where one of them ends.
-    pub fn add(&mut self, sequence: u64, time: i64, lengths: [u64; 3], bytes: Bytes) {
-        let Bytes(Some(crc)) = bytes else { return };
+    pub fn add(&mut self, sequence: u64, time: i64, lengths: [u64; 3], bytes: MessageCrc) {
+        let MessageCrc(Some(crc)) = bytes else { return };
         let [subject, headers, payload] = lengths;
         let numbers = [sequence, time.cast_unsigned(), subject, headers, payload, crc.into()];
         // Addition does not care about the order.
@@ -58,7 +58,7 @@ impl Sum {
 
 impl Record<'_> {
     /// Adds the message to a sum.
-    pub(super) fn add_to(&self, sum: &mut Sum) {
+    pub(super) fn add_to(&self, sum: &mut MessageSum) {
         let parts = [self.subject, self.headers, self.payload];
         let mut bytes = sum.bytes();
         parts.iter().for_each(|part| bytes.append(part));
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn sum(messages: &[(u64, i64, &str, &str, &str)]) -> Option<u64> {
-        let mut sum = Sum::new(true);
+        let mut sum = MessageSum::new(true);
         for (sequence, time, subject, headers, payload) in messages {
             let parts = [subject, headers, payload];
             let mut bytes = sum.bytes();
@@ -115,10 +115,10 @@ mod tests {
 
     #[test]
     fn a_sum_of_other_messages_too_is_none() {
-        let mut sum = Sum::new(true);
+        let mut sum = MessageSum::new(true);
         sum.add(1, 0, [0; 3], sum.bytes());
         assert_eq!(sum.of(0), None);
         assert!(sum.of(1).is_some());
-        assert_eq!(Sum::new(false).of(0), None, "nobody wants it");
+        assert_eq!(MessageSum::new(false).of(0), None, "nobody wants it");
     }
 }
