@@ -33,7 +33,7 @@ pub enum Action {
     /// Check everything that can be checked without a server
     Verify(Verify),
     /// Write a smaller archive
-    StreamSelection(SelectStreams),
+    Select(SelectStreams),
     /// Write an archive with streams renamed, and with less in them
     Edit(Box<EditStreams>),
     /// Write the same archive with every stream as one entry
@@ -51,7 +51,7 @@ impl Action {
             Action::Show(options) => &options.reading.say,
             Action::List(options) => &options.reading.say,
             Action::Verify(options) => &options.reading.say,
-            Action::StreamSelection(options) => &options.reading.say,
+            Action::Select(options) => &options.reading.say,
             Action::Edit(options) => &options.reading.say,
             Action::Join(options) => &options.reading.say,
             Action::Diff(options) => &options.say,

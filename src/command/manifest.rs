@@ -52,7 +52,7 @@ pub fn run(options: cli::Manifest) -> anyhow::Result<Exit> {
         cli::ManifestAction::Show(options) => show::run(options, progress),
         cli::ManifestAction::List(options) => list::run(options, progress),
         cli::ManifestAction::Verify(options) => verify::run(options, progress),
-        cli::ManifestAction::StreamSelection(options) => select::run(options, progress),
+        cli::ManifestAction::Select(options) => select::run(options, progress),
         cli::ManifestAction::Join(options) => join::run(options, progress),
         cli::ManifestAction::Edit(options) => edit::run(*options, progress),
         cli::ManifestAction::Diff(options) => diff::run(options, progress),
