@@ -23,7 +23,7 @@
 //! | [`jetstream`] | connect, list, capture, restore | tar |
 //! | [`envelope`] | gzip, zstd, age: recognise and open, seal | what is inside |
 //! | [`chatto`] | what is Chatto's own: configuration, stream policy | how bytes travel |
-//! | [`release`] | what depends on nats-server's release: formats, levels, settings | everything but snapshot formats |
+//! | [`release`] | what depends on nats-server's release: formats, levels, settings | everything else |
 //! | [`description`] | a stream's configuration and state, as a server sends them and an archive keeps them | where they came from |
 //! | [`settings`] | what a stream's or a consumer's configuration means, and asks of a release | where it came from |
 //! | `tar_header` | the headers of a tar, written and read | what the paths mean |

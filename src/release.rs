@@ -14,8 +14,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::snapshot::Format;
-
 /// A nats-server version. What follows the patch number (`-beta.1`) does not take part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32, pub u32);
@@ -33,6 +31,25 @@ impl FromStr for Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// The format of a snapshot. Displayed as the manifest names it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Of servers before 2.15.
+    #[default]
+    Tar,
+    /// Of servers from 2.15 on.
+    NatsArc1,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Format::Tar => "tar",
+            Format::NatsArc1 => "natsarc1",
+        })
     }
 }
 

@@ -19,11 +19,12 @@ use super::content::Content;
 use super::entries::{self, Entry};
 use super::fault::Fault;
 use super::framing::Framing;
+use super::inspect::{format_of_content, inspect_items};
 use super::items::{Consumer, Item, State};
 use super::natsarc_writer::NatsArcWriter;
 use super::reported_state::ReportedState;
 use super::writer::{self, WriteError, Writer};
-use super::{Format, MAX_NAMES, inspect_items, meta};
+use super::{Format, MAX_NAMES, meta};
 use crate::names::StreamName;
 
 /// The most consumers that are named.
@@ -156,7 +157,7 @@ fn begin_natsarc1<W: Write>(out: &mut Option<W>, state: State) -> Result<Writing
 /// last sequence is `promised` or the last that its blocks show, whichever is later.
 ///
 /// # Errors
-/// [`ConvertError`]. What is found on the way is much less than what [`inspect`](super::inspect) finds.
+/// [`ConvertError`]. What is found on the way is much less than what [`inspect`](super::inspect()) finds.
 pub fn put_consumers_back(promised: u64, bytes: impl Read, mut out: impl Write) -> Result<(), ConvertError> {
     let mut content = Content::new(bytes).keeping_frames();
     let mut last = promised;
@@ -196,7 +197,7 @@ pub fn add_consumers(
     lacking: impl FnOnce(Option<&[String]>) -> Vec<Consumer>,
 ) -> Result<(), ConvertError> {
     let mut content = Content::new(bytes).keeping_frames();
-    if content.fill()?.first().copied().map(Format::of_content) == Some(Format::NatsArc1) {
+    if content.fill()?.first().copied().map(format_of_content) == Some(Format::NatsArc1) {
         loop {
             let at_hand = content.fill()?.len();
             content.consume(at_hand);

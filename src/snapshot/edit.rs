@@ -21,13 +21,15 @@ use super::fault::Fault;
 use super::held_consumers::{HeldConsumers, MAX_CONSUMERS, TooManyConsumers};
 use super::items::{Consumer, Item, Record};
 use super::keep::{Keep, Matched};
-use super::newest::MAX_NEWEST;
 use super::rename::Rename;
 use super::reported_state::{ReportedState, Shortfall};
 use super::tally::{Count, Sequences, TOO_SCATTERED};
 use super::writer::{self, WriteError, Writer};
 use super::{Contents, inspect_items, meta};
 use crate::names::StreamName;
+
+/// The most messages that may be the newest ones in one stream, each of which takes some 200 bytes.
+pub const MAX_NEWEST: usize = 1 << 20;
 
 /// Of how many messages at the beginning the times are kept, for that of the first one that stays.
 const FIRST: usize = 1024;

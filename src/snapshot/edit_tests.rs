@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::test_snapshots::{self, natsarc, record, s2, tarball};
 use super::tests::captures;
 use super::*;
+use crate::names::StreamName;
 use crate::names::{Prefix, Renaming, SubjectPattern};
 
 #[derive(Debug, Clone, PartialEq, Eq)]

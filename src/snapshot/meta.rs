@@ -1,6 +1,8 @@
 //! The configurations in a snapshot of the tar format (`meta.inf`) and their checksums (`meta.sum`): a
 //! server's own JSON with what it keeps beside it. Knows no tar.
 
+use std::sync::{Arc, OnceLock};
+
 use highway::HighwayHash;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -44,6 +46,10 @@ pub fn created(meta: &RawValue) -> Option<i64> {
     }
     serde_json::from_str::<At>(meta.get()).ok()?.created.as_nanosecond().try_into().ok()
 }
+
+/// The stream's configuration as the snapshot itself has it, with a sum that held (`meta.inf`, at most 8 MiB):
+/// for [`agrees`]. Stays empty where a snapshot has none, as one in NATSARC1.
+pub type OwnConfig = Arc<OnceLock<Vec<u8>>>;
 
 /// A description with other settings than the snapshot itself: which.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,16 +7,13 @@ use std::io::Read;
 
 use sha2::{Digest as _, Sha256};
 
-use super::edit::EditError;
-use super::inspect_items;
+use super::edit::{EditError, MAX_NEWEST};
+use super::inspect::inspect_items;
 use super::items::Item;
 use super::keep::{Keep, Matched};
 use super::reported_state::ReportedState;
 use super::tally::Sequences;
 use crate::names::StreamName;
-
-/// The most messages that may be the newest ones in one stream, each of which takes some 200 bytes.
-pub const MAX_NEWEST: usize = 1 << 20;
 
 /// The sequences of a snapshot that hold no message although one may come in it.
 ///

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::Contents;
+use super::contents::Contents;
 
 /// What the server said in its answer to the snapshot request (`backup.json`). Reads a stream's state as servers
 /// write it.

@@ -8,6 +8,7 @@ use super::content::Content;
 use super::test_snapshots::*;
 use super::*;
 use crate::description::Description;
+use crate::names::StreamName;
 
 /// Captures of real servers: stream, reported state, bytes.
 pub(super) fn captures() -> Vec<(PathBuf, StreamName, ReportedState, Vec<u8>)> {
@@ -461,12 +462,12 @@ fn safe_bytes_never_hold_the_whole_content() {
 fn the_first_bytes_tell_the_format() {
     for (dir, stream, reported, bytes) in captures() {
         let format = inspect(&stream, &reported, bytes.as_slice()).unwrap().format;
-        assert_eq!(Format::of(&bytes[..64]), Some(format), "{}", dir.display());
+        assert_eq!(format_of(&bytes[..64]), Some(format), "{}", dir.display());
         for cut in 0..bytes.len().min(64) {
-            assert!([None, Some(format)].contains(&Format::of(&bytes[..cut])), "{} to {cut}", dir.display());
+            assert!([None, Some(format)].contains(&format_of(&bytes[..cut])), "{} to {cut}", dir.display());
         }
     }
-    assert_eq!(Format::of(b"\x1f\x8b\x08\x00, something else, and long enough for the rest"), None);
+    assert_eq!(format_of(b"\x1f\x8b\x08\x00, something else, and long enough for the rest"), None);
 }
 
 /// An index costs what it is long, whatever lies in the snapshot. It took hours when each block was held

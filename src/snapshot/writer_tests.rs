@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::test_snapshots::{self, natsarc, s2};
 use super::tests::{captures, decoded};
 use super::*;
+use crate::names::StreamName;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Message {

@@ -25,8 +25,8 @@ use crate::jetstream::{self, InFlight, Mark, Removal, Restore, RestoreError, Ser
 use crate::names::StreamName;
 use crate::settings;
 use crate::snapshot::{
-    ConvertError, Fault, Format, Frames, InspectOptions, PADDING, ReportedState, put_consumers_back,
-    to_natsarc1, to_tar,
+    ConvertError, Fault, Format, Frames, InspectOptions, PADDING, ReportedState, format_of,
+    put_consumers_back, to_natsarc1, to_tar,
 };
 
 /// The largest snapshot that is verified before its restore begins, in bytes.
@@ -260,7 +260,7 @@ impl Restoring {
             return;
         }
         let beginning: Vec<u8> = self.unsent.iter().flatten().copied().take(BEGINNING).collect();
-        self.format = Format::of(&beginning);
+        self.format = format_of(&beginning);
         let Request { config, reported, .. } = &self.request;
         let becomes = self.becomes.or(self.format);
         let converts = match (self.format, becomes) {
