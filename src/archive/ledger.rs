@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest as _, Sha256};
+
 use super::name::{Name, SNAPSHOTS};
 use super::{Digest, MAX_ATTEMPTS, MAX_ENTRIES, MAX_OTHER_PATHS, MAX_OTHERS, MAX_STREAMS};
 use crate::names::StreamName;
@@ -19,8 +21,18 @@ enum Sum {
     Came(Digest),
     /// `SHA256SUMS` has this digest for it.
     Listed(Digest),
-    /// Both; if they were not equal, that was said then.
-    Met,
+    /// Both, and this is the file's own; if they were not equal, that was said then.
+    Met(Digest),
+}
+
+impl Sum {
+    /// The digest of the file, if it has come.
+    fn of_file(self) -> Option<Digest> {
+        match self {
+            Sum::Came(digest) | Sum::Met(digest) => Some(digest),
+            Sum::Nothing | Sum::Listed(_) => None,
+        }
+    }
 }
 
 /// Why an entry may not be where it is.
@@ -74,6 +86,8 @@ struct Stream {
     abandoned: bool,
     /// Whether anything of a snapshot in one piece came.
     whole: bool,
+    /// What the manifest says of the snapshot that counts: which attempt it is, if it lies in parts, and its digest.
+    stated: Option<(Option<u32>, Digest)>,
 }
 
 #[derive(Default)]
@@ -118,7 +132,7 @@ impl Ledger {
             Name::AttemptDirectory(stream, attempt) => {
                 std::mem::replace(&mut self.attempt(stream, *attempt)?.directory, true)
             }
-            file => matches!(self.sum(file)?, Sum::Came(_) | Sum::Met),
+            file => self.sum(file)?.of_file().is_some(),
         };
         if twice { Err(LedgerError::Twice) } else { Ok(()) }
     }
@@ -126,11 +140,11 @@ impl Ledger {
     /// The file `name`, which has [begun](Self::begin), came to its end.
     pub fn came(&mut self, name: &Name, digest: Digest) -> Result<(), LedgerError> {
         let sum = self.sum(name)?;
-        match std::mem::replace(sum, Sum::Met) {
+        match std::mem::replace(sum, Sum::Met(digest)) {
             Sum::Nothing => *sum = Sum::Came(digest),
             Sum::Listed(listed) if listed == digest => {}
             Sum::Listed(_) => return Err(LedgerError::Mismatch),
-            Sum::Came(_) | Sum::Met => return Err(LedgerError::Twice),
+            Sum::Came(_) | Sum::Met(_) => return Err(LedgerError::Twice),
         }
         Ok(())
     }
@@ -145,13 +159,46 @@ impl Ledger {
             LedgerError::Gap(_) => LedgerError::ListedOutOfOrder,
             other => other,
         })?;
-        match std::mem::replace(sum, Sum::Met) {
+        match *sum {
             Sum::Nothing => *sum = Sum::Listed(digest),
-            Sum::Came(came) if came == digest => {}
-            Sum::Came(_) => return Err(LedgerError::Mismatch),
-            Sum::Listed(_) | Sum::Met => return Err(LedgerError::ListedTwice),
+            Sum::Came(came) => {
+                *sum = Sum::Met(came);
+                if came != digest {
+                    return Err(LedgerError::Mismatch);
+                }
+            }
+            Sum::Listed(_) | Sum::Met(_) => return Err(LedgerError::ListedTwice),
         }
         Ok(())
+    }
+
+    /// The manifest states this digest of a stream's snapshot: of its one entry, or of the parts of an `attempt`.
+    pub fn stated(
+        &mut self,
+        stream: &StreamName,
+        attempt: Option<u32>,
+        digest: Digest,
+    ) -> Result<(), LedgerError> {
+        self.stream(stream)?.stated = Some((attempt, digest));
+        Ok(())
+    }
+
+    /// The streams whose snapshots came with another digest than the manifest states.
+    pub fn belied(&self) -> impl Iterator<Item = &StreamName> {
+        let belied = |stream: &Stream| {
+            let (attempt, stated) = stream.stated?;
+            let came = match attempt {
+                None => stream.snapshot.of_file(),
+                Some(attempt) => stream.attempts.get(&attempt).and_then(|attempt| attempt.digest()),
+            };
+            came.filter(|came| *came != stated)
+        };
+        self.streams.iter().filter(move |(_, stream)| belied(stream).is_some()).map(|(name, _)| name)
+    }
+
+    /// The digest of the digests of an attempt's parts; none without parts.
+    pub fn parts_digest(&self, stream: &StreamName, attempt: u32) -> Option<Digest> {
+        self.streams.get(stream)?.attempts.get(&attempt)?.digest()
     }
 
     /// The files that `SHA256SUMS` lists and that did not come.
@@ -306,6 +353,19 @@ impl Ledger {
         }
         self.other_bytes = self.other_bytes.saturating_add(path.len());
         if self.other_bytes > MAX_OTHER_PATHS { Err(LedgerError::OtherPaths) } else { Ok(()) }
+    }
+}
+
+impl Attempt {
+    /// The digest of its parts' digests, one line each, as `sha256sum part-* | cut -c-64 | sha256sum` has it. None
+    /// without parts, and if one of them has not come.
+    fn digest(&self) -> Option<Digest> {
+        let mut hasher = (!self.parts.is_empty()).then(Sha256::new)?;
+        for part in &self.parts {
+            hasher.update(part.of_file()?.to_string());
+            hasher.update(b"\n");
+        }
+        Some(Digest::finish(hasher))
     }
 }
 

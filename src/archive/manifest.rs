@@ -146,9 +146,12 @@ pub struct ManifestStream {
     /// Which `attempt-N` counts; only for a snapshot in parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// The digest of the whole snapshot, whether it lies in one entry or in parts.
+    /// The digest of a snapshot in one entry. Builds before the first release wrote it for one in parts too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Digest>,
+    /// The digest of the digests of a snapshot's parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts_sha256: Option<Digest>,
     /// Why it is not as it was at the moment that an edit was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_rewound: Option<String>,
@@ -180,9 +183,15 @@ impl ManifestStream {
             attempts: None,
             attempt: None,
             sha256: None,
+            parts_sha256: None,
             not_rewound: None,
             reason: None,
         }
+    }
+
+    /// Whether its numbers were counted in the snapshot. Those of `chatto backup` are what the server promised.
+    pub fn is_counted(&self) -> bool {
+        self.sha256.or(self.parts_sha256).is_some()
     }
 }
 

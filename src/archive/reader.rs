@@ -107,6 +107,8 @@ pub struct Reader<R: Read> {
     ours: Option<bool>,
     /// The file whose body is being read, and the digest of what was read.
     body: Option<(Name, Sha256)>,
+    /// The digest of the body that was read to its end last.
+    digest: Option<Digest>,
     has: Has,
     entries: u64,
     bytes: u64,
@@ -142,6 +144,7 @@ impl<R: Read> Reader<R> {
             top: None,
             ours: None,
             body: None,
+            digest: None,
             has: Has::default(),
             entries: 0,
             bytes: 0,
@@ -223,6 +226,9 @@ impl<R: Read> Reader<R> {
                     if list {
                         self.json = json;
                     }
+                    if let Entry::Manifest(manifest) = &entry {
+                        self.stated(manifest)?;
+                    }
                     self.state = State::Reading;
                     return Ok(Some(entry));
                 }
@@ -292,6 +298,7 @@ impl<R: Read> Reader<R> {
                 _ => {}
             }
             self.body = Some((name.clone(), Sha256::new()));
+            self.digest = None;
             return Ok(Some((name, member.size)));
         }
         self.padding()?;
@@ -374,12 +381,32 @@ impl<R: Read> Reader<R> {
         if self.members.left() > 0 {
             return Ok(got);
         }
-        if let Some((name, hasher)) = self.body.take().filter(|(name, _)| *name != Name::Sums)
-            && let Err(fault) = self.ledger.came(&name, Digest::finish(hasher))
-        {
-            self.fault(Error::damaged(&name, fault))?;
+        if let Some((name, hasher)) = self.body.take().filter(|(name, _)| *name != Name::Sums) {
+            let digest = Digest::finish(hasher);
+            self.digest = Some(digest);
+            if let Err(fault) = self.ledger.came(&name, digest) {
+                self.fault(Error::damaged(&name, fault))?;
+            }
         }
         Ok(got)
+    }
+
+    /// Notes what the manifest states of the snapshots, each of which is held against its own digest at the end.
+    fn stated(&mut self, manifest: &Manifest) -> Result<(), Error> {
+        for stream in &manifest.streams {
+            // Of the whole of a snapshot in parts, builds before the first release had a digest there.
+            let digest = match stream.attempt {
+                Some(_) => stream.parts_sha256,
+                None => stream.sha256,
+            };
+            if let Some(digest) = digest {
+                let noted = self.ledger.stated(&stream.name, stream.attempt, digest);
+                noted.map_err(|fault| {
+                    Error::damaged(Name::Manifest, format!("stream {}: {fault}", stream.name))
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads what the caller left of the body.
@@ -415,6 +442,10 @@ impl<R: Read> Reader<R> {
         }
         for name in self.ledger.unlisted().filter(|_| layout == Layout::Ours) {
             gather(&mut self.faults, Error::damaged(name, "SHA256SUMS does not list it"))?;
+        }
+        for stream in self.ledger.belied() {
+            let what = format!("has another digest for stream {stream} than its snapshot");
+            gather(&mut self.faults, Error::damaged(Name::Manifest, what))?;
         }
         Ok(Ended { layout, sums: self.has.sums, entries: self.entries, bytes: self.bytes })
     }
@@ -463,6 +494,13 @@ fn json_entry<'a, R: Read>(name: Name, json: &[u8]) -> Result<Entry<'a, R>, Erro
 /// is never a clean end. The errors are [`Error`]s inside of [`io::Error`]s; `Error::from` takes them out
 /// again.
 pub struct Body<'a, R: Read>(&'a mut Reader<R>);
+
+impl<R: Read> Body<'_, R> {
+    /// The digest of the body, once it has been read to its end.
+    pub fn digest(&self) -> Option<Digest> {
+        self.0.digest
+    }
+}
 
 impl<R: Read> Read for Body<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ledger::Ledger;
 use super::name::{Name, SNAPSHOTS, TOP};
+use super::reader::Body;
 use super::{
     Digest, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_LIST_JSON, Manifest, sha256sums,
 };
@@ -27,7 +28,8 @@ const MAX_REASON: usize = 1_000;
 
 /// Writes an archive. The calls are [`index`](Self::index), then for every stream either
 /// [`whole`](Self::whole) (or [`whole_in_pieces`](Self::whole_in_pieces)) or
-/// [`attempt`](Self::attempt) and [`part`](Self::part)s, then [`finish`](Self::finish).
+/// [`attempt`](Self::attempt) and [`part`](Self::part)s, then [`finish`](Self::finish). Every byte is summed once, by the
+/// writer, or by the [`Reader`](super::Reader) of the archive that it is copied from.
 ///
 /// # Errors
 /// Every method fails with the output's own [`io::Error`] (so [`io::ErrorKind::BrokenPipe`] is a
@@ -87,21 +89,32 @@ impl<W: Write> Writer<W> {
         })
     }
 
-    /// The same with a snapshot that lies in memory: `pieces`, one after another, whose `digest` together the
-    /// caller has computed already.
+    /// The same with a snapshot that lies in memory: `pieces`, one after another, without copying them.
     pub fn whole_in_pieces(
         &mut self,
         stream: &StreamName,
         backup_json: &[u8],
         pieces: &[Bytes],
-        digest: Digest,
-    ) -> io::Result<()> {
+    ) -> io::Result<Digest> {
         self.step(State::Streams, |writer| {
             let size = length_of(pieces);
             let name = writer.begin_whole(stream, backup_json, size)?;
-            for piece in pieces {
-                writer.to.write_all(piece)?;
-            }
+            let digest = writer.pieces(pieces)?;
+            writer.end(&name, size, digest)
+        })
+    }
+
+    /// The same with a snapshot that is one entry of another archive.
+    pub fn copy_whole<R: Read>(
+        &mut self,
+        stream: &StreamName,
+        backup_json: &[u8],
+        snapshot: &mut Body<'_, R>,
+        size: u64,
+    ) -> io::Result<()> {
+        self.step(State::Streams, |writer| {
+            let name = writer.begin_whole(stream, backup_json, size)?;
+            let digest = writer.copy_body(&name, snapshot, size)?;
             writer.end(&name, size, digest).map(drop)
         })
     }
@@ -127,24 +140,25 @@ impl<W: Write> Writer<W> {
             let name = writer.next_part()?;
             let size = length_of(pieces);
             writer.begin(&name, size)?;
-            let mut hasher = Sha256::new();
-            for piece in pieces {
-                writer.to.write_all(piece)?;
-                hasher.update(piece);
-            }
-            writer.end(&name, size, Digest::finish(hasher))
+            let digest = writer.pieces(pieces)?;
+            writer.end(&name, size, digest)
         })
     }
 
-    /// Writes the next part of the open attempt from a reader of exactly `size` bytes: for parts that are
-    /// copied from another archive, which may have any size.
-    pub fn copy_part(&mut self, part: &mut dyn Read, size: u64) -> io::Result<Digest> {
+    /// Writes the next part of the open attempt from another archive, whose parts may have any size.
+    pub fn copy_part<R: Read>(&mut self, part: &mut Body<'_, R>, size: u64) -> io::Result<()> {
         self.step(State::Streams, |writer| {
             let name = writer.next_part()?;
             writer.begin(&name, size)?;
-            let digest = writer.copy(&name, part, size)?;
-            writer.end(&name, size, digest)
+            let digest = writer.copy_body(&name, part, size)?;
+            writer.end(&name, size, digest).map(drop)
         })
+    }
+
+    /// The digest of the digests of the open attempt's parts, for the manifest; none without parts.
+    pub fn parts_digest(&self) -> Option<Digest> {
+        let (stream, attempt, _) = self.attempt.as_ref()?;
+        self.ledger.parts_digest(stream, *attempt)
     }
 
     /// Closes the open attempt as one that does not count, and says why.
@@ -259,9 +273,37 @@ impl<W: Write> Writer<W> {
         self.to.write_all(zeros.get(..tar_header::padding(size)).unwrap_or(&zeros))
     }
 
-    fn copy(&mut self, name: &Name, from: &mut dyn Read, size: u64) -> io::Result<Digest> {
-        let mut buffer = vec![0; COPY];
+    /// Writes `pieces`, and sums them.
+    fn pieces(&mut self, pieces: &[Bytes]) -> io::Result<Digest> {
         let mut hasher = Sha256::new();
+        for piece in pieces {
+            self.to.write_all(piece)?;
+            hasher.update(piece);
+        }
+        Ok(Digest::finish(hasher))
+    }
+
+    /// Writes the body of another archive's entry, which its reader has summed.
+    fn copy_body<R: Read>(&mut self, name: &Name, body: &mut Body<'_, R>, size: u64) -> io::Result<Digest> {
+        self.copy_bytes(name, body, size, |_| {})?;
+        body.digest().ok_or_else(|| invalid(format!("{name} was not read to its end")))
+    }
+
+    fn copy(&mut self, name: &Name, from: &mut dyn Read, size: u64) -> io::Result<Digest> {
+        let mut hasher = Sha256::new();
+        self.copy_bytes(name, from, size, |piece| hasher.update(piece))?;
+        Ok(Digest::finish(hasher))
+    }
+
+    /// Writes exactly `size` bytes of `from`, and shows them to `see`.
+    fn copy_bytes(
+        &mut self,
+        name: &Name,
+        from: &mut dyn Read,
+        size: u64,
+        mut see: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        let mut buffer = vec![0; COPY];
         let mut left = size;
         loop {
             let got = match from.read(&mut buffer) {
@@ -276,13 +318,13 @@ impl<W: Write> Writer<W> {
                 break;
             }
             self.to.write_all(piece)?;
-            hasher.update(piece);
+            see(piece);
             left = still;
         }
         if left > 0 {
             return Err(invalid(format!("{name} ended {left} bytes before the {size} that were announced")));
         }
-        Ok(Digest::finish(hasher))
+        Ok(())
     }
 }
 

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::pieces::{Feed, feed};
-use crate::archive::{Digest, HashingReader};
 use crate::names::StreamName;
 use crate::settings::Config;
 use crate::snapshot::{self, Contents, InspectOptions, OwnConfig, ReportedState};
@@ -28,7 +27,7 @@ pub(super) struct Verifier {
 /// Whether the content keeps the reported state.
 type Agree = fn(&Contents, &ReportedState) -> Result<(), snapshot::Shortfall>;
 
-type Verdict = Result<Proven, NotProven>;
+type Verdict = Result<Contents, NotProven>;
 
 enum Check {
     /// Not begun: all that has been fed waits.
@@ -42,8 +41,6 @@ enum Check {
 #[derive(Debug, Clone)]
 pub(super) struct Proven {
     pub contents: Contents,
-    /// Of the whole snapshot, as it travels.
-    pub sha256: Digest,
     /// The snapshot's length as it travels, in bytes.
     pub bytes: u64,
 }
@@ -97,19 +94,18 @@ impl Verifier {
         if config.is_some() {
             wanted.own = Some(own.clone());
         }
-        let (snapshot, input) = feed();
+        let (snapshot, mut input) = feed();
         let stream = stream.clone();
         let reported = reported.clone();
         let check = Check::Waiting(Box::new(move || {
-            let mut input = HashingReader::new(input);
             let contents = snapshot::inspect_with(&stream, &reported, wanted, &mut input)?;
             agree(&contents, &reported)?;
             if let (Some(config), Some(own)) = (&config, own.get()) {
                 snapshot::agrees(own, config)?;
             }
-            // What follows the snapshot's logical end belongs to the digest all the same.
+            // What follows the snapshot's logical end belongs to it all the same.
             io::copy(&mut input, &mut io::sink()).map_err(|e| NotProven::Broken(e.to_string()))?;
-            Ok(Proven { contents, sha256: input.digest(), bytes: input.length() })
+            Ok(contents)
         }));
         Verifier { snapshot, fed: 0, check }
     }
@@ -139,12 +135,13 @@ impl Verifier {
     }
 
     /// No more bytes will come; gives the verdict.
-    pub async fn verdict(self) -> Verdict {
+    pub async fn verdict(self) -> Result<Proven, NotProven> {
         self.snapshot.end();
-        match self.check {
+        let contents = match self.check {
             Check::Waiting(check) => check(),
             Check::Running(verdict) => verdict.await.map_err(|e| NotProven::Broken(e.to_string()))?,
             Check::Beginning => Err(NotProven::Broken("it did not begin".into())),
-        }
+        };
+        Ok(Proven { contents: contents?, bytes: self.fed as u64 })
     }
 }

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::archive::Archive;
 use crate::support::captures::{CAPTURED, STREAMS, Shape, archive, capture};
 use crate::support::programs::{Finished, program, run, run_with};
-use chatto_pipes::command::manifest::verify::{Verdict, verify};
+use chatto_pipes::command::manifest::verify::{ArchiveFault, Verdict, verify};
 
 fn manifest(arguments: &[&str]) -> Command {
     let mut command = program("chatto-manifest");
@@ -91,6 +92,42 @@ fn a_selection_of_a_damaged_archive_has_no_end() {
     assert_eq!(report.verdict, Verdict::Damaged);
     let cut = run_with(manifest(&["select"]), &archive[..archive.len() - 2_000]).expect_code(4);
     assert_eq!(verify(cut.stdout.as_slice()).unwrap().verdict, Verdict::Damaged);
+}
+
+/// Of a stream in parts, each byte has one sum: that of its part.
+#[test]
+fn a_flipped_bit_in_any_part_is_found_by_all_who_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = archive("2.14.5", Shape::Parts);
+    let entries = Archive::read(&sound).0;
+    let parts = entries.iter().filter(|entry| entry.path.contains("/attempt-2/part-"));
+    let places: Vec<_> = parts.flat_map(|part| [0, part.data.len() - 1].map(|at| (part, at))).collect();
+    assert_eq!(places.len(), 10);
+    for (part, at) in places {
+        let mut flipped = sound.clone();
+        flipped[part.data_at + at] ^= 1;
+        let report = verify(flipped.as_slice()).unwrap();
+        let path = part.path.trim_start_matches("backup/");
+        let named =
+            |fault: &ArchiveFault| fault.place == path && fault.what == "its bytes do not match SHA256SUMS";
+        assert!(report.faults.iter().any(named), "{path}: {report}");
+        let file = file(dir.path(), "flipped.tar", &flipped);
+        assert_eq!(run(manifest(&["join", &file])).expect_code(4).stdout, b"");
+        for arguments in
+            [&["select"][..], &["edit", "--rename", "EVT=OTHER"], &["edit", "--rename", "EMPTY=NONE"]]
+        {
+            let written = run_with(manifest(arguments), &flipped).expect_code(4).stdout;
+            assert_eq!(verify(written.as_slice()).unwrap().verdict, Verdict::Damaged, "{arguments:?}");
+        }
+        // Whoever makes the sums anew makes none of the manifest's.
+        let mut summed = Archive::read(&sound);
+        summed.file(path)[at] ^= 1;
+        let summed = summed.with_sums();
+        run_with(manifest(&["select"]), &summed).expect_code(4);
+        let report = verify(summed.as_slice()).unwrap();
+        let said = "has another digest for stream EVT than its snapshot";
+        assert!(report.faults.iter().any(|fault| fault.what == said), "{path}: {report}");
+    }
 }
 
 #[test]

@@ -283,6 +283,42 @@ fn the_end_record_must_agree_with_what_came() {
     ]);
 }
 
+/// The sums fit, and the manifest is of other snapshots: whether it comes before them or behind them.
+#[test]
+fn a_digest_in_the_manifest_is_that_of_the_snapshot() {
+    let parts = Digest::of(format!("{}\n{}\n", Digest::of(b"one"), Digest::of(b"two")).as_bytes());
+    let manifest = |whole: Digest, parts: Digest, more: &str| {
+        let streams = format!(
+            r#"[{{"name":"A","type":"stream","sha256":"{whole}"}},
+                {{"name":"P","type":"stream","attempt":2,"parts_sha256":"{parts}"{more}}}]"#
+        );
+        MANIFEST.replace("[]", &streams)
+    };
+    let snapshots = |tar: Tar| {
+        tar.file("b/streams/A/stream.tar.s2", "snapshot")
+            .file("b/streams/P/attempt-1/backup.json", "{}")
+            .file("b/streams/P/attempt-1/part-000001", "none")
+            .file("b/streams/P/attempt-1/abandoned.json", "{\"reason\":\"r\"}")
+            .file("b/streams/P/attempt-2/backup.json", "{}")
+            .file("b/streams/P/attempt-2/part-000001", "one")
+            .file("b/streams/P/attempt-2/part-000002", "two")
+    };
+    let both = |manifest: &str| {
+        let before = snapshots(Tar(vec![]).file("b/manifest.json", manifest)).end();
+        [before, snapshots(Tar(vec![])).file("b/manifest.json", manifest).end()]
+    };
+    let (whole, other) = (Digest::of(b"snapshot"), Digest::of(b"onetwo"));
+    // Of the joined parts, as builds before the first release wrote it.
+    let old = format!(",\"sha256\":\"{other}\"");
+    for sound in [manifest(whole, parts, ""), manifest(whole, parts, &old)] {
+        both(&sound).iter().for_each(|tar| drop(read(tar.as_slice()).unwrap()));
+    }
+    for (manifest, stream) in [(manifest(other, parts, ""), "A"), (manifest(whole, other, ""), "P")] {
+        let want = format!("manifest.json: has another digest for stream {stream} than its snapshot");
+        refused(both(&manifest).map(|tar| (tar, want.as_str())).into());
+    }
+}
+
 #[test]
 fn a_sum_may_come_before_its_file() {
     let sums = |content: &str| format!("{}  streams/A/stream.tar.s2\n", Digest::of(content.as_bytes()));

@@ -311,10 +311,10 @@ fn what_is_copied_raw_makes_the_same_archive() {
             Entry::Manifest(_) => manifest = reader.take_json(),
             Entry::Backup { stream, attempt: Some(n), json } => writer.attempt(&stream, n, &json).unwrap(),
             Entry::Backup { json, .. } => backup = json,
-            Entry::Part { mut body, size, .. } => drop(writer.copy_part(&mut body, size).unwrap()),
+            Entry::Part { mut body, size, .. } => writer.copy_part(&mut body, size).unwrap(),
             Entry::Abandoned { reason, .. } => writer.abandon(&reason).unwrap(),
             Entry::Snapshot { stream, mut body, size, .. } => {
-                writer.whole(&stream, &backup, &mut body, size).map(|_| ()).unwrap()
+                writer.copy_whole(&stream, &backup, &mut body, size).unwrap()
             }
             Entry::Empty { .. } | Entry::Other { .. } | Entry::Sums { .. } => {}
         }

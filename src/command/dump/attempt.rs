@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -20,7 +21,7 @@ use super::output::{Output, Snapshot, Writing};
 use super::plan::HALF;
 use super::rsyncable::{Rewritten, Rsyncable, rewriting};
 use super::watchdog::Pulse;
-use crate::archive::PART_SIZE;
+use crate::archive::{Digest, PART_SIZE};
 use crate::command::conversion::Conversion;
 use crate::command::verifier::{NotProven, Proven, Verifier};
 use crate::description::BadDescription;
@@ -228,9 +229,9 @@ impl Attempt<'_> {
                 (flow(begun, head, part, output).await?, None)
             }
             (true, Overflow::Spool(dir)) => {
-                let (proven, file) =
+                let (proven, snapshot) =
                     spool(Begun { capture: &mut capture, verifier, gathered, pulse }, dir).await?;
-                (proven, Some(Snapshot::Spool(file)))
+                (proven, Some(snapshot))
             }
         };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -345,17 +346,17 @@ async fn flow(
 }
 
 /// Writes what has come and all that follows into an unlinked file that only we can read.
-async fn spool(begun: Begun<'_>, dir: &Path) -> Result<(Proven, File), AttemptError> {
+async fn spool(begun: Begun<'_>, dir: &Path) -> Result<(Proven, Snapshot), AttemptError> {
     let Begun { capture, mut verifier, gathered, pulse } = begun;
     let failed = |cause| OutputError::Spool { dir: dir.display().to_string(), cause };
-    let mut file = tempfile::tempfile_in(dir).map_err(failed)?;
+    let file = tempfile::tempfile_in(dir).map_err(failed)?;
     let mut waiting = Gathering::new(gathered);
-    let mut writing: Option<JoinHandle<io::Result<File>>> = None;
+    let mut writing: Option<JoinHandle<io::Result<(File, Sha256)>>> = None;
     let mut ended = false;
-    let mut idle = Some(file.try_clone().map_err(failed)?);
+    let mut idle = Some((file, Sha256::new()));
     while !ended || writing.is_some() || waiting.size > 0 {
         if waiting.size > 0
-            && let Some(mut to) = idle.take()
+            && let Some((mut to, mut hasher)) = idle.take()
         {
             let pieces = waiting.take(waiting.size);
             let at_work = pulse.at_work();
@@ -363,8 +364,9 @@ async fn spool(begun: Begun<'_>, dir: &Path) -> Result<(Proven, File), AttemptEr
                 let _at_work = at_work;
                 for piece in pieces {
                     to.write_all(&piece)?;
+                    hasher.update(&piece);
                 }
-                Ok(to)
+                Ok((to, hasher))
             }));
         }
         tokio::select! {
@@ -387,8 +389,11 @@ async fn spool(begun: Begun<'_>, dir: &Path) -> Result<(Proven, File), AttemptEr
             }
         }
     }
-    file.flush().map_err(failed)?;
-    Ok((verdict(verifier, &pulse).await?, file))
+    let proven = verdict(verifier, &pulse).await?;
+    match idle {
+        Some((file, hasher)) => Ok((proven, Snapshot::Spool(file, Digest::finish(hasher)))),
+        None => Err(failed(io::Error::other("its writing broke off")).into()),
+    }
 }
 
 /// Waits for a write to the archive.

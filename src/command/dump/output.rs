@@ -46,7 +46,8 @@ impl<T> Future for Writing<T> {
 /// A whole snapshot, wherever it was gathered.
 pub(super) enum Snapshot {
     Memory(Vec<Bytes>),
-    Spool(File),
+    /// With the digest of what was written there.
+    Spool(File, Digest),
 }
 
 impl Output {
@@ -89,21 +90,26 @@ impl Output {
         self.write(move |archive| archive.index(&index))
     }
 
-    /// `digest` is that of the whole snapshot, and `size` its length.
+    /// `size` is the length of the whole snapshot. Gives its digest.
     pub fn whole(
         &self,
         stream: StreamName,
         backup_json: Bytes,
         snapshot: Snapshot,
         size: u64,
-        digest: Digest,
-    ) -> Writing<()> {
+    ) -> Writing<Digest> {
         self.write(move |archive| match snapshot {
-            Snapshot::Memory(pieces) => archive.whole_in_pieces(&stream, &backup_json, &pieces, digest),
-            // Summed again: a disk lies between the check and the archive.
-            Snapshot::Spool(mut file) => {
+            Snapshot::Memory(pieces) => archive.whole_in_pieces(&stream, &backup_json, &pieces),
+            // A disk lies between the check and the archive.
+            Snapshot::Spool(mut file, written) => {
                 file.rewind()?;
-                archive.whole(&stream, &backup_json, &mut file, size).map(drop)
+                let digest = archive.whole(&stream, &backup_json, &mut file, size)?;
+                match digest == written {
+                    true => Ok(digest),
+                    false => {
+                        Err(io::Error::other("the spool gives back other bytes than were written to it"))
+                    }
+                }
             }
         })
     }
@@ -114,6 +120,11 @@ impl Output {
 
     pub fn part(&self, pieces: Vec<Bytes>) -> Writing<()> {
         self.write(move |archive| archive.part(&pieces).map(drop))
+    }
+
+    /// The digest of the digests of the parts of the attempt that was written last.
+    pub fn parts_digest(&self) -> Writing<Option<Digest>> {
+        self.write(|archive| Ok(archive.parts_digest()))
     }
 
     pub fn abandon(&self, reason: String) -> Writing<()> {
@@ -141,27 +152,46 @@ mod tests {
     use super::*;
     use crate::terminal::progress::{Progress, Verbs};
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_spool_that_gives_back_other_bytes_fails_the_archive() {
+        for (written, sound) in [("snapshot", true), ("Snapshot", false)] {
+            let output = output(File::options().write(true).open("/dev/null").unwrap());
+            output.index(index()).await.unwrap();
+            let mut spool = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut spool, b"snapshot").unwrap();
+            let snapshot = Snapshot::Spool(spool, Digest::of(written.as_bytes()));
+            let json = Bytes::from_static(b"{}");
+            let whole = output.whole(StreamName::new("S").unwrap(), json, snapshot, 8).await;
+            assert_eq!(whole.is_ok(), sound, "{whole:?}");
+        }
+    }
+
+    fn output(to: File) -> Output {
+        let progress = Progress::new(Verbs { streams: "captured", archive: "written" });
+        let to = progress.summed(to);
+        Output::new(Metered::new(to, progress), 0, Arc::default()).unwrap()
+    }
+
+    fn index() -> Index {
+        Index {
+            version: 1,
+            created_at: Timestamp::UNIX_EPOCH,
+            generator: String::new(),
+            server: None,
+            include_keys: false,
+            streams: Vec::new(),
+        }
+    }
+
     /// A capture that breaks off leaves a part behind that nobody waits for any more.
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_asked_for_first_is_written_first_whether_or_not_anybody_waits_for_it() {
-        const DOING: Verbs = Verbs { streams: "captured", archive: "written" };
         let stream = StreamName::new("S").unwrap();
         for round in 0..100 {
             let (mut reader, writer) = io::pipe().unwrap();
             let reading = thread::spawn(move || reader.read_to_end(&mut Vec::new()));
-            let progress = Progress::new(DOING);
-            let to = progress.summed(File::from(std::os::fd::OwnedFd::from(writer)));
-            let to = Metered::new(to, progress);
-            let output = Output::new(to, 0, Arc::default()).unwrap();
-            let index = Index {
-                version: 1,
-                created_at: Timestamp::UNIX_EPOCH,
-                generator: String::new(),
-                server: None,
-                include_keys: false,
-                streams: Vec::new(),
-            };
-            drop(output.index(index));
+            let output = output(File::from(std::os::fd::OwnedFd::from(writer)));
+            drop(output.index(index()));
             for attempt in 1..=20 {
                 drop(output.attempt(stream.clone(), attempt, Bytes::from_static(b"{}")));
                 drop(output.part(vec![Bytes::from_static(&[7; 100_000])]));

@@ -23,7 +23,6 @@ use super::rsyncable::Rsyncable;
 use super::watchdog::Pulse;
 use crate::archive::{ManifestStream, PART_SIZE, StreamKind};
 use crate::command::report::text_of;
-use crate::command::verifier::Proven;
 use crate::jetstream::{CaptureError, Error, Listed, Server};
 use crate::names::{Size, StreamName, consumers, counted};
 use crate::snapshot::HALF_A_BATCH;
@@ -246,7 +245,8 @@ impl<'a> Dumping<'a> {
                         return self.write_whole(stream, taken, attempts).await;
                     }
                     let entry = self.entry(stream, &taken, attempts);
-                    return Ok(ManifestStream { attempt: Some(in_archive + 1), ..entry });
+                    let parts_sha256 = written(self.output.parts_digest()).await?;
+                    return Ok(ManifestStream { attempt: Some(in_archive + 1), parts_sha256, ..entry });
                 }
                 Err(AttemptError::Output(e)) => return Err(e),
                 Err(error) => error,
@@ -269,11 +269,11 @@ impl<'a> Dumping<'a> {
         mut taken: Captured,
         attempts: u32,
     ) -> Result<ManifestStream, OutputError> {
-        let entry = self.entry(stream, &taken, attempts);
+        let mut entry = self.entry(stream, &taken, attempts);
         if let Some(snapshot) = taken.snapshot.take() {
             let json: Bytes = taken.backup_json.clone();
-            let Proven { bytes, sha256, .. } = taken.proven;
-            written(self.output.whole(stream.clone(), json, snapshot, bytes, sha256)).await?;
+            let whole = self.output.whole(stream.clone(), json, snapshot, taken.proven.bytes);
+            entry.sha256 = Some(written(whole).await?);
         }
         Ok(entry)
     }
@@ -323,7 +323,6 @@ impl<'a> Dumping<'a> {
             captured_at: of_this_dump.then_some(*captured_at),
             duration_ms: of_this_dump.then_some(*duration_ms),
             attempts: of_this_dump.then_some(attempts),
-            sha256: Some(proven.sha256),
             ..ManifestStream::new(stream.clone(), StreamKind::of(stream))
         }
     }

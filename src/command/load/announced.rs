@@ -62,7 +62,7 @@ impl Announced {
     /// What our dump has counted in the stream's snapshot, where the manifest has come and is one of ours.
     pub fn counted(&self, stream: &StreamName) -> Option<Extent> {
         let entry = self.manifest.as_ref()?.streams.iter().find(|entry| entry.name == *stream)?;
-        entry.sha256.as_ref()?;
+        entry.is_counted().then_some(())?;
         Some(Extent { messages: entry.messages, first_seq: entry.first_seq?, last_seq: entry.last_seq? })
     }
 
@@ -99,13 +99,10 @@ impl Announced {
         let entries = self.manifest.iter().flat_map(|manifest| &manifest.streams);
         let belied = entries.filter(|entry| {
             proven.get(&entry.name).is_some_and(|proven| {
-                // The numbers of `chatto backup` are the server's reported state; ours, with a sum, were counted.
                 entry.error.is_some()
                     || entry.kind == StreamKind::Skipped
                     || entry.bytes != proven.bytes
-                    || entry
-                        .sha256
-                        .is_some_and(|sum| sum != proven.sha256 || entry.messages != proven.contents.messages)
+                    || (entry.is_counted() && entry.messages != proven.contents.messages)
             })
         });
         belied.map(|entry| &entry.name).collect()

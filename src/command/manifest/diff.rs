@@ -138,7 +138,7 @@ fn streams<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Streams> {
     for listed in manifest.iter().flat_map(|manifest| &manifest.streams) {
         if listed.kind == StreamKind::Skipped || listed.error.is_some() {
             streams.remove(&listed.name);
-        } else if let Some(stream) = streams.get_mut(&listed.name).filter(|_| listed.sha256.is_some()) {
+        } else if let Some(stream) = streams.get_mut(&listed.name).filter(|_| listed.is_counted()) {
             stream.state.messages = listed.messages;
             stream.state.first_seq = listed.first_seq.unwrap_or(stream.state.first_seq);
             stream.state.last_seq = listed.last_seq.unwrap_or(stream.state.last_seq);

@@ -154,7 +154,7 @@ impl<W: Write> Editing<'_, W> {
                         continue;
                     }
                     if let Some(writer) = self.writer()? {
-                        writer.whole(&stream, &json, &mut body, size).map_err(copy_failure)?;
+                        writer.copy_whole(&stream, &json, &mut body, size).map_err(copy_failure)?;
                     }
                     self.came.whole.insert(stream);
                 }
@@ -261,10 +261,10 @@ impl<W: Write> Editing<'_, W> {
         let (edited, source) = edited?;
         let name = self.changes.name(&stream).clone();
         let counted_as = if held.in_parts { edited.in_parts } else { edited.whole };
-        let sha256 = held.sha256;
+        let mut sha256 = None;
         if let Some(writer) = self.writer.as_mut().filter(|_| !held.in_parts) {
             let json = sink::description(&config, &edited)?.to_json()?;
-            writer.whole_in_pieces(&name, &json, &held.pieces, sha256).map_err(copy_failure)?;
+            sha256 = Some(writer.whole_in_pieces(&name, &json, &held.pieces).map_err(copy_failure)?);
         }
         let Matched { subjects, dropped } = &edited.matched;
         for (all, here) in [(&mut self.matched.subjects, subjects), (&mut self.matched.dropped, dropped)] {
@@ -294,7 +294,8 @@ impl<W: Write> Editing<'_, W> {
             consumers: Some(edited.consumers),
             within_batch: edited.source.within_batch,
             attempt: number,
-            sha256: Some(sha256),
+            sha256,
+            parts_sha256: held.parts_sha256,
             not_rewound,
             ..ManifestStream::new(name.clone(), StreamKind::of(&name))
         };

@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use super::{PROGRAM, binary_output, closing, copy_failure, open};
 use crate::archive::{
-    self, Entry, Index, IndexedStream, Manifest, ManifestStream, Reader, StreamKind, Writer,
+    self, Digest, Entry, Index, IndexedStream, Manifest, ManifestStream, Reader, StreamKind, Writer,
 };
 use crate::chatto::policy::{Skip, holds_keys};
 use crate::cli::{self, StreamSelection};
@@ -61,6 +61,7 @@ pub(super) fn copy<R: Read>(
     let mut manifest: Option<(Manifest, Vec<u8>)> = None;
     let mut described: Option<(StreamName, Vec<u8>)> = None;
     let mut came = Came::default();
+    let mut digests = BTreeMap::new();
     while let Some(entry) = archive.next()? {
         match entry {
             Entry::Index(index) => writer = Some(begin(&index, Some(archive.take_json()))?),
@@ -92,17 +93,19 @@ pub(super) fn copy<R: Read>(
             }
             Entry::Snapshot { stream, size, mut body, .. } => {
                 let json = description(&mut described, &stream)?;
-                begun(&mut writer)?.whole(&stream, &json, &mut body, size).map_err(copy_failure)?;
+                begun(&mut writer)?.copy_whole(&stream, &json, &mut body, size).map_err(copy_failure)?;
                 came.whole.insert(stream);
             }
             Entry::Empty { stream, .. } => drop(came.other.insert(stream)),
             Entry::Part { stream, attempt, size, mut body, .. } => match joined {
-                None => drop(begun(&mut writer)?.copy_part(&mut body, size).map_err(copy_failure)?),
+                None => begun(&mut writer)?.copy_part(&mut body, size).map_err(copy_failure)?,
                 Some(joined) => {
                     if let Some((_, size)) = joined.get(&stream).filter(|(counts, _)| *counts == attempt) {
                         let json = description(&mut described, &stream)?;
                         let mut whole = archive.joined();
-                        begun(&mut writer)?.whole(&stream, &json, &mut whole, *size).map_err(copy_failure)?;
+                        let writer = begun(&mut writer)?;
+                        let digest = writer.whole(&stream, &json, &mut whole, *size).map_err(copy_failure)?;
+                        digests.insert(stream.clone(), digest);
                         came.whole.insert(stream);
                     }
                 }
@@ -120,7 +123,7 @@ pub(super) fn copy<R: Read>(
         let parts = joined.is_some() && manifest.streams.iter().any(|stream| stream.attempt.is_some());
         let writer = writer.take().context("the archive has no index")?;
         if select.is_choosy() || parts {
-            let manifest = selected_manifest(manifest, select, joined.is_some());
+            let manifest = selected_manifest(manifest, select, &digests);
             writer.finish(&manifest).map_err(copy_failure)?;
             return Ok(manifest);
         }
@@ -229,15 +232,20 @@ fn selected_index(mut index: Index, select: &StreamSelection) -> Index {
     index
 }
 
-fn selected_manifest(mut manifest: Manifest, select: &StreamSelection, joined: bool) -> Manifest {
+/// The manifest of what is selected. `digests` are those of the snapshots that were in parts and are one entry now.
+fn selected_manifest(
+    mut manifest: Manifest,
+    select: &StreamSelection,
+    digests: &BTreeMap<StreamName, Digest>,
+) -> Manifest {
     for stream in &mut manifest.streams {
         if stream.kind != StreamKind::Skipped && !select.selects(&stream.name) {
             let reason = Some(Skip::NotSelected.reason().into());
             *stream =
                 ManifestStream { reason, ..ManifestStream::new(stream.name.clone(), StreamKind::Skipped) };
         }
-        if joined {
-            stream.attempt = None;
+        if let Some(digest) = digests.get(&stream.name) {
+            (stream.attempt, stream.parts_sha256, stream.sha256) = (None, None, Some(*digest));
         }
     }
     let keys = any_keys(manifest.streams.iter().map(|stream| (stream.kind, &stream.name)));

@@ -169,10 +169,7 @@ fn row(stream: &ManifestStream) -> [String; 7] {
         _ => String::new(),
     };
     let captured = stream.captured_at.map(|at| at.strftime("%H:%M:%S").to_string()).unwrap_or_default();
-    let state = match stream.sha256 {
-        Some(_) => "proven",
-        None => "as promised",
-    };
+    let state = if stream.is_counted() { "proven" } else { "as promised" };
     let size = Size(stream.bytes).to_string();
     [name, kind, stream.messages.to_string(), sequences, size, captured, state.to_owned()]
 }

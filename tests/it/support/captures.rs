@@ -17,6 +17,9 @@ pub const CAPTURED: [&str; 6] = ["2.9.25", "2.10.26", "2.11.11", "2.12.8", "2.14
 /// The captured streams.
 pub const STREAMS: [&str; 3] = ["EVT", "KV_ROOMS", "EMPTY"];
 
+/// The bytes of a part.
+const PART: usize = 1_000;
+
 /// How the snapshot of `EVT` lies in an archive; the others are always one entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -35,6 +38,12 @@ pub fn directory(release: &str) -> PathBuf {
 pub fn capture(release: &str, stream: &str) -> (Vec<u8>, Vec<u8>) {
     let read = |file: &str| fs::read(directory(release).join(stream).join(file)).unwrap();
     (read("backup.json"), read("stream.tar.s2"))
+}
+
+/// As `sha256sum part-* | cut -c -64 | sha256sum` has it.
+fn digest_of_parts<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Digest {
+    let lines: String = parts.map(|part| format!("{}\n", Digest::of(part))).collect();
+    Digest::of(lines.as_bytes())
 }
 
 /// An archive of a release's captures, as `chatto-dump` would have written it.
@@ -71,7 +80,8 @@ pub fn archive(release: &str, shape: Shape) -> Vec<u8> {
             duration_ms: Some(3),
             attempts: Some(if parts { 2 } else { 1 }),
             attempt: parts.then_some(2),
-            sha256: Some(Digest::of(&bytes)),
+            sha256: (!parts).then(|| Digest::of(&bytes)),
+            parts_sha256: parts.then(|| digest_of_parts(bytes.chunks(PART))),
             ..ManifestStream::new(name.clone(), StreamKind::of(&name))
         });
     }
@@ -107,7 +117,7 @@ pub fn archive(release: &str, shape: Shape) -> Vec<u8> {
         writer.part(&[Bytes::copy_from_slice(&bytes[..700])]).unwrap();
         writer.abandon("408 No Flow Response").unwrap();
         writer.attempt(&stream.name, 2, &backup).unwrap();
-        for part in bytes.chunks(1000) {
+        for part in bytes.chunks(PART) {
             writer.part(&[Bytes::copy_from_slice(part)]).unwrap();
         }
     }

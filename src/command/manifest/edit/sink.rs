@@ -6,7 +6,6 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use sha2::{Digest as _, Sha256};
 
 use crate::archive::{Digest, PART_SIZE, Writer};
 use crate::description::{BadDescription, Description};
@@ -29,7 +28,6 @@ pub(super) struct Sink<'a, W: Write> {
     held: Held,
     /// What fills no piece yet.
     rest: Vec<u8>,
-    sha256: Sha256,
 }
 
 /// What is left of it to be written.
@@ -38,7 +36,8 @@ pub(super) struct Held {
     pub pieces: Vec<Bytes>,
     pub in_parts: bool,
     pub bytes: u64,
-    pub sha256: Digest,
+    /// The digest of the parts' digests.
+    pub parts_sha256: Option<Digest>,
 }
 
 impl<'a, W: Write> Sink<'a, W> {
@@ -49,22 +48,14 @@ impl<'a, W: Write> Sink<'a, W> {
         attempt: u32,
         small_parts: bool,
     ) -> Self {
-        let held = Held { pieces: Vec::new(), in_parts: false, bytes: 0, sha256: Digest::of(b"") };
-        Sink {
-            archive,
-            name,
-            description,
-            attempt,
-            small_parts,
-            held,
-            rest: Vec::new(),
-            sha256: Sha256::new(),
-        }
+        let held = Held { pieces: Vec::new(), in_parts: false, bytes: 0, parts_sha256: None };
+        Sink { archive, name, description, attempt, small_parts, held, rest: Vec::new() }
     }
 
     pub fn finish(mut self) -> io::Result<Held> {
         self.piece()?;
-        self.held.sha256 = Digest::finish(self.sha256);
+        let in_parts = self.archive.filter(|_| self.held.in_parts);
+        self.held.parts_sha256 = in_parts.and_then(|archive| archive.parts_digest());
         Ok(self.held)
     }
 
@@ -95,7 +86,6 @@ impl<W: Write> Write for Sink<'_, W> {
         let fit = PART_SIZE.saturating_sub(self.rest.len()).min(bytes.len());
         let bytes = bytes.get(..fit).unwrap_or(bytes);
         self.rest.extend_from_slice(bytes);
-        self.sha256.update(bytes);
         self.held.bytes = self.held.bytes.saturating_add(bytes.len() as u64);
         if self.rest.len() == PART_SIZE {
             self.piece()?;
