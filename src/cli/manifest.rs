@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use super::{DecryptionOptions, MessageOptions, Program, StreamSelection};
 use crate::names::{Prefix, Renaming, SubjectPattern};
+use crate::snapshot::Format;
 
 /// Know what is in a backup, without a server
 #[derive(Debug, Parser)]
@@ -153,6 +154,9 @@ pub struct EditStreams {
     /// Leave the streams' consumers out
     #[arg(long, help_heading = EDITS)]
     pub no_consumers: bool,
+    /// Write snapshots as tar, as servers before 2.15 do, or as natsarc1; for that the input is read twice
+    #[arg(long, value_enum, hide_possible_values = true, help_heading = OUTPUT)]
+    pub format: Option<SnapshotFormat>,
     /// Write unchanged data as the same bytes each time, for restic and its like
     #[arg(long, help_heading = OUTPUT)]
     pub rsyncable: bool,
@@ -161,11 +165,30 @@ pub struct EditStreams {
     /// Write no archive; say what would go
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// With --last-per-subject, spool an input that can be read only once in DIR, as it comes
-    #[arg(long, value_name = "DIR", requires = "last_per_subject")]
+    /// Spool an input that can be read only once in DIR, as it comes, if it is to be read more than once
+    #[arg(long, value_name = "DIR")]
     pub spool_dir: Option<PathBuf>,
     #[command(flatten)]
     pub reading: ArchiveInput,
+}
+
+/// The format of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SnapshotFormat {
+    /// Of servers before 2.15
+    Tar,
+    /// Of servers from 2.15 on
+    #[value(name = "natsarc1")]
+    NatsArc1,
+}
+
+impl From<SnapshotFormat> for Format {
+    fn from(format: SnapshotFormat) -> Self {
+        match format {
+            SnapshotFormat::Tar => Format::Tar,
+            SnapshotFormat::NatsArc1 => Format::NatsArc1,
+        }
+    }
 }
 
 const EDITS: &str = "Edits";

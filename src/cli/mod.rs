@@ -27,7 +27,7 @@ pub use keys::{
 pub use load::{Conflict, Load};
 pub use manifest::{
     Action as ManifestAction, ArchiveInput, Diff, EditStreams, ImportTar, Join, ListStreams, Manifest,
-    SelectStreams, Show, Verify,
+    SelectStreams, Show, SnapshotFormat, Verify,
 };
 pub use offline::OfflineOptions;
 

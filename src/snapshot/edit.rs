@@ -1,5 +1,6 @@
 //! A snapshot written again with less in it, or under another name: either format in, the tar format out, in one
-//! pass. What is kept is what was there, byte for byte: subject, headers, payload, time and sequence.
+//! pass. What is kept is what was there, byte for byte: subject, headers, payload, time and sequence. NATSARC1 comes out
+//! in two passes, of which the first is a [`Survey`].
 //!
 //! What goes is a gap, as a deletion leaves it. The last sequence stays, so that a stream goes on counting where
 //! it was. A server's tar tells only after a message, some of it at its very end, that it is deleted; such a message
@@ -12,20 +13,20 @@
 //! Consumers stay within what is left. A message that is gone is pending nowhere, and counts as acknowledged, as
 //! when a server deletes it.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use serde_json::value::RawValue;
 
 use super::convert::{ConvertError, MAX_NAMED};
 use super::fault::Fault;
 use super::held_consumers::{HeldConsumers, MAX_CONSUMERS, TooManyConsumers};
-use super::items::{Consumer, Item, Record};
+use super::items::{Consumer, Item, Record, State};
 use super::keep::{Keep, Matched};
 use super::rename::Rename;
 use super::reported_state::{ReportedState, Shortfall};
 use super::tally::{Count, Sequences, TOO_SCATTERED};
 use super::writer::{self, WriteError, Writer};
-use super::{Contents, inspect_items, meta};
+use super::{Contents, Format, inspect_items, meta};
 use crate::names::StreamName;
 
 /// The most messages that may be the newest ones in one stream, each of which takes some 200 bytes.
@@ -70,6 +71,9 @@ pub enum EditError {
     /// There are too many subjects.
     #[error("more than {MAX_NEWEST} messages are the newest ones of their subjects")]
     Subjects,
+    /// What is read twice is not the same.
+    #[error("it is not what it was when it was read first")]
+    Changed,
     /// So many sequences are too many.
     #[error("{TOO_SCATTERED}")]
     TooScattered,
@@ -164,35 +168,51 @@ pub fn edit(
     bytes: impl Read,
     out: impl Write,
 ) -> Result<EditResult, EditError> {
-    let mut editing = Editing {
-        edit,
-        name: edit.rename.name().unwrap_or(stream),
-        config,
-        out: Some(out),
-        writer: None,
-        kept: Sequences::default(),
-        deleted: Sequences::default(),
-        late: Sequences::default(),
-        first: Vec::new(),
-        top: 0,
-        expected: 1,
-        is_over: false,
-        consumers: HeldConsumers::default(),
-        edited: EditResult::default(),
-    };
+    let mut editing = Editing::new(stream, config, edit, Output::Waiting(out));
     let contents = inspect_items(stream, reported, bytes, |item| editing.item(item))?;
     contents.agrees_with(reported)?;
     let nothing = ReportedState::default();
     editing.finish(contents, if edit.promises() { reported } else { &nothing })
 }
 
+/// What an edit leaves of a snapshot, for whoever has to say it before the messages.
+#[derive(Debug)]
+pub struct Survey {
+    /// What an edited snapshot in NATSARC1 holds.
+    pub edited: EditResult,
+    /// Its state.
+    pub(super) state: State,
+    /// Its consumers.
+    pub(super) consumers: Vec<Consumer>,
+    /// The sequences of its messages.
+    pub(super) kept: Sequences,
+}
+
+/// Finds out what `edit` leaves of the snapshot in `bytes`; see [`edit`](edit()).
+///
+/// # Errors
+/// [`EditError`].
+pub fn survey(
+    stream: &StreamName,
+    config: &RawValue,
+    reported: &ReportedState,
+    edit: &Edit,
+    bytes: impl Read,
+) -> Result<Survey, EditError> {
+    let mut editing = Editing::new(stream, config, edit, Output::<io::Sink>::Nowhere);
+    let contents = inspect_items(stream, reported, bytes, |item| editing.item(item))?;
+    contents.agrees_with(reported)?;
+    editing.surveyed(contents)
+}
+
 struct Editing<'a, W> {
     edit: &'a Edit,
     name: &'a StreamName,
     config: &'a RawValue,
-    out: Option<W>,
-    writer: Option<Writer<W>>,
-    /// The sequences that were written and not deleted since.
+    output: Output<W>,
+    /// When the stream was created, as far as the snapshot says it.
+    created: i64,
+    /// The sequences that stay and were not deleted since.
     kept: Sequences,
     /// The sequences that were said to be deleted before any message of them came.
     deleted: Sequences,
@@ -210,11 +230,40 @@ struct Editing<'a, W> {
     edited: EditResult,
 }
 
-impl<W: Write> Editing<'_, W> {
+/// Where what stays goes.
+enum Output<W> {
+    /// Nowhere: it is only counted.
+    Nowhere,
+    /// There, once the stream's configuration has come.
+    Waiting(W),
+    Begun(Box<Writer<W>>),
+}
+
+impl<'a, W: Write> Editing<'a, W> {
+    fn new(stream: &'a StreamName, config: &'a RawValue, edit: &'a Edit, output: Output<W>) -> Self {
+        Editing {
+            edit,
+            name: edit.rename.name().unwrap_or(stream),
+            config,
+            output,
+            created: 0,
+            kept: Sequences::default(),
+            deleted: Sequences::default(),
+            late: Sequences::default(),
+            first: Vec::new(),
+            top: 0,
+            expected: 1,
+            is_over: false,
+            consumers: HeldConsumers::default(),
+            edited: EditResult::default(),
+        }
+    }
+
     fn item(&mut self, item: Item<'_>) -> Result<(), EditError> {
         match item {
             Item::State(state) => {
                 self.time(state.last_seq, state.last_time);
+                self.created = state.time;
                 if self.edit.rsyncable { Ok(()) } else { self.begin_created_at(state.time) }
             }
             Item::Info(info) => self.begin(info),
@@ -227,9 +276,15 @@ impl<W: Write> Editing<'_, W> {
 
     fn begin(&mut self, info: &RawValue) -> Result<(), EditError> {
         let info = self.edit.rename.stream_config(info).ok_or(WriteError::BadConfig)?;
-        let out = self.out.take().ok_or(WriteError::BadConfig)?;
-        let writer = Writer::begin(out, self.name, &info)?;
-        self.writer = Some(if self.edit.rsyncable { writer.rsyncable() } else { writer });
+        self.created = meta::created(&info).unwrap_or(0);
+        self.output = match std::mem::replace(&mut self.output, Output::Nowhere) {
+            Output::Nowhere => Output::Nowhere,
+            Output::Begun(_) => return Err(WriteError::BadConfig.into()),
+            Output::Waiting(out) => {
+                let writer = Writer::begin(out, self.name, &info)?;
+                Output::Begun(Box::new(if self.edit.rsyncable { writer.rsyncable() } else { writer }))
+            }
+        };
         Ok(())
     }
 
@@ -246,7 +301,7 @@ impl<W: Write> Editing<'_, W> {
     fn message(&mut self, record: &Record<'_>) -> Result<(), EditError> {
         self.look_back(record.sequence, record.time);
         self.time(record.sequence, record.time);
-        if self.writer.is_none() {
+        if matches!(self.output, Output::Waiting(_)) {
             self.begin_created_at(record.time)?;
         }
         let len = writer::record_len(record).map_or(0, u64::from);
@@ -258,7 +313,9 @@ impl<W: Write> Editing<'_, W> {
         let (subject, payload) =
             (rename.subject(record.subject), rename.payload(record.subject, record.payload));
         let record = Record { subject: &subject, payload: &payload, ..*record };
-        self.writer()?.message(&record)?;
+        if let Output::Begun(writer) = &mut self.output {
+            writer.message(&record)?;
+        }
         self.kept.insert(record.sequence).map_err(|_| EditError::TooScattered)?;
         if self.first.len() < FIRST {
             self.first.push((record.sequence, record.time));
@@ -281,7 +338,10 @@ impl<W: Write> Editing<'_, W> {
         if self.edit.rsyncable {
             return self.late.insert(sequence).map_err(|_| EditError::TooScattered);
         }
-        Ok(self.writer()?.deleted(sequence, time)?)
+        match &mut self.output {
+            Output::Begun(writer) => Ok(writer.deleted(sequence, time)?),
+            Output::Waiting(_) | Output::Nowhere => Ok(()),
+        }
     }
 
     /// Notes what a message says of those from before [`Keep::before`].
@@ -304,18 +364,47 @@ impl<W: Write> Editing<'_, W> {
         }
     }
 
-    fn writer(&mut self) -> Result<&mut Writer<W>, EditError> {
-        self.writer.as_mut().ok_or_else(|| WriteError::BadConfig.into())
+    fn finish(mut self, source: Contents, promised: &ReportedState) -> Result<EditResult, EditError> {
+        let consumers = self.consumers(&source)?;
+        let in_memory = consumers.iter().filter(|consumer| consumer.is_made_anew()).take(MAX_NAMED);
+        self.edited.in_memory = in_memory.map(|consumer| consumer.name.clone()).collect();
+        if matches!(self.output, Output::Waiting(_)) {
+            self.begin_created_at(self.edited.last_time)?;
+        }
+        if let Output::Begun(mut writer) = std::mem::replace(&mut self.output, Output::Nowhere) {
+            self.late.flush();
+            for sequence in self.late.iter() {
+                writer.deleted(sequence, 0)?;
+            }
+            writer.finish_with(source.last_seq, self.edited.last_time, &consumers)?;
+        }
+        let edited = self.counted(source, consumers.len());
+        let in_parts = MessageCounts::of(self.kept.counted(edited.last_seq, promised));
+        Ok(EditResult { in_parts, ..edited })
     }
 
-    fn finish(mut self, source: Contents, promised: &ReportedState) -> Result<EditResult, EditError> {
+    /// What stays, all of which counts: a snapshot in NATSARC1 holds nothing else.
+    fn surveyed(mut self, source: Contents) -> Result<Survey, EditError> {
+        let consumers = self.consumers(&source)?;
+        let edited = self.counted(Contents { unsettled: 0, ..source.clone() }, consumers.len());
+        let edited = EditResult { in_parts: edited.whole, source, ..edited };
+        let state = State {
+            messages: edited.whole.messages,
+            first_seq: edited.whole.first_seq,
+            last_seq: edited.last_seq,
+            last_time: edited.last_time,
+            time: self.created,
+        };
+        Ok(Survey { edited, state, consumers, kept: self.kept })
+    }
+
+    /// The consumers, where they stand in what stays.
+    fn consumers(&mut self, source: &Contents) -> Result<Vec<Consumer>, EditError> {
         self.kept.flush();
-        let last = source.last_seq;
-        self.edited.then.missing |= !self.is_over && last >= self.expected;
         let mut consumers = std::mem::take(&mut self.consumers).into_all();
         for consumer in &mut consumers {
-            consumer.put_back_to(last);
-            if source.format == super::Format::NatsArc1 {
+            consumer.put_back_to(source.last_seq);
+            if source.format == Format::NatsArc1 {
                 consumer.put_before_begin();
                 if self.edit.rsyncable {
                     // The snapshot says no more than that it was there when it began.
@@ -324,32 +413,25 @@ impl<W: Write> Editing<'_, W> {
                 }
             }
             consumer.state.without(|sequence| !self.kept.contains(sequence));
-            if consumer.is_made_anew() && self.edited.in_memory.len() < MAX_NAMED {
-                self.edited.in_memory.push(consumer.name.clone());
-            }
         }
-        if self.writer.is_none() {
-            self.begin_created_at(self.edited.last_time)?;
-        }
-        let mut writer = self.writer.take().ok_or(WriteError::BadConfig)?;
-        self.late.flush();
-        for sequence in self.late.iter() {
-            writer.deleted(sequence, 0)?;
-        }
-        writer.finish_with(last, self.edited.last_time, &consumers)?;
+        Ok(consumers)
+    }
+
+    /// What stays, as whoever knows it counts it.
+    fn counted(&mut self, source: Contents, consumers: usize) -> EditResult {
+        let last = source.last_seq;
+        self.edited.then.missing |= !self.is_over && last >= self.expected;
         let first_seq = self.kept.first().unwrap_or(if last == 0 { 0 } else { last.saturating_add(1) });
         let first = self.first.iter().find(|(sequence, _)| *sequence == first_seq);
         let records = self.kept.len();
         let messages = records.saturating_sub(source.unsettled);
-        let whole = MessageCounts::of(Count { messages, records, first: first_seq, last });
-        Ok(EditResult {
-            whole,
-            in_parts: MessageCounts::of(self.kept.counted(last, promised)),
+        EditResult {
+            whole: MessageCounts::of(Count { messages, records, first: first_seq, last }),
             first_time: first.map_or(0, |(_, time)| *time),
             last_seq: last,
-            consumers: consumers.len() as u64,
+            consumers: consumers as u64,
             source,
-            ..self.edited
-        })
+            ..std::mem::take(&mut self.edited)
+        }
     }
 }

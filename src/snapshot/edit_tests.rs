@@ -134,6 +134,35 @@ fn in_natsarc(messages: &Messages, last: u64, consumers: &[(&str, &ConsumerState
     s2(&natsarc(&state, &entries), 1000)
 }
 
+/// The edited snapshot in NATSARC1.
+fn to_natsarc1(
+    stream: &StreamName,
+    config: &RawValue,
+    reported: &ReportedState,
+    change: &Edit,
+    source: &[u8],
+) -> Result<(EditResult, Vec<u8>), EditError> {
+    let survey = survey(stream, config, reported, change, source)?;
+    let mut out = Vec::new();
+    let edited = edit_to_natsarc1(stream, reported, change, survey, source, &mut out)?;
+    Ok((edited, out))
+}
+
+/// What a reader finds in a snapshot in NATSARC1, which is what was counted, and its consumers.
+fn shown_as_counted(
+    stream: &StreamName,
+    edited: &EditResult,
+    out: &[u8],
+) -> (Messages, BTreeMap<String, ConsumerState>) {
+    let (messages, consumers, contents) = shown(stream, &ReportedState::default(), out);
+    assert_eq!(contents.format, Format::NatsArc1);
+    let Contents { first_seq, deleted, .. } = contents;
+    let held = MessageCounts { messages: contents.messages, first_seq, deleted };
+    assert_eq!((&edited.whole, &edited.in_parts), (&held, &held));
+    assert_eq!((edited.last_seq, edited.consumers), (contents.last_seq, contents.consumers));
+    (messages, consumers)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
@@ -195,6 +224,24 @@ proptest! {
         let waiting: Vec<u64> = consumers["C"].pending.iter().map(|(sequence, _)| *sequence).collect();
         let left = state.pending.iter().map(|(sequence, _)| *sequence).filter(|sequence| expected.contains_key(sequence));
         prop_assert_eq!(waiting, left.collect::<Vec<_>>());
+
+        // The same in NATSARC1, of the source and of what was written; and in a tar once more.
+        for (stream, config, change, source) in [
+            (&stream("S"), &config, &Edit { rsyncable: false, ..change }, &source),
+            (&name, &raw(&format!(r#"{{"name":"{name}"}}"#)), &Edit::default(), &out),
+        ] {
+            let none = ReportedState::default();
+            let (edited, arc) = to_natsarc1(stream, config, &none, change, source).unwrap();
+            let (messages, same_consumers) = shown_as_counted(&name, &edited, &arc);
+            prop_assert_eq!(&messages, &expected);
+            prop_assert_eq!(edited.last_seq, last);
+            prop_assert_eq!(&same_consumers, &consumers);
+            let (mut tar, config) = (Vec::new(), raw(&format!(r#"{{"name":"{name}"}}"#)));
+            edit(&name, &config, &none, &Edit::default(), arc.as_slice(), &mut tar).unwrap();
+            let (messages, same_consumers, contents) = shown(&name, &none, &tar);
+            prop_assert_eq!(&messages, &expected);
+            prop_assert_eq!((contents.last_seq, same_consumers), (last, consumers.clone()));
+        }
 
         // What was written is read again, and edited to the same.
         let mut again = Vec::new();
@@ -268,6 +315,10 @@ proptest! {
         prop_assert!(edited.whole == held || !indexed);
         prop_assert!(edited.in_parts == held || change.promises());
         prop_assert_eq!(contents.last_seq, last);
+        let change = Edit { rsyncable: false, ..change };
+        let (edited, arc) = to_natsarc1(&stream("S"), &raw("{}"), &reported, &change, &source).unwrap();
+        let (read, _) = shown_as_counted(&stream("S"), &edited, &arc);
+        prop_assert_eq!((read, edited.last_seq), (expected, last));
     }
 }
 
@@ -285,6 +336,9 @@ fn captures_of_servers_are_the_same_after_an_edit_with_nothing_to_do() {
         assert_eq!(edited.whole.messages, edited.source.messages, "{}", dir.display());
         assert_eq!(contents.last_seq, edited.source.last_seq, "{}", dir.display());
         assert_eq!(same_consumers.len(), consumers.len(), "{}", dir.display());
+        let (edited, arc) = to_natsarc1(&stream, &config, &reported, &Edit::default(), &bytes).unwrap();
+        let (after, in_arc) = shown_as_counted(&stream, &edited, &arc);
+        assert!((after, in_arc) == (before, consumers), "{}", dir.display());
     }
 }
 
@@ -299,7 +353,16 @@ fn every_cut_of_the_source_is_noticed() {
         let cut = source.get(..len).unwrap();
         let edited = edit(&stream("S"), &raw(r#"{"name":"S"}"#), &reported, &nothing, cut, std::io::sink());
         assert!(edited.is_err(), "{len}");
+        // Also where it is cut only once it has been surveyed.
+        let survey = survey(&stream("S"), &raw("{}"), &reported, &nothing, source.as_slice()).unwrap();
+        let edited = edit_to_natsarc1(&stream("S"), &reported, &nothing, survey, cut, std::io::sink());
+        assert!(edited.is_err(), "{len}");
     }
+    let survey = survey(&stream("S"), &raw("{}"), &reported, &nothing, source.as_slice()).unwrap();
+    let others = in_natsarc(&(2..9).map(|sequence| (sequence, message.clone())).collect(), 9, &[]);
+    let changed =
+        edit_to_natsarc1(&stream("S"), &reported, &nothing, survey, others.as_slice(), std::io::sink());
+    assert!(matches!(changed, Err(EditError::Changed)));
     let promised = ReportedState { messages: 9, ..reported };
     let short =
         edit(&stream("S"), &raw(r#"{"name":"S"}"#), &promised, &nothing, source.as_slice(), std::io::sink());

@@ -19,7 +19,8 @@
 //! items ─ writer (tar, records; cuts) or natsarc_writer ─ framing (S2 frames) ─ bytes
 //! ```
 //!
-//! [`edit`](mod@edit) joins both, and leaves out what is not to be [kept](Keep) and [renames](Rename) what is.
+//! [`edit`](mod@edit) joins both, and leaves out what is not to be [kept](Keep) and [renames](Rename) what is. NATSARC1
+//! says before its messages what comes, so [`edit_to_natsarc1`] needs a [`survey`] of the same snapshot first.
 //!
 //! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), one config or one consumer's
 //! state (64 MiB at most), and for the tar format the sequences of the records (two bytes for a scattered
@@ -58,6 +59,7 @@ mod newest;
 mod rename;
 mod reported_state;
 mod rsyncable;
+mod surveyed;
 mod tally;
 mod tarball;
 #[cfg(test)]
@@ -73,7 +75,7 @@ pub use consumers::MAX_NAMES;
 pub use content::MAX_BLOCK;
 pub use contents::{Contents, HALF_A_BATCH};
 pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_natsarc1, to_tar};
-pub use edit::{Edit, EditError, EditResult, MAX_NEWEST, MessageCounts, PastState, edit};
+pub use edit::{Edit, EditError, EditResult, MAX_NEWEST, MessageCounts, PastState, Survey, edit, survey};
 pub use ending::MAX_AHEAD;
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
@@ -87,6 +89,7 @@ pub use newest::{deleted, newest};
 pub use rename::Rename;
 pub use reported_state::{ReportedState, Shortfall};
 pub use rsyncable::{Origin, rsyncable};
+pub use surveyed::edit_to_natsarc1;
 pub use tally::{MAX_SETS, Sequences};
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 

@@ -3,7 +3,7 @@
 //! the items come from nor where the bytes go.
 //!
 //! The stream's state comes first and says how many consumers follow, so those are held until the first message
-//! comes ([`MAX_HELD`]).
+//! comes ([`MAX_HELD`]), unless all of them are given at the beginning.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -51,27 +51,32 @@ impl<W: Write> NatsArcWriter<W> {
         Ok(NatsArcWriter { out, state, count: 0, held, begun: false, head, last: 0 })
     }
 
+    /// The same with these consumers, which are not held.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn begin_with(out: W, state: State, consumers: &[Consumer]) -> Result<Self, WriteError> {
+        let mut writer = NatsArcWriter::begin(out, state)?;
+        writer.count = consumers.len() as u64;
+        writer.begin_messages()?;
+        let mut entry = Vec::new();
+        for consumer in consumers {
+            entry.clear();
+            put_consumer(&mut entry, consumer, state.time)?;
+            writer.out.write(&entry)?;
+        }
+        Ok(writer)
+    }
+
     /// Writes a consumer.
     pub fn consumer(&mut self, consumer: &Consumer) -> Result<(), WriteError> {
-        #[derive(Serialize)]
-        struct Parts<'a> {
-            config: &'a BTreeMap<&'a str, &'a RawValue>,
-            state: &'a ConsumerState,
-        }
         if self.begun {
             return Err(WriteError::LateConsumer);
         }
-        let bad = || WriteError::BadName(Printable::new(&consumer.name));
-        let mut config: BTreeMap<_, _> = serde_json::from_str(consumer.info.get()).map_err(|_| bad())?;
-        config.retain(|field, _| !BESIDE.contains(field));
-        let json = serde_json::to_vec(&Parts { config: &config, state: &consumer.state });
-        let json = json.map_err(|_| bad())?;
-        if json.len() as u64 > MAX_JSON || self.held.len() + json.len() > MAX_HELD {
+        put_consumer(&mut self.held, consumer, self.state.time)?;
+        if self.held.len() > MAX_HELD {
             return Err(WriteError::LongConsumers);
         }
-        let name = [CONSUMERS, consumer.name.as_bytes()].concat();
-        head(&mut self.held, &name, self.state.time, 0, 0, json.len());
-        self.held.extend(json);
         self.count += 1;
         Ok(())
     }
@@ -130,6 +135,26 @@ impl<W: Write> NatsArcWriter<W> {
         }
         Ok(())
     }
+}
+
+/// Puts the entry of a consumer.
+fn put_consumer(out: &mut Vec<u8>, consumer: &Consumer, time: i64) -> Result<(), WriteError> {
+    #[derive(Serialize)]
+    struct Parts<'a> {
+        config: &'a BTreeMap<&'a str, &'a RawValue>,
+        state: &'a ConsumerState,
+    }
+    let bad = || WriteError::BadName(Printable::new(&consumer.name));
+    let mut config: BTreeMap<_, _> = serde_json::from_str(consumer.info.get()).map_err(|_| bad())?;
+    config.retain(|field, _| !BESIDE.contains(field));
+    let json = serde_json::to_vec(&Parts { config: &config, state: &consumer.state });
+    let json = json.map_err(|_| bad())?;
+    if json.len() as u64 > MAX_JSON {
+        return Err(WriteError::LongConsumers);
+    }
+    head(out, &[CONSUMERS, consumer.name.as_bytes()].concat(), time, 0, 0, json.len());
+    out.extend(json);
+    Ok(())
 }
 
 /// Puts an entry up to its headers.

@@ -151,6 +151,15 @@ async fn chatto_restore_would_take_a_spooled_one() -> Result<()> {
         join.arg("join").arg(&edited);
         let joined = run(join).expect_code(0).stdout;
         chatto_restore_takes(&gzip(&joined), &joined).context(release)?;
+        for format in ["tar", "natsarc1"] {
+            let mut edit = program("chatto-manifest");
+            edit.args(["edit", "--format", format]).arg(dir.path().join("edited.tar"));
+            let mut join = program("chatto-manifest");
+            join.arg("join").arg(dir.path().join("other.tar"));
+            std::fs::write(dir.path().join("other.tar"), run(edit).expect_code(0).stdout)?;
+            let joined = run(join).expect_code(0).stdout;
+            chatto_restore_takes(&gzip(&joined), &joined).with_context(|| format!("{release}, {format}"))?;
+        }
 
         // One with parts is not for it, and the checker knows.
         let in_parts = dump(&server, &[]);

@@ -18,6 +18,7 @@ mod configuration;
 mod contexts;
 mod damage;
 mod dump_names_what_is_missing;
+mod edited_formats;
 mod equality;
 mod fixtures;
 mod full_disk;

@@ -4,7 +4,11 @@
 //! comes before it. So one that fits into memory ([`sink::MAX_HELD`]) is described as it is, and a larger one goes in parts
 //! with a state of zeros, which promises nothing. The manifest, which comes last, says what is there, what was done,
 //! and to what.
+//!
+//! A snapshot in NATSARC1 itself begins with what it holds. For that the input is read a second time, one snapshot
+//! [ahead](Ahead) of the edit.
 
+mod ahead;
 mod changes;
 mod rewound;
 mod sink;
@@ -17,6 +21,7 @@ use std::io::{self, Read, Write};
 use anyhow::Context;
 use serde_json::value::RawValue;
 
+use self::ahead::Ahead;
 use self::changes::Changes;
 use self::sink::{Held, Sink};
 use super::rereadable::RereadableInput;
@@ -30,6 +35,7 @@ use crate::cli::{self, StreamSelection};
 use crate::command::Failure;
 use crate::command::report::{print, text_of};
 use crate::description::Description;
+use crate::envelope::Opened;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, consumers, counted, listed};
 use crate::snapshot::{self, ConvertError, Edit, EditError, EditResult, Fault, Format, Matched, WriteError};
@@ -40,21 +46,25 @@ pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Resu
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
     let mut changes = Changes::new(&options)?;
     let output = if options.dry_run { None } else { Some(binary_output("edit", &progress)?) };
-    let input: Box<dyn Read> = match changes.last_per_subject() {
-        None => Box::new(unwrapped(options.reading, progress.clone())?),
-        Some(n) => {
+    let (input, ahead) = match reread_by(&changes) {
+        None => (unwrapped(options.reading, progress.clone())?, None),
+        Some(action) => {
             let spool = options.spool_dir.as_deref();
-            let mut input =
-                RereadableInput::new("edit --last-per-subject", options.reading, spool, progress.clone())?;
-            let deleted = survey::deleted(&mut archive::recognise(input.open()?).archive()?, &changes)?;
-            survey::newest(&mut Reader::new(input.open()?), &mut changes, &deleted, n)?;
-            Box::new(input.open()?)
+            let mut input = RereadableInput::new(action, options.reading, spool, progress.clone())?;
+            if let Some(n) = changes.last_per_subject() {
+                let deleted = survey::deleted(&mut archive::recognise(input.open()?).archive()?, &changes)?;
+                survey::newest(&mut Reader::new(input.open()?), &mut changes, &deleted, n)?;
+            }
+            let is_ahead = changes.format() == Format::NatsArc1;
+            let ahead = is_ahead.then(|| input.open()).transpose()?;
+            (input.open()?, ahead.map(|input| Ahead::new(Reader::new(input))))
         }
     };
     let mut source = HashingReader::new(input);
     let mut archive = archive::recognise(&mut source).archive()?;
     let mut editing = Editing {
         changes: &changes,
+        ahead,
         messages,
         progress: progress.clone(),
         is_dry: options.dry_run,
@@ -73,8 +83,19 @@ pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Resu
     editing.finish(manifest, source.digest())
 }
 
+/// The action that reads its input more than once, if there is one.
+fn reread_by(changes: &Changes) -> Option<&'static str> {
+    match (changes.last_per_subject(), changes.format()) {
+        (Some(_), _) => Some("edit --last-per-subject"),
+        (None, Format::NatsArc1) => Some("edit --format natsarc1"),
+        (None, Format::Tar) => None,
+    }
+}
+
 struct Editing<'a, W: Write> {
     changes: &'a Changes,
+    /// The same input, where it has to be read twice.
+    ahead: Option<Ahead<Opened>>,
     messages: Messages,
     progress: Progress,
     is_dry: bool,
@@ -221,21 +242,31 @@ impl<W: Write> Editing<'_, W> {
             let what = Printable::new(&text_of(&error.into())).to_string();
             Failure::new(Exit::Damaged, format!("stream {stream}: {what}"))
         })?;
-        if source.reported.storage.as_deref() == Some("memory") {
-            return Err(changes::in_memory(&stream).into());
-        }
+        self.changes.require_place(&stream, source.reported.storage.as_deref())?;
         let name = self.changes.name(&stream).clone();
         let config =
             edit.rename.stream_config(&source.config).context("a configuration is no JSON object")?;
-        let early = sink::early_description(&config, &source, edit)?;
+        let survey = self.ahead.as_mut().map(|ahead| ahead.survey(&stream, attempt, &source, edit));
+        let survey = survey.transpose();
+        let early = match &survey {
+            Ok(Some(survey)) => sink::description(&config, &survey.edited)?.to_json()?,
+            Ok(None) | Err(_) => sink::early_description(&config, &source, edit)?,
+        };
         let number = self.attempts.get(&name).copied().unwrap_or(0).saturating_add(1);
         let mut sink = Sink::new(self.writer.as_mut(), &name, early, number, self.small_parts);
         let mut body = archive.joined();
-        let edited = snapshot::edit(&stream, &source.config, &source.reported, edit, &mut body, &mut sink);
-        let edited = match edited {
-            Err(error) => Err(failure(&stream, error)),
-            Ok(edited) => Ok((edited, source)),
+        let Description { config: from, reported, .. } = &source;
+        let edited = match survey {
+            Err(error) => Err(error),
+            Ok(survey) => match survey {
+                None => snapshot::edit(&stream, from, reported, edit, &mut body, &mut sink),
+                Some(survey) => {
+                    snapshot::edit_to_natsarc1(&stream, reported, edit, survey, &mut body, &mut sink)
+                }
+            }
+            .map_err(|error| failure(&stream, error)),
         };
+        let edited = edited.map(|edited| (edited, source));
         // What cannot be read at all is no matter of an attempt that may be abandoned.
         if let Err(error) = io::copy(&mut body, &mut io::sink()) {
             return Err(edited.err().unwrap_or_else(|| archive::Error::from(error).into()));
@@ -279,7 +310,7 @@ impl<W: Write> Editing<'_, W> {
             ));
         }
         if self.is_dry {
-            print(dry_line(&stream, &name, &edited).as_bytes())?;
+            print(dry_line(&stream, &name, &edited, self.changes.format()).as_bytes())?;
         }
         let number = self.attempts.get(&name).copied().filter(|_| held.in_parts);
         let before = self.changes.before();
@@ -287,7 +318,7 @@ impl<W: Write> Editing<'_, W> {
         let entry = ManifestStream {
             messages: counted_as.messages,
             bytes: held.bytes,
-            format: Some(Format::Tar.to_string()),
+            format: Some(self.changes.format().to_string()),
             first_seq: Some(counted_as.first_seq),
             last_seq: Some(edited.last_seq),
             deleted: Some(counted_as.deleted),
@@ -379,7 +410,7 @@ impl<W: Write> Editing<'_, W> {
 }
 
 /// What would go, and what would stay.
-fn dry_line(stream: &StreamName, name: &StreamName, edited: &EditResult) -> String {
+fn dry_line(stream: &StreamName, name: &StreamName, edited: &EditResult, format: Format) -> String {
     let gone = edited.source.messages.saturating_sub(edited.whole.messages);
     let mut line = format!("{stream}: ");
     if name != stream {
@@ -387,7 +418,7 @@ fn dry_line(stream: &StreamName, name: &StreamName, edited: &EditResult) -> Stri
     }
     let _ = write!(
         line,
-        "{}, {} go; {}, {} stay",
+        "{}, {} go; {}, {} stay, as {format}",
         counted(gone, "message"),
         Size(edited.bytes_gone),
         counted(edited.whole.messages, "message"),
@@ -411,10 +442,12 @@ fn failure(stream: &StreamName, error: EditError) -> anyhow::Error {
         | EditError::Convert(ConvertError::Write(_))
         | EditError::Consumers
         | EditError::Subjects
+        | EditError::Changed
         | EditError::TooScattered => Exit::Failed,
         EditError::Convert(ConvertError::Fault(_)) | EditError::Short(_) => Exit::Damaged,
     };
     let hint = match (&error, exit) {
+        (EditError::Changed, _) => "let nobody write to the input while it is read".into(),
         (EditError::Consumers, _) => {
             format!("leave them out: --no-consumers; or let it pass as it is: --exclude {stream}")
         }

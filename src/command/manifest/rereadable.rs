@@ -2,7 +2,8 @@
 //! so what is encrypted stays encrypted on the disk.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -57,12 +58,27 @@ impl RereadableInput {
         Ok(RereadableInput { file, start, secrets, progress })
     }
 
-    /// The input from its beginning, unwrapped.
+    /// The input from its beginning, unwrapped. What was opened before goes on where it is.
     pub fn open(&mut self) -> anyhow::Result<Opened> {
-        self.file.seek(SeekFrom::Start(self.start)).context("cannot read the input again")?;
         let file = self.file.try_clone().context("cannot read the input")?;
+        let positioned = Positioned { file, at: self.start };
         self.secrets.next = 0;
-        Ok(envelope::open(Box::new(Metered::new(file, self.progress.clone())), &mut self.secrets)?)
+        let input = Metered::new(positioned, self.progress.clone());
+        Ok(envelope::open(Box::new(input), &mut self.secrets)?)
+    }
+}
+
+/// A file that others read too, each at a place of its own.
+struct Positioned {
+    file: File,
+    at: u64,
+}
+
+impl Read for Positioned {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buf, self.at)?;
+        self.at = self.at.saturating_add(n as u64);
+        Ok(n)
     }
 }
 

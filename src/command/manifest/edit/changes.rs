@@ -24,6 +24,7 @@ pub(super) struct Changes {
     before: Option<Timestamp>,
     no_consumers: bool,
     rsyncable: bool,
+    format: Format,
     last_per_subject: Option<usize>,
     /// Once they are known: of each stream, the newest messages of each subject.
     newest: BTreeMap<StreamName, Arc<Sequences>>,
@@ -57,6 +58,14 @@ impl Changes {
         {
             return usage(format!("nothing is left: --after {after} is not earlier than --before {before}"));
         }
+        let format = options.format.map_or(Format::Tar, Format::from);
+        if rsyncable && format != Format::Tar {
+            return usage(format!("--rsyncable writes tars, and --format {format} does not"));
+        }
+        if options.spool_dir.is_some() && options.last_per_subject.is_none() && format == Format::Tar {
+            let what = "the input is read once: --spool-dir is for --last-per-subject and --format natsarc1";
+            return usage(what.into());
+        }
         let ns = |time: &Option<Timestamp>| time.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
         let keep = Keep {
             subjects: options.keep_subject.clone(),
@@ -70,14 +79,16 @@ impl Changes {
         let bounds = after.is_some() || before.is_some() || first_seq.is_some() || last_seq.is_some();
         let bounds = bounds || options.last_per_subject.is_some();
         let filters = bounds || !keep.subjects.is_empty() || !keep.dropped.is_empty();
+        let rewrites = rsyncable || options.format.is_some();
         Ok(Changes {
-            all: filters || no_consumers || rsyncable || !subject.is_empty() || rename.is_empty(),
+            all: filters || no_consumers || rewrites || !subject.is_empty() || rename.is_empty(),
             rename: rename.clone(),
             subject: subject.clone(),
             keep,
             before: *before,
             no_consumers,
             rsyncable,
+            format,
             last_per_subject: options.last_per_subject.and_then(|n| usize::try_from(n).ok()),
             newest: BTreeMap::new(),
             select: StreamSelection {
@@ -111,6 +122,11 @@ impl Changes {
     pub fn name<'a>(&'a self, stream: &'a StreamName) -> &'a StreamName {
         let renaming = self.rename.iter().find(|renaming| renaming.old == *stream);
         renaming.map_or(stream, |renaming| &renaming.new)
+    }
+
+    /// The format of what is edited.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Whether what is edited is written so that unchanged data is the same bytes in the next archive.
@@ -180,13 +196,23 @@ impl Changes {
             if self.of(&stream.name).is_none() {
                 continue;
             }
-            if stream.storage.as_deref() == Some("memory") {
-                return Err(in_memory(&stream.name));
-            }
+            self.require_place(&stream.name, stream.storage.as_deref())?;
             stream.name = self.name(&stream.name).clone();
-            stream.format = Some(Format::Tar.to_string());
+            stream.format = Some(self.format.to_string());
         }
         Ok(if self.rsyncable { index.rsyncable() } else { index })
+    }
+
+    /// Refuses a stream that is kept where its format has no place for it.
+    pub fn require_place(&self, stream: &StreamName, storage: Option<&str>) -> Result<(), Failure> {
+        if self.format != Format::Tar || storage != Some("memory") {
+            return Ok(());
+        }
+        let what =
+            format!("stream {stream} is kept in memory, and a server restores no messages of it from a tar");
+        let hint =
+            format!("write it as 2.15 does: --format natsarc1; or let it pass as it is: --exclude {stream}");
+        Err(Failure::new(Exit::Failed, what).hint(hint))
     }
 
     /// A manifest without what was left out before under the name that a stream gets now.
@@ -200,12 +226,6 @@ impl Changes {
     fn is_replaced(&self, name: &StreamName) -> bool {
         self.rename.iter().any(|renaming| renaming.new == *name)
     }
-}
-
-/// A stream that a tar cannot hold.
-pub(super) fn in_memory(stream: &StreamName) -> Failure {
-    let what = format!("stream {stream} is kept in memory, and a snapshot in the tar format cannot hold it");
-    Failure::new(Exit::Failed, what).hint(format!("let it pass as it is: --exclude {stream}"))
 }
 
 /// The streams that a stream of this configuration takes its messages from.
@@ -244,6 +264,9 @@ fn words(options: &EditStreams) -> Vec<String> {
     globs.iter().for_each(|(name, globs)| globs.iter().for_each(|glob| say(name, glob.to_string())));
     if let Some(n) = options.last_per_subject {
         words.push(format!("--last-per-subject={n}"));
+    }
+    if let Some(format) = options.format.map(Format::from) {
+        words.extend(["--format".to_owned(), format.to_string()]);
     }
     if options.no_consumers {
         words.push("--no-consumers".into());

@@ -553,6 +553,17 @@ pub const SETTINGS: &[Setting] = &[
         ),
         ..BACKUP
     },
+    Setting {
+        holds: "--format natsarc1",
+        given: "chatto.tar.gz.age key.txt",
+        then: Shell(
+            "chatto-manifest verify arc.tar
+             chatto-manifest diff -i key.txt chatto.tar.gz.age arc.tar
+             jq -r '.streams[].format // empty' backup/manifest.json | sort -u | grep -x natsarc1
+             test -s backup/streams/EVT/stream.tar.s2",
+        ),
+        ..BACKUP
+    },
     Setting { holds: "ssh new chatto-load", then: Restored { keys: true }, ..BACKUP },
     Setting {
         holds: ">whole.tar.gz.age",

@@ -1,0 +1,44 @@
+//! The same archive once more, read one snapshot ahead of the edit: so what is left of a snapshot is known before the edit
+//! writes it.
+
+use std::io::Read;
+
+use super::failure;
+use crate::archive::{Entry, Reader};
+use crate::description::Description;
+use crate::names::StreamName;
+use crate::snapshot::{self, Edit, EditError, Survey};
+
+pub(super) struct Ahead<R: Read> {
+    archive: Reader<R>,
+}
+
+impl<R: Read> Ahead<R> {
+    pub fn new(archive: Reader<R>) -> Self {
+        Ahead { archive }
+    }
+
+    /// What `edit` leaves of the snapshot of `stream` that comes next in the edit, or of its `attempt` at one.
+    pub fn survey(
+        &mut self,
+        stream: &StreamName,
+        attempt: Option<u32>,
+        source: &Description,
+        edit: &Edit,
+    ) -> anyhow::Result<Survey> {
+        while let Some(entry) = self.archive.next()? {
+            let comes = match &entry {
+                Entry::Snapshot { stream, .. } => (stream, None),
+                Entry::Part { stream, attempt, .. } => (stream, Some(*attempt)),
+                _ => continue,
+            };
+            if comes == (stream, attempt) {
+                drop(entry);
+                let Description { config, reported, .. } = source;
+                let survey = snapshot::survey(stream, config, reported, edit, self.archive.joined());
+                return survey.map_err(|error| failure(stream, error));
+            }
+        }
+        Err(failure(stream, EditError::Changed))
+    }
+}

@@ -1,0 +1,46 @@
+//! A snapshot written again in NATSARC1 with less in it, or under another name, once a [`Survey`] has found out what is
+//! left of it: the stream's state and its consumers come before the messages, and both depend on all of these. So the
+//! same snapshot is read twice.
+
+use std::io::{Read, Write};
+
+use super::edit::{Edit, EditError, EditResult, Survey};
+use super::inspect_items;
+use super::items::{Item, Record};
+use super::natsarc_writer::NatsArcWriter;
+use super::reported_state::ReportedState;
+use crate::names::StreamName;
+
+/// Writes the snapshot in `bytes`, whose `survey` was made with the same `edit`, to `out` in NATSARC1.
+///
+/// # Errors
+/// [`EditError`]; what was written is no whole snapshot then.
+pub fn edit_to_natsarc1(
+    stream: &StreamName,
+    reported: &ReportedState,
+    edit: &Edit,
+    survey: Survey,
+    bytes: impl Read,
+    out: impl Write,
+) -> Result<EditResult, EditError> {
+    let Survey { edited, state, consumers, kept } = survey;
+    let mut writer = NatsArcWriter::begin_with(out, state, &consumers)?;
+    drop(consumers);
+    let mut written = 0_u64;
+    inspect_items(stream, reported, bytes, |item| {
+        let Item::Message(record) = item else { return Ok::<_, EditError>(()) };
+        if !kept.contains(record.sequence) {
+            return Ok(());
+        }
+        let rename = &edit.rename;
+        let (subject, payload) =
+            (rename.subject(record.subject), rename.payload(record.subject, record.payload));
+        written = written.saturating_add(1);
+        Ok(writer.message(&Record { subject: &subject, payload: &payload, ..record })?)
+    })?;
+    if written != state.messages {
+        return Err(EditError::Changed);
+    }
+    writer.finish()?;
+    Ok(edited)
+}
