@@ -77,21 +77,24 @@ pub async fn events(server: &Server, bytes: usize) -> Result<()> {
 /// About how many bytes an event has in [`posts`].
 pub const POST: usize = 2_000;
 
-/// Appends `count` events whose text is encrypted, as Chatto's are.
-pub async fn posts(server: &Server, count: usize) -> Result<()> {
+/// Appends `count` events whose text is encrypted, as Chatto's are. Gives the bytes of their text.
+pub async fn posts(server: &Server, count: usize) -> Result<usize> {
     let client = server.client().await?;
     let config = json!({ "name": "EVT", "subjects": ["evt.>"], "compression": "s2" });
     // It may be there already.
     api::answer(&client, "STREAM.CREATE.EVT", config).await?;
     let mut publisher = Publisher::new(&client).await?;
     let mut random = Random::new(count as u64);
+    let mut sent = 0;
     for _ in 0..count {
         let (room, id, len) = (random.below(500), random.id(22), POST - 500 + random.below(800));
+        sent += len;
         publisher
             .send(&format!("evt.room{room}.message"), &[("Nats-Msg-Id", &id)], random.bytes(len))
             .await?;
     }
-    publisher.settle().await
+    publisher.settle().await?;
+    Ok(sent)
 }
 
 /// `count` streams of ten small messages each.

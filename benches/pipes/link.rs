@@ -23,6 +23,12 @@ const UNDER_WAY: usize = 4096;
 /// its bandwidth to the clock's milliseconds.
 const LATE: Duration = Duration::from_millis(2);
 
+/// A link over a continent.
+pub const FAR: Link = Link { round_trip: Duration::from_millis(40), bandwidth: None };
+
+/// The same with 100 Mbit/s.
+pub const FAR_AND_NARROW: Link = Link { bandwidth: Some(100e6 / 8.0), ..FAR };
+
 /// What a link is like.
 #[derive(Clone, Copy)]
 pub struct Link {

@@ -1,5 +1,4 @@
-//! What programs store of a second backup that store the same data only once, with `--rsyncable` and without; what the
-//! option costs, and what a compressor makes of such an archive.
+//! What programs store of a second backup that store the same data only once, with `--rsyncable` and without.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,16 +7,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value as Json;
 
-use crate::others::is_on_path;
-use crate::programs::{ours_at, time};
-use crate::support::server::{LATEST, Server};
-use crate::table::Goal::{AtLeast, AtMost};
-use crate::table::{Table, speed};
-use crate::turns::{DATA, by_turns, ratio};
+use crate::load::BLOCKS;
+use crate::programs::{is_on_path, ours_at, time};
+use crate::support::server::LATEST;
+use crate::table::Goal::AtMost;
+use crate::table::{Table, megabytes};
 use crate::{Asked, data};
-
-/// Releases whose snapshots are a tar, and NATSARC1.
-const FORMATS: [&str; 2] = ["2.14.5", LATEST];
 
 /// What is backed up first, in bytes.
 const BEFORE: usize = 68_000_000;
@@ -51,47 +46,41 @@ const KEEPERS: [Keeper; 2] = [
 ];
 
 pub async fn all(asked: &Asked, table: &mut Table) -> Result<()> {
-    for release in FORMATS {
-        let server = data::server_of(release);
-        data::posts(&server, asked.scaled(BEFORE) / data::POST).await?;
-        let dir = tempfile::tempdir()?;
-        let dump = |name: &str, options: &[&str]| -> Result<u64> {
-            let file = File::create(dir.path().join(name))?;
-            time(ours_at("chatto-dump", &server).args(options).stdout(file.try_clone()?))?;
-            Ok(file.metadata()?.len())
-        };
-        dump("plain-0", &[])?;
-        let before = dump("0", &["--rsyncable"])?;
-        dump("again", &["--rsyncable"])?;
-        data::posts(&server, EVENTS).await?;
-        dump("plain-1", &[])?;
-        let new = dump("1", &["--rsyncable"])? - before;
-        for keeper in &KEEPERS {
-            let what = format!("{}: {EVENTS} new events of {release}, against their size", keeper.name);
-            if !is_on_path(keeper.name) {
-                table.nothing(&what, "not on $PATH");
-                continue;
-            }
-            let [_, plain] = keeper.stores(dir.path(), ["plain-0", "plain-1"])?;
-            let [_, same, added] = keeper.stores(dir.path(), ["0", "again", "1"])?;
-            let times = added as f64 / new as f64;
-            table.ratio(&what, megabytes(plain), megabytes(added), times, AtMost(2.0));
-            let what = format!("{}: no change of {release}, against all", keeper.name);
-            let (all, part) = (megabytes(before), same as f64 / before as f64);
-            table.ratio(&what, all, megabytes(same), part, AtMost(0.01));
-        }
+    for release in [BLOCKS, LATEST] {
+        let what = format!("repositories, {release}");
+        table.measure(&what, async |table| of(asked, table, release).await).await;
     }
-    for (what, events) in [("events", true), ("attachments", false)] {
-        let server = data::server();
-        let bytes = asked.scaled(DATA / 4);
-        match events {
-            true => data::events(&server, bytes).await?,
-            false => data::attachments(&server, bytes).await?,
+    Ok(())
+}
+
+async fn of(asked: &Asked, table: &mut Table, release: &str) -> Result<()> {
+    let server = data::server_of(release);
+    data::posts(&server, asked.scaled(BEFORE) / data::POST).await?;
+    let dir = tempfile::tempdir()?;
+    let dump = |name: &str, options: &[&str]| -> Result<u64> {
+        let file = File::create(dir.path().join(name))?;
+        time(ours_at("chatto-dump", &server).args(options).stdout(file.try_clone()?))?;
+        Ok(file.metadata()?.len())
+    };
+    dump("plain-0", &[])?;
+    let before = dump("0", &["--rsyncable"])?;
+    dump("again", &["--rsyncable"])?;
+    let new = data::posts(&server, EVENTS).await?;
+    dump("plain-1", &[])?;
+    dump("1", &["--rsyncable"])?;
+    for keeper in &KEEPERS {
+        let what = format!("{}: {EVENTS} new events of {release}, against their size", keeper.name);
+        if !is_on_path(keeper.name) {
+            table.nothing(&what, "not on $PATH");
+            continue;
         }
-        costs(asked, table, what, &server, bytes as u64).await?;
-        if events {
-            compresses(table, &server)?;
-        }
+        let [_, plain] = keeper.stores(dir.path(), ["plain-0", "plain-1"])?;
+        let [_, same, added] = keeper.stores(dir.path(), ["0", "again", "1"])?;
+        let times = added as f64 / new as f64;
+        table.ratio(&what, megabytes(plain), megabytes(added), times, AtMost(2.0));
+        let what = format!("{}: no change of {release}, against all", keeper.name);
+        let (all, part) = (megabytes(before), same as f64 / before as f64);
+        table.ratio(&what, all, megabytes(same), part, AtMost(0.01));
     }
     Ok(())
 }
@@ -119,46 +108,4 @@ impl Keeper {
         ensure!(output.status.success(), "{}: {}", self.name, String::from_utf8_lossy(&output.stderr));
         Ok(output.stdout)
     }
-}
-
-async fn costs(asked: &Asked, table: &mut Table, what: &str, server: &Server, bytes: u64) -> Result<()> {
-    let dump =
-        async |options: &[&str]| time(ours_at("chatto-dump", server).args(options).stdout(Stdio::null()));
-    let (plain, rsyncable) =
-        by_turns(asked.rounds, async || dump(&[]).await, async || dump(&["--rsyncable"]).await).await?;
-    table.ratio(
-        &format!("dump --rsyncable, {what}, against without"),
-        speed(bytes, plain),
-        speed(bytes, rsyncable),
-        ratio(plain, rsyncable),
-        AtLeast(0.7),
-    );
-    Ok(())
-}
-
-fn compresses(table: &mut Table, server: &Server) -> Result<()> {
-    let mut sizes = [0; 2];
-    for (size, options) in sizes.iter_mut().zip([&[][..], &["--rsyncable"]]) {
-        let mut dump = ours_at("chatto-dump", server).args(options).stdout(Stdio::piped()).spawn()?;
-        let mut zstd = Command::new("zstd")
-            .stdin(dump.stdout.take().context("a pipe")?)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        *size = std::io::copy(&mut zstd.stdout.take().context("a pipe")?, &mut std::io::sink())?;
-        ensure!(zstd.wait()?.success() && dump.wait()?.success(), "zstd failed");
-    }
-    let [plain, rsyncable] = sizes;
-    let smaller = rsyncable as f64 / plain as f64;
-    table.ratio(
-        "dump --rsyncable | zstd, events, against without",
-        megabytes(plain),
-        megabytes(rsyncable),
-        smaller,
-        AtMost(0.85),
-    );
-    Ok(())
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.2} MB", bytes as f64 / 1e6)
 }

@@ -1,14 +1,17 @@
 //! The table, for a terminal and for BENCHMARKS.md.
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use futures_util::FutureExt as _;
 
-use crate::Asked;
-use crate::spent::Spent;
-use crate::support::server::LATEST;
+use super::spent::Spent;
+
+/// What stands around the figures of BENCHMARKS.md, and what around those of growth.
+const FIGURES: [&str; 2] = ["<!-- figures: written by make bench -->\n", "<!-- end of figures -->\n"];
+const GROWTH: [&str; 2] = ["<!-- growth: written by make bench -->\n", "<!-- end of growth -->\n"];
 
 /// What a figure must be to be good.
 #[derive(Clone, Copy)]
@@ -20,8 +23,23 @@ pub enum Goal {
 }
 
 impl Goal {
+    /// A value as it is shown, rounded to the worse side, so that nobody reads "0.85, at least 0.85: no".
+    fn rounded(self, value: f64) -> f64 {
+        let scale = if value >= 10.0 { 1.0 } else { 100.0 };
+        // What is exact in decimals is not in binary.
+        let scaled = (value * scale * 1e6).round() / 1e6;
+        let rounded = match self {
+            Goal::AtLeast(_) => scaled.floor(),
+            Goal::AtMost(_) => scaled.ceil(),
+            Goal::Shown => scaled.round(),
+        };
+        rounded / scale
+    }
+
     fn met(self, value: f64) -> &'static str {
         let met = match self {
+            // What could not be divided is not good.
+            _ if !value.is_finite() => false,
             Goal::AtLeast(least) => value >= least,
             Goal::AtMost(most) => value <= most,
             Goal::Shown => return "–",
@@ -38,37 +56,75 @@ impl Goal {
     }
 }
 
-struct Row {
-    what: String,
-    baseline: String,
-    ours: String,
-    figure: String,
-    goal: String,
-    met: &'static str,
+/// One of the tables: its heads and its lines.
+struct Lines<const N: usize> {
+    heads: [&'static str; N],
+    lines: Vec<[String; N]>,
+}
+
+impl<const N: usize> Lines<N> {
+    fn new(heads: [&'static str; N]) -> Lines<N> {
+        Lines { heads, lines: Vec::new() }
+    }
+
+    fn push(&mut self, line: [String; N]) {
+        eprintln!("  {}", line.join("  "));
+        self.lines.push(line);
+    }
+
+    fn text(&self) -> String {
+        let heads = self.heads.map(str::to_owned);
+        let all: Vec<_> = std::iter::once(&heads).chain(&self.lines).collect();
+        let widths: [usize; N] =
+            std::array::from_fn(|n| all.iter().map(|line| line[n].chars().count()).max().unwrap_or(0));
+        let mut text = String::new();
+        for line in if self.lines.is_empty() { &[] } else { &all[..] } {
+            let cells: Vec<_> =
+                line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+        }
+        text
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = format!("\n| {} |\n|{}\n", self.heads.join(" | "), "---|".repeat(N));
+        self.rows().for_each(|(_, row)| text += &row);
+        text
+    }
+
+    /// By their first cells.
+    fn rows(&self) -> impl Iterator<Item = (&str, String)> {
+        self.lines.iter().map(|line| (line[0].as_str(), format!("| {} |\n", line.join(" | "))))
+    }
 }
 
 /// The figures so far.
 pub struct Table {
     header: String,
-    rows: Vec<Row>,
-    growth: Vec<String>,
-    spent: Vec<String>,
+    ratios: Lines<6>,
+    spent: Lines<5>,
+    piped: Lines<4>,
+    growth: Lines<3>,
+    failed: Vec<String>,
 }
 
 impl Table {
-    pub fn new(asked: &Asked) -> Table {
-        let machine = format!(
-            "{} cores ({}), {}; nats-server {LATEST}; scale {}, the fastest of {}",
-            std::thread::available_parallelism().map_or(1, usize::from),
-            first_line("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".into()),
-            Command::new("uname").arg("-sr").output().map_or_else(
-                |_| "unknown".into(),
-                |output| String::from_utf8_lossy(&output.stdout).trim().to_owned()
-            ),
-            asked.scale,
-            asked.rounds,
-        );
-        Table { header: machine, rows: Vec::new(), growth: Vec::new(), spent: Vec::new() }
+    /// `header` says where and how the figures were measured.
+    pub fn new(header: String) -> Table {
+        Table {
+            header,
+            ratios: Lines::new(["what", "baseline", "ours", "figure", "goal", "met"]),
+            spent: Lines::new([
+                "what a run costs",
+                "time",
+                "CPU of the servers",
+                "of the program",
+                "of everything else",
+            ]),
+            piped: Lines::new(["through a compressor", "dump", "load", "archive"]),
+            growth: Lines::new(["how the cost of a dump grows", "time", "per unit"]),
+            failed: Vec::new(),
+        }
     }
 
     /// A ratio of two speeds or two times.
@@ -77,102 +133,109 @@ impl Table {
     }
 
     /// A figure that stands alone.
-    pub fn figure(&mut self, what: &str, ours: String, value: f64, unit: &str, goal: Goal) {
-        self.row(what, "–".into(), ours, value, unit, goal);
+    pub fn figure(&mut self, what: &str, value: f64, unit: &str, goal: Goal) {
+        self.row(what, "–".into(), "–".into(), value, unit, goal);
     }
 
-    fn row(&mut self, what: &str, baseline: String, ours: String, value: f64, unit: &str, goal: Goal) {
-        let met = goal.met(value);
+    /// A figure in a unit.
+    pub fn row(&mut self, what: &str, baseline: String, ours: String, value: f64, unit: &str, goal: Goal) {
+        let value = goal.rounded(value);
         let digits = if value >= 10.0 { 0 } else { 2 };
-        let row = Row {
-            what: what.into(),
+        let met = goal.met(value).into();
+        self.ratios.push([
+            what.into(),
             baseline,
             ours,
-            figure: format!("{value:.digits$}{unit}"),
-            goal: goal.words(unit),
+            format!("{value:.digits$}{unit}"),
+            goal.words(unit),
             met,
-        };
-        eprintln!("  {what}: {} ({}), goal {}: {met}", row.figure, row.ours, row.goal);
-        self.rows.push(row);
+        ]);
     }
 
     /// A row without figures, and why it has none.
     pub fn nothing(&mut self, what: &str, why: &str) {
-        eprintln!("  {what}: {why}");
-        let [baseline, ours, figure, goal] = [why, "–", "–", "–"].map(str::to_owned);
-        self.rows.push(Row { what: what.into(), baseline, ours, figure, goal, met: "–" });
+        let why = format!("not measured: {}", why.split_whitespace().collect::<Vec<_>>().join(" "));
+        let why = why.replace('|', "/").chars().take(200).collect();
+        let [ours, figure, goal, met] = ["–"; 4].map(str::to_owned);
+        self.ratios.push([what.into(), why, ours, figure, goal, met]);
+    }
+
+    /// Measures something. What fails has a row that says why, and the others are measured all the same.
+    pub async fn measure(&mut self, what: &str, measure: impl AsyncFnOnce(&mut Table) -> Result<()>) {
+        const LIMIT: Duration = Duration::from_secs(900);
+        let measured = tokio::time::timeout(LIMIT, AssertUnwindSafe(measure(self)).catch_unwind()).await;
+        let why = match measured {
+            Ok(Ok(Ok(()))) => return,
+            Ok(Ok(Err(why))) => why,
+            // Where a server does not start, for one.
+            Ok(Err(panic)) => match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
+                (Some(why), _) => anyhow!("{why}"),
+                (None, why) => anyhow!("{}", why.unwrap_or(&"it panicked")),
+            },
+            Err(_) => anyhow!("{} s were too short for it", LIMIT.as_secs()),
+        };
+        self.failed.push(what.into());
+        self.nothing(what, &format!("{why:#}"));
+    }
+
+    /// What could not be measured.
+    pub fn failed(&self) -> &[String] {
+        &self.failed
     }
 
     /// What a measurement cost.
     pub fn spent(&mut self, what: &str, spent: Spent) {
-        let Spent { wall, servers, others } = spent;
-        let line = format!("{what}  {}  {servers:.1} s  {others:.1} s", seconds(wall));
-        eprintln!("  {line}");
-        self.spent.push(line);
+        let cpu =
+            [spent.servers, spent.program, spent.others].map(|cpu| format!("{:.1} s", cpu.as_secs_f64()));
+        let [servers, program, others] = cpu;
+        self.spent.push([what.into(), seconds(spent.wall), servers, program, others]);
+    }
+
+    /// A line of what a compressor costs and saves.
+    pub fn piped(&mut self, line: [String; 4]) {
+        self.piped.push(line);
     }
 
     /// A line of how cost grows.
-    pub fn growth(&mut self, line: String) {
-        eprintln!("  {line}");
+    pub fn growth(&mut self, line: [String; 3]) {
         self.growth.push(line);
     }
 
-    fn lines(&self) -> Vec<[&str; 6]> {
-        let heads = [["what", "baseline", "ours", "figure", "goal", "met"]];
-        let rows = self
-            .rows
-            .iter()
-            .map(|row| [&row.what[..], &row.baseline, &row.ours, &row.figure, &row.goal, row.met]);
-        heads.into_iter().chain(rows).collect()
-    }
-
     pub fn text(&self) -> String {
-        let lines = self.lines();
-        let widths: Vec<usize> =
-            (0..6).map(|n| lines.iter().map(|line| line[n].chars().count()).max().unwrap_or(0)).collect();
-        let mut text = format!("{}\n\n", self.header);
-        for line in lines {
-            let cells: Vec<_> =
-                line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-        }
-        for line in self.spent.iter().chain(&self.growth) {
-            let _ = writeln!(text, "{line}");
-        }
-        text
+        let tables = [self.ratios.text(), self.spent.text(), self.piped.text(), self.growth.text()];
+        format!("{}\n\n{}", self.header, tables.join("\n"))
     }
 
-    /// The page: what a person wrote stays, the figures between the marks are new.
-    pub fn markdown(&self) -> Result<String> {
-        const BEGIN: &str = "<!-- figures: written by make bench -->\n";
-        const END: &str = "<!-- end of figures -->\n";
-        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/BENCHMARKS.md"))?;
-        let mut figures = format!("{BEGIN}\n{}\n\n", self.header);
-        for (n, line) in self.lines().iter().enumerate() {
-            let _ = writeln!(figures, "| {} |", line.join(" | "));
-            if n == 0 {
-                figures += "|---|---|---|---|---|---|\n";
-            }
-        }
-        figures +=
-            "\n| what a run costs | time | CPU of the servers | of everything else |\n|---|---|---|---|\n";
-        for line in &self.spent {
-            let _ = writeln!(figures, "| {} |", line.replace("  ", " | "));
-        }
-        figures += "\n| how cost grows | time | per unit |\n|---|---|---|\n";
-        for line in &self.growth {
-            let _ = writeln!(figures, "| {} |", line.replace("  ", " | "));
-        }
-        let (before, rest) = page.split_once(BEGIN).unwrap_or((&page, ""));
-        let after = rest.split_once(END).map_or("", |(_, after)| after);
-        Ok(format!("{before}{figures}\n{END}{after}"))
+    /// `page` with these figures alone: what a person wrote stays, and what is between the marks is new.
+    pub fn replace(&self, page: &str) -> String {
+        let tables = [self.ratios.markdown(), self.spent.markdown(), self.piped.markdown()];
+        let page = between(page, FIGURES, &format!("{}\n{}", self.header, tables.concat()));
+        between(&page, GROWTH, self.growth.markdown().trim_start())
+    }
+
+    /// `page` with these figures in the rows that have the same first cell, and the others as they are.
+    pub fn update(&self, page: &str) -> String {
+        let rows: Vec<_> = self
+            .ratios
+            .rows()
+            .chain(self.spent.rows())
+            .chain(self.piped.rows())
+            .chain(self.growth.rows())
+            .collect();
+        let line = |line: &str| {
+            let what = line.strip_prefix("| ").and_then(|line| line.split_once(" | "));
+            let new = rows.iter().find(|(of, _)| what.is_some_and(|(what, _)| what == *of));
+            new.map_or_else(|| line.to_owned(), |(_, row)| row.clone())
+        };
+        page.split_inclusive('\n').map(line).collect()
     }
 }
 
-fn first_line(file: &str, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text.lines().find(|line| line.starts_with(key))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
+/// `page` with `text` between two marks, in the place of what was there.
+fn between(page: &str, [begin, end]: [&str; 2], text: &str) -> String {
+    let (before, rest) = page.split_once(begin).unwrap_or((page, ""));
+    let after = rest.split_once(end).map_or("", |(_, after)| after);
+    format!("{before}{begin}\n{text}\n{end}{after}")
 }
 
 /// Bytes in a time, as MB/s.
@@ -186,4 +249,10 @@ pub fn seconds(time: Duration) -> String {
         short if short < 1.0 => format!("{:.0} ms", short * 1e3),
         long => format!("{long:.1} s"),
     }
+}
+
+/// Bytes, as MB.
+pub fn megabytes(bytes: u64) -> String {
+    let digits = if bytes < 10_000_000 { 2 } else { 0 };
+    format!("{:.digits$} MB", bytes as f64 / 1e6)
 }

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-/// The data of most measurements, in bytes.
-pub const DATA: usize = 2_000_000_000;
+/// The attachments of most measurements, in bytes.
+pub const DATA: usize = 1_000_000_000;
+
+/// The events of most measurements, in bytes before they are compressed.
+pub const EVENTS: usize = 500_000_000;
 
 /// Both sides of a ratio by turns, so that what slows the machine slows both; the fastest of each counts.
 pub async fn by_turns<T, A, B>(rounds: usize, mut a: A, mut b: B) -> Result<(T, T)>

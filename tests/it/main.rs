@@ -12,6 +12,7 @@ mod account_limits;
 mod any_release;
 mod archive_tools;
 mod authentication;
+mod benchmark;
 mod chatto_backup_archive;
 mod completions;
 mod configuration;
