@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`writes`], [`reads`] | `server/stream_backup.go` (2.15); which release takes which format was tried on 2.9.10 to 2.15.1 |
 //! | [`is_paced_by_chunk`] | `server/jetstream_api.go`, `streamSnapshot`: `window_size` is honoured, and the limit for an ack is 5 s |
+//! | [`restores_at_once`] | `RestoreStream`, `tieredReservation`, `subjectsOverlap` in `server/stream.go` and `server/jetstream_api.go`, read at each tag v2.10.0 to v2.14.5, and 2.15.1; 2.12.8, 2.14.5 and 2.15.1 with Go's race detector |
 //! | [`of_level`] | `server/jetstream_versioning.go`, `JSApiLevel` at each release's tag |
 //! | [`of_index`] | `server/filestore.go`, `fullStateVersion`; 2.15.1 by experiment |
 //! | [`STREAM_SETTINGS`], [`CONSUMER_SETTINGS`] | the JSON names of `StreamConfig`, `StreamSource` and `ConsumerConfig` (`server/stream.go`, `server/consumer.go`), compared between the tags v2.10.0 to v2.14.5 and the main branch of August 2026 |
@@ -57,7 +58,9 @@ const V2_10: Version = Version(2, 10, 0);
 const V2_11: Version = Version(2, 11, 0);
 const V2_12: Version = Version(2, 12, 0);
 const V2_12_5: Version = Version(2, 12, 5);
+const V2_12_12: Version = Version(2, 12, 12);
 const V2_14: Version = Version(2, 14, 0);
+const V2_14_3: Version = Version(2, 14, 3);
 const V2_15: Version = Version(2, 15, 0);
 
 /// What is newer than everything known here asks for at least this.
@@ -87,6 +90,31 @@ pub fn reads(format: Format) -> Version {
 /// Before 2.12.5 it waits 2 s for the bytes on the way to fall below a fixed window of 8 MiB.
 pub fn is_paced_by_chunk(version: Version) -> bool {
     version >= V2_12_5
+}
+
+/// How much of several restores a server may be asked for at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtOnce {
+    /// Nothing: one stream after another.
+    Nothing,
+    /// All but the commits.
+    Opening,
+    /// Everything, if no restore is committed before all are open.
+    Everything,
+}
+
+/// How much of several restores a server of this version may be asked for at once.
+///
+/// Before 2.12.12 and 2.14.3, a commit reads the configurations of other streams without their lock, while another
+/// commit writes its own. Before 2.12.6 it also reads the list of streams without a lock. Nobody knows yet what
+/// releases after 2.15 do.
+pub fn restores_at_once(version: Version) -> AtOnce {
+    let locks = (V2_12_12..V2_14).contains(&version) || version >= V2_14_3;
+    match locks {
+        _ if version >= LATER => AtOnce::Nothing,
+        true => AtOnce::Everything,
+        false => AtOnce::Opening,
+    }
 }
 
 /// The first release with this API level.
@@ -155,6 +183,18 @@ mod tests {
         assert_eq!((of_index(1), of_index(4)), (V2_10, V2_14));
         assert_eq!((of_level(6), of_index(5)), (LATER, LATER));
         assert!(LEVELS.iter().all(|version| *version < LATER));
+    }
+
+    #[test]
+    fn commits_go_at_once_only_where_the_server_locks_what_they_read() {
+        let at_once = |text: &str| restores_at_once(text.parse().unwrap());
+        for version in ["2.10.26", "2.11.11", "2.12.3", "2.12.8", "2.12.11", "2.14.0", "2.14.2"] {
+            assert_eq!(at_once(version), AtOnce::Opening, "{version}");
+        }
+        for version in ["2.12.12", "2.12.15", "2.14.3", "2.14.5", "2.15.1"] {
+            assert_eq!(at_once(version), AtOnce::Everything, "{version}");
+        }
+        assert_eq!(at_once("2.16.0"), AtOnce::Nothing);
     }
 
     #[test]

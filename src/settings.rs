@@ -10,6 +10,18 @@ use serde_json::{Map, Value};
 
 use crate::release::{CONSUMER_SETTINGS, STREAM_SETTINGS, Setting};
 
+/// Whether there is a subject that both of these mean.
+pub fn subjects_overlap(a: &str, b: &str) -> bool {
+    let (mut a, mut b) = (a.split('.'), b.split('.'));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
 /// A configuration in JSON.
 pub type Config = Map<String, Value>;
 
@@ -175,6 +187,18 @@ mod tests {
 
     fn names(of: BTreeSet<String>) -> Vec<String> {
         of.into_iter().collect()
+    }
+
+    #[test]
+    fn subjects_overlap_where_one_message_could_have_both() {
+        for (a, b) in
+            [("a", "a"), ("a.*", "a.b"), ("a.>", "a.b.c"), ("*.b", "a.*"), (">", "a"), ("a.>", "*.b")]
+        {
+            assert!(subjects_overlap(a, b) && subjects_overlap(b, a), "{a} {b}");
+        }
+        for (a, b) in [("a", "b"), ("a", "a.b"), ("a.>", "a"), ("a.*", "a.b.c"), ("a.*.c", "a.b.d")] {
+            assert!(!subjects_overlap(a, b) && !subjects_overlap(b, a), "{a} {b}");
+        }
     }
 
     #[test]

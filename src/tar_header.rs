@@ -69,6 +69,17 @@ pub(crate) fn build(path: &str, size: u64, mtime: u64) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
+/// A PAX header with a comment. It belongs to the entry that follows, and changes nothing of it.
+pub(crate) fn comment(text: &str) -> io::Result<Vec<u8>> {
+    let mut pax = Vec::new();
+    record(&mut pax, "comment", text);
+    let length = u64::try_from(pax.len()).unwrap_or(u64::MAX);
+    let mut out = ustar(("", "PaxHeader"), EntryType::XHeader, length, 0)?.as_bytes().to_vec();
+    out.extend_from_slice(&pax);
+    out.resize(out.len().saturating_add(padding(length)), 0);
+    Ok(out)
+}
+
 fn ustar((prefix, name): (&str, &str), kind: EntryType, size: u64, mtime: u64) -> io::Result<Header> {
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);

@@ -40,6 +40,9 @@ pub struct Load {
     /// Where to keep the old streams [default: $TMPDIR, else /var/tmp]
     #[arg(long, value_name = "DIR", help_heading = EXISTING, conflicts_with = "no_rescue")]
     pub rescue_dir: Option<PathBuf>,
+    /// How many small streams to restore at once
+    #[arg(short = 'j', long = "jobs", value_name = "N", help_heading = STREAMS, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
     /// Read and check everything, change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,

@@ -13,12 +13,14 @@
 //! | `refusals`, `existing`, `limits`, `newer_settings` | what is in the way before anything changes |
 //! | `job` | one stream, from its description to the end of its restore |
 //! | `restoring` | its bytes on their way to the server |
+//! | `batch` | small streams that are restored at once |
 //! | `confirm`, `compare_state`, `read_back` | whether the server has what was proven |
 //! | `replacing`, `rescue` | the old stream: archived, deleted, put back |
 //! | `outcomes`, `conclusion`, `left_alone`, `replicas` | what has become of every stream, and the exit code |
 
 mod active_consumers;
 mod announced;
+mod batch;
 mod compare_state;
 mod conclusion;
 mod confirm;
@@ -101,6 +103,7 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
             conflict: options.conflict,
             select: options.select,
             dry_run: options.dry_run,
+            jobs: usize::from(options.jobs),
             account: Some(account),
             replicas: replicas.or(single.then_some(1)),
             read_back: options.rehearse,
@@ -167,6 +170,7 @@ fn restore_rescued(
         conflict: Conflict::Error,
         select: StreamSelection::default(),
         dry_run: false,
+        jobs: 1,
         account: None,
         replicas: None,
         read_back: false,

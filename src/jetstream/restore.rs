@@ -234,6 +234,22 @@ impl Restore {
         Ok(parsed("the commit of a restore", &message.payload)?)
     }
 
+    /// Sends the whole snapshot, which fits into one chunk, and commits it. Nothing is waited for in between: the server
+    /// has all of it or, if the chunk is lost, nothing that it would restore. Something must have been sent and
+    /// acknowledged before, so that the server is known to listen.
+    pub async fn commit_whole(&mut self, snapshot: Bytes) -> Result<StreamReply, RestoreError> {
+        self.publish(snapshot).await?;
+        self.publish(Bytes::new()).await?;
+        let last = format!("{}.{}", self.inbox, self.sent);
+        loop {
+            let message = self.reply(COMMIT_LIMIT).await?;
+            if message.subject.as_str() == last {
+                return Ok(parsed("the commit of a restore", &message.payload)?);
+            }
+            self.acknowledged(&message)?;
+        }
+    }
+
     /// Ends the restore on the server, which would otherwise wait for 5 s: sends a frame of a type that no S2 stream
     /// has, and the end of the input. The server's answer to that is an error, which this gives.
     pub async fn abort(&mut self) -> Result<(), RestoreError> {

@@ -30,6 +30,7 @@ mod keys_recovery;
 mod keys_seal;
 mod keys_verify;
 mod load_alone;
+mod load_at_once;
 mod load_leaves_nothing_half_done;
 mod load_notices_a_running_chatto;
 mod man_pages;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::batch::Phases;
 use super::confirm::{Differs, confirm};
 use super::context::Context;
 use super::outcomes::Fresh;
@@ -16,9 +17,9 @@ use crate::command::Failure;
 use crate::command::report::text_of;
 use crate::command::verifier::{NotProven, Proven};
 use crate::exit::Exit;
-use crate::jetstream::{Error, Mark, Removal};
+use crate::jetstream::{Error, Mark, Removal, StreamReply};
 use crate::names::{Printable, Size, StreamName, counted, listed};
-use crate::settings;
+use crate::settings::{self, subjects_overlap};
 use crate::snapshot::{Format, HALF_A_BATCH, InspectOptions};
 use crate::terminal::progress::StreamInFlight;
 
@@ -31,6 +32,8 @@ pub(super) struct Job {
     context: Rc<Context>,
     restoring: Restoring,
     traits: Traits,
+    /// What its snapshot was proven to hold, until it is restored.
+    proven: Option<Proven>,
     /// None once the stream is restored.
     flight: Option<StreamInFlight>,
     /// Whether the stream has failed. The rest of its snapshot is passed over then.
@@ -46,6 +49,28 @@ pub(super) struct Described {
     pub has_sum: bool,
     /// The size of its messages in bytes, where the archive tells.
     pub bytes: Option<u64>,
+}
+
+/// The server's answer to the commit; none in a dry run.
+type Committed = Result<Option<StreamReply>, RestoringError>;
+
+/// Why a stream does not count as restored.
+pub(super) enum NotRestored {
+    Failed(RestoringError),
+    /// It is there, and not as it should be.
+    Differs(Differs),
+}
+
+impl From<RestoringError> for NotRestored {
+    fn from(error: RestoringError) -> Self {
+        NotRestored::Failed(error)
+    }
+}
+
+impl From<Differs> for NotRestored {
+    fn from(differs: Differs) -> Self {
+        NotRestored::Differs(differs)
+    }
 }
 
 impl Job {
@@ -102,12 +127,37 @@ impl Job {
         };
         let restoring =
             Restoring::new(stream, request, server, context.mark.clone(), wanted).becoming(format);
-        Ok(Some(Job { context: Rc::clone(context), restoring, traits, flight: Some(flight), over: false }))
+        let context = Rc::clone(context);
+        Ok(Some(Job { context, restoring, traits, proven: None, flight: Some(flight), over: false }))
     }
 
     /// The stream's name.
     pub fn stream(&self) -> &StreamName {
         &self.restoring.stream
+    }
+
+    /// Whether the stream has failed.
+    pub fn has_failed(&self) -> bool {
+        self.over
+    }
+
+    /// Whether the restore has to begin before the next bytes are taken.
+    pub fn is_to_begin(&self) -> bool {
+        !self.over && self.restoring.is_large() && !self.restoring.begun
+    }
+
+    /// How many bytes there are to send, if they are all in memory and none was sent.
+    pub fn whole(&self) -> Option<usize> {
+        self.restoring.whole()
+    }
+
+    /// Whether the server judges this stream alike if `other` is there already and if it is not.
+    pub fn goes_beside(&self, other: &Job) -> bool {
+        let (subjects, others) = (&self.traits.subjects, &other.traits.subjects);
+        let overlap = subjects.iter().any(|a| others.iter().any(|b| subjects_overlap(a, b)));
+        let both_reserve = self.traits.reserves && other.traits.reserves;
+        let same = self.stream() == other.stream();
+        !(overlap || both_reserve || same)
     }
 
     /// Until when the server may hear nothing from us; none when it waits for nothing.
@@ -140,32 +190,74 @@ impl Job {
         }
     }
 
-    /// The snapshot has come whole: waits for the verdict on it, commits it, and compares.
-    pub async fn finish(&mut self) {
+    /// The snapshot has come whole: waits for the verdict on it. `false` when the stream has failed.
+    pub async fn prove(&mut self) -> bool {
         if self.over {
-            return;
+            return false;
         }
         let proven = match self.verdict().await {
             Ok(proven) => proven,
-            Err(error) => return self.failed(error).await,
+            Err(error) => {
+                self.failed(error).await;
+                return false;
+            }
         };
         if let Err(failure) = self.suits(&proven) {
-            return self.fail(Exit::Failed, &failure.what, failure.hint).await;
+            self.fail(Exit::Failed, &failure.what, failure.hint).await;
+            return false;
         }
+        if !self.restoring.begun
+            && let Err(error) = self.restoring.convert().await
+        {
+            self.failed(error).await;
+            return false;
+        }
+        self.proven = Some(proven);
+        true
+    }
+
+    /// Restores a stream that was [proven](Job::prove): sends what was not sent, commits, and compares.
+    pub async fn finish(&mut self) {
         if !self.restoring.begun && !self.make_room().await {
             return;
         }
         let context = Rc::clone(&self.context);
         let _section = context.critical.begin();
-        match self.restoring.commit().await {
-            Ok(None) => self.restored(proven),
-            Ok(Some(reply)) => {
-                match confirm(&context, &self.restoring, &self.traits, &reply, &proven).await {
-                    Ok(()) => self.restored(proven),
-                    Err(Differs { text, hint }) => self.fail(Exit::Partial, &text, hint).await,
-                }
+        let committed = self.restoring.commit().await;
+        let confirmed = self.confirm(committed).await;
+        self.conclude(confirmed).await;
+    }
+
+    /// The same beside others, up to the answer to the commit. Nothing of the stream may have been sent.
+    pub async fn restore_beside(&mut self, phases: &Phases) -> Committed {
+        let opened = self.restoring.open().await;
+        let (_, heard) = self.restoring.wait_for(phases.opened.wait()).await;
+        opened?;
+        heard?;
+        let (_turn, heard) = self.restoring.wait_for(phases.commits.acquire()).await;
+        heard?;
+        self.restoring.commit().await
+    }
+
+    /// Compares what the server has with what was proven.
+    pub async fn confirm(&self, committed: Committed) -> Result<(), NotRestored> {
+        match (committed?, &self.proven) {
+            (Some(reply), Some(proven)) => {
+                Ok(confirm(&self.context, &self.restoring, &self.traits, &reply, proven).await?)
             }
-            Err(error) => self.failed(error).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The stream is restored, or has failed.
+    pub async fn conclude(&mut self, confirmed: Result<(), NotRestored>) {
+        match (confirmed, self.proven.take()) {
+            (Ok(()), Some(proven)) => self.restored(proven),
+            (Ok(()), None) => {}
+            (Err(NotRestored::Failed(error)), _) => self.failed(error).await,
+            (Err(NotRestored::Differs(Differs { text, hint })), _) => {
+                self.fail(Exit::Partial, &text, hint).await;
+            }
         }
     }
 
@@ -247,8 +339,19 @@ impl Job {
         self.make_room().await
     }
 
+    /// Archives the old stream, if there is one. If that cannot be done, the stream has failed.
+    pub async fn keep_old(&mut self) {
+        let context = Rc::clone(&self.context);
+        if let Err(NoRoom { text, hint }) = context.replacing.keep(&self.restoring.stream).await {
+            self.fail(Exit::Partial, &text, hint).await;
+        }
+    }
+
     /// Makes room for the stream. If there is none, the stream has failed and the old one is there.
-    async fn make_room(&mut self) -> bool {
+    pub async fn make_room(&mut self) -> bool {
+        if self.over {
+            return false;
+        }
         if self.context.options.dry_run {
             return true;
         }
@@ -284,7 +387,7 @@ impl Job {
         self.over = true;
         context.fail(&self.restoring.stream, exit, text);
         context.hint(hint);
-        if !context.server.reconnected().await {
+        if !context.gone.get() && !context.server.reconnected().await {
             context.gone.set(true);
         }
         self.give_up().await;

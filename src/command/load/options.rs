@@ -8,6 +8,8 @@ pub(super) struct LoadOptions {
     pub conflict: Conflict,
     pub select: StreamSelection,
     pub dry_run: bool,
+    /// How many small streams are restored at once.
+    pub jobs: usize,
     /// The account and its limits. None where they are not checked before the restore.
     pub account: Option<Account>,
     /// The replicas of every restored stream. None leaves the archive's.

@@ -65,13 +65,10 @@ impl Replacing {
         if let Some(mark) = left_over {
             return self.remove_left_over(stream, &mark).await;
         }
-        let Some(old) = self.existing().get(stream).cloned() else { return Ok(()) };
-        if let Some(rescue) = &self.rescue
-            && let Err(error) = rescue.take(&self.server, stream, old, self.messages).await
-        {
-            say(&self.messages, &error);
-            return Err("not replaced: the old one could not be rescued first".into());
+        if !self.existing().has(stream) {
+            return Ok(());
         }
+        self.keep(stream).await?;
         let _section = self.critical.begin();
         self.emptied.borrow_mut().insert(stream.clone());
         if let Err(e) = self.server.delete(stream).await {
@@ -80,6 +77,17 @@ impl Replacing {
                 self.emptied.borrow_mut().remove(stream);
             }
             return Err(NoRoom { text: format!("cannot delete the old one: {e}"), hint: e.hint() });
+        }
+        Ok(())
+    }
+
+    /// Archives the old stream, if there is one that is to be kept and was not kept before.
+    pub async fn keep(&self, stream: &StreamName) -> Result<(), NoRoom> {
+        let Some(old) = self.existing().get(stream).cloned() else { return Ok(()) };
+        let Some(rescue) = self.rescue.as_ref().filter(|rescue| !rescue.has(stream)) else { return Ok(()) };
+        if let Err(error) = rescue.take(&self.server, stream, old, self.messages).await {
+            say(&self.messages, &error);
+            return Err("not replaced: the old one could not be rescued first".into());
         }
         Ok(())
     }

@@ -66,6 +66,11 @@ impl Rescue {
         Ok(())
     }
 
+    /// Whether the stream has been archived.
+    pub fn has(&self, stream: &StreamName) -> bool {
+        self.kept.borrow().contains_key(stream)
+    }
+
     /// Restores the stream as it was archived.
     pub async fn put_back(
         &self,

@@ -25,7 +25,7 @@ use crate::jetstream::{self, InFlight, Mark, Removal, Restore, RestoreError, Ser
 use crate::names::StreamName;
 use crate::settings;
 use crate::snapshot::{
-    ConvertError, Fault, Format, Frames, InspectOptions, PADDING, ReportedState, format_of,
+    ConvertError, Fault, Format, Frames, InspectOptions, PADDING, ReportedState, format_of, opener,
     put_consumers_back, to_natsarc1, to_tar,
 };
 
@@ -83,6 +83,8 @@ pub(super) struct Restoring {
     mark: Mark,
     /// Whether the stream gets the mark, because it is visible before its commit.
     marked: bool,
+    /// Whether the server has begun to read, and of the snapshot has nothing yet.
+    opened: bool,
     /// When the server was asked to begin.
     asked: Option<Instant>,
     /// When the stream was created, as the answer to the commit tells.
@@ -165,6 +167,7 @@ impl Restoring {
             restore: None,
             mark,
             marked: false,
+            opened: false,
             asked: None,
             created: None,
             begun: false,
@@ -217,6 +220,30 @@ impl Restoring {
             self.restore = Some(restore?);
         }
         Ok(())
+    }
+
+    /// Begins the restore, and waits until the server has begun to read it.
+    pub async fn open(&mut self) -> Result<(), RestoringError> {
+        self.begin().await?;
+        let opener = opener().map_err(|e| RestoringError::Convert(e.to_string()))?;
+        if let Some(restore) = &mut self.restore {
+            restore.send(opener.into()).await?;
+            self.opened = true;
+        }
+        Ok(())
+    }
+
+    /// Waits for `what`, while the server goes on hearing from us; no more after an error.
+    pub async fn wait_for<T>(&mut self, what: impl Future<Output = T>) -> (T, Result<(), RestoringError>) {
+        let mut heard = Ok(());
+        tokio::pin!(what);
+        loop {
+            let due = self.silent_until().filter(|_| heard.is_ok());
+            tokio::select! {
+                what = &mut what => return (what, heard),
+                () = until(due) => heard = self.pad().await,
+            }
+        }
     }
 
     /// Takes the next bytes of the snapshot. Sends what may be sent, if the restore has begun.
@@ -315,6 +342,29 @@ impl Restoring {
         self.send_until(self.frames.safe()).await
     }
 
+    /// The snapshot has come, and was verified: converts the rest of it, if it is converted, until that makes it a large
+    /// one.
+    pub async fn convert(&mut self) -> Result<(), RestoringError> {
+        self.decide();
+        if let Some(conversion) = &self.conversion {
+            conversion.end();
+        }
+        while self.conversion.is_some() && !self.is_large() {
+            match converted(&mut self.conversion).await? {
+                Some(bytes) => self.converted(bytes),
+                None => self.end_conversion(),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes there are to send, if they are all in memory, in tar format, and none was sent.
+    pub fn whole(&self) -> Option<usize> {
+        let whole = !self.begun && self.decided && self.conversion.is_none() && self.server.is_some();
+        let tar = self.format == Some(Format::Tar);
+        (whole && tar).then(|| usize::try_from(self.ready).ok()).flatten()
+    }
+
     /// When the server has to hear from us at the latest. None if no restore has begun.
     pub fn silent_until(&self) -> Option<Instant> {
         self.restore.as_ref().map(Restore::silent_until)
@@ -378,9 +428,18 @@ impl Restoring {
             }
             self.send_until(self.frames.safe()).await?;
         }
-        self.send_until(self.ready).await?;
-        let Some(restore) = &mut self.restore else { return Ok(None) };
-        let mut reply = restore.commit().await?;
+        let fits = |restore: &Restore| self.ready <= restore.chunk_size() as u64;
+        let mut reply = match &mut self.restore {
+            Some(restore) if self.opened && self.sent == 0 && fits(restore) => {
+                self.sent = self.ready;
+                restore.commit_whole(gathered(&mut self.unsent, restore.chunk_size())).await?
+            }
+            _ => {
+                self.send_until(self.ready).await?;
+                let Some(restore) = &mut self.restore else { return Ok(None) };
+                restore.commit().await?
+            }
+        };
         self.created.clone_from(&reply.created);
         reply.config = Mark::removed(&reply.config)?;
         Ok(Some(reply))

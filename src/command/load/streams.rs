@@ -3,10 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::super::Failure;
 use super::super::report::{exit_of, say};
 use super::announced::Announced;
+use super::batch::Batch;
 use super::conclusion;
 use super::context::Context;
 use super::critical_sections::CriticalSections;
@@ -29,6 +33,9 @@ use crate::names::{Printable, StreamName};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
+/// How long a batch that is not full waits for the next bytes of the archive.
+const IDLE: Duration = Duration::from_millis(50);
+
 /// A load under way.
 pub(super) struct Loading {
     context: Rc<Context>,
@@ -36,6 +43,8 @@ pub(super) struct Loading {
     pairing: Pairing,
     /// The stream that is coming now.
     current: Option<Job>,
+    /// Streams that came before it and wait to be restored at once. None once the restore of the current one has begun.
+    batch: Batch,
     /// A stream of which an attempt was abandoned. Another attempt may follow.
     abandoned: Option<StreamName>,
     has_keys: bool,
@@ -65,6 +74,7 @@ impl Loading {
             gone: Cell::new(false),
         });
         Loading {
+            batch: Batch::new(Rc::clone(&context)),
             context,
             announced: Announced::default(),
             pairing: Pairing::default(),
@@ -88,6 +98,9 @@ impl Loading {
                 conclusion::conclude(&self.context, &self.announced, &self.pairing, self.has_keys, &ended)
             }
             Err(error) => {
+                if !self.context.gone.get() {
+                    self.batch.restore().await;
+                }
                 say(&self.context.messages, &error);
                 self.give_up().await;
                 conclusion::say_what_stands(&self.context);
@@ -103,8 +116,9 @@ impl Loading {
         conclusion::say_what_stands(&self.context);
     }
 
-    /// Drops the stream that is not proven, and puts back what it was to replace.
+    /// Drops what is not restored, and puts back what it was to replace.
     async fn give_up(&mut self) {
+        self.batch.give_up().await;
         if let Some(job) = &mut self.current {
             job.give_up().await;
         }
@@ -116,8 +130,14 @@ impl Loading {
         let mut steps = VecDeque::new();
         loop {
             let due = self.current.as_ref().and_then(Job::silent_until);
+            let idle = (!self.batch.is_empty()).then(|| Instant::now() + IDLE);
             let event = tokio::select! {
                 event = events.recv() => event,
+                () = until(idle) => {
+                    self.batch.restore().await;
+                    self.is_gone()?;
+                    continue;
+                }
                 () = until(due) => {
                     if let Some(job) = &mut self.current {
                         job.keep_alive().await;
@@ -130,6 +150,8 @@ impl Loading {
             let paired = self.pairing.take(event, &mut steps);
             while let Some(step) = steps.pop_front() {
                 if let Step::End(ended) = step {
+                    self.batch.restore().await;
+                    self.is_gone()?;
                     self.end_of_attempts().await;
                     return Ok(ended);
                 }
@@ -163,16 +185,13 @@ impl Loading {
             Step::Begin { stream, json } => self.begin(stream, json).await?,
             Step::Bytes(bytes) => {
                 if let Some(job) = &mut self.current {
+                    if job.is_to_begin() {
+                        self.batch.restore().await;
+                    }
                     job.take(bytes).await;
                 }
             }
-            Step::Finish => {
-                // It stays in its place meanwhile, so that an interruption finds it.
-                if let Some(job) = &mut self.current {
-                    job.finish().await;
-                }
-                self.current = None;
-            }
+            Step::Finish => self.finish().await,
             Step::Abandoned { stream, attempt, reason } => {
                 let reason = Printable::new(&reason);
                 let what = format!("stream {stream}: attempt {attempt} was abandoned: {reason}");
@@ -188,6 +207,31 @@ impl Loading {
             Step::End(_) => {}
         }
         Ok(())
+    }
+
+    /// The current stream has come whole: it is restored now, or soon beside others.
+    async fn finish(&mut self) {
+        // It stays in its place meanwhile, so that an interruption finds it.
+        let Some(job) = &mut self.current else { return };
+        if !job.prove().await {
+            self.current = None;
+            return;
+        }
+        if !self.batch.suits(job) {
+            self.batch.restore().await;
+        }
+        // Without an index, the account's limits were not held against what is coming.
+        if !self.announced.has_index() || !self.batch.suits(job) {
+            job.finish().await;
+            self.current = None;
+            return;
+        }
+        if let Some(job) = self.current.take() {
+            self.batch.add(job);
+        }
+        if self.batch.is_full() {
+            self.batch.restore().await;
+        }
     }
 
     /// What is coming: everything that is in the way is said before anything changes.

@@ -52,6 +52,10 @@ pub(super) struct Traits {
     pub unplaced: bool,
     /// The settings that were left out.
     pub dropped: Vec<String>,
+    /// The subjects that it stores.
+    pub subjects: Vec<String>,
+    /// It has storage reserved for it.
+    pub reserves: bool,
     /// The settings it asks for that not every server knows.
     pub newer: Vec<&'static Setting>,
 }
@@ -81,6 +85,8 @@ pub(super) fn request(
         has_sources: config.get("sources").is_some_and(|v| !matches!(v.get(), "null" | "[]")),
         unplaced: !placement && config.get("placement").is_some_and(|v| v.get() != "null"),
         dropped,
+        subjects: config.get("subjects").and_then(|v| serde_json::from_str(v.get()).ok()).unwrap_or_default(),
+        reserves: number("max_bytes").is_some_and(|bytes| bytes > 0),
         newer: settings::asked_for(&parsed(&config)?, &STREAM_SETTINGS),
     };
     if !placement {
