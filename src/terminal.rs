@@ -11,6 +11,7 @@
 
 mod descriptors;
 pub mod progress;
+pub mod prompt;
 pub mod report;
 mod screen;
 

@@ -19,7 +19,7 @@ use tokio::signal::unix::SignalKind;
 
 use super::Failure;
 use super::offline::{self, Endpoint, Intent, Signals};
-use super::report::{hint_of_output, print, require_stdout};
+use super::output::{hint_of_output, print, require_stdout};
 use crate::chatto::keys::BUCKET;
 use crate::chatto::keys::KeyRecord;
 use crate::cli;

@@ -23,7 +23,7 @@ use std::io::{self, BufWriter};
 
 use anyhow::Context;
 
-use super::report::{hint_of_output, require_stdout};
+use super::output::{hint_of_output, require_stdout};
 use super::{Failure, secrets};
 use crate::archive::{self, Ended, Layout, Manifest, ManifestStream, StreamKind, Tar};
 use crate::cli;

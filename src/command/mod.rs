@@ -8,12 +8,16 @@ pub mod manifest;
 
 mod address_space;
 mod conversion;
+mod failure;
 mod offline;
+mod output;
 mod pieces;
+mod program;
 mod report;
 mod report_option;
 mod secrets;
 mod session;
 mod verifier;
 
-pub use report::{Failure, main};
+pub use failure::Failure;
+pub use program::main;

@@ -20,7 +20,7 @@ use tokio::signal::unix::SignalKind;
 
 use self::directory::Directory;
 use super::Failure;
-use super::report::shown;
+use super::failure::shown;
 use super::report_option::Signalled;
 use super::session::{self, EndSignals};
 use crate::chatto::config::{self, Auth, Connection};

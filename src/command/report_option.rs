@@ -10,12 +10,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::report::shown;
+use super::failure::shown;
 use super::{Failure, session};
-use crate::envelope;
 use crate::exit::Exit;
 use crate::terminal::report::{self, ReportTarget, RunEnd, RunHeader, Unwritable};
-use crate::terminal::{self, Messages};
+use crate::terminal::{self, Messages, prompt};
 
 const OPTION: &str = "--report";
 
@@ -110,7 +109,7 @@ pub(super) fn end_by(messages: Messages, signal: i32) -> io::Result<()> {
     if let Err(error) = report::write(RunEnd::Signal(signal), messages.style()) {
         not_written(messages, &error);
     }
-    envelope::echo_again();
+    prompt::echo_again();
     emulate_default_handler(signal)
 }
 
@@ -121,7 +120,7 @@ fn watch(messages: Messages) {
     let signals: Vec<i32> = signals.collect();
     // A program that cannot watch for them ends by them, and the report stays as it was.
     let Ok(mut watched) = Signals::new(&signals) else { return };
-    envelope::signals_are_handled(&signals);
+    prompt::signals_are_handled(&signals);
     std::thread::spawn(move || {
         for signal in watched.forever() {
             if !session::signals_are_watched() {

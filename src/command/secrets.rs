@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 
 use super::Failure;
-use super::report::{shown, text_of};
+use super::failure::shown;
+use super::report::text_of;
 use crate::envelope::{self, Damaged, GivenSecrets};
 use crate::exit::Exit;
 use crate::terminal::{self, Messages};

@@ -10,10 +10,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Failure, address_space};
 use crate::chatto::config::{Connection, Overrides, resolve};
 use crate::cli;
-use crate::envelope;
 use crate::exit::Exit;
 use crate::jetstream::{self, Server};
-use crate::terminal;
+use crate::terminal::{self, prompt};
 
 /// How many files a run may have to open at once beside those that it was given, with room to spare: the
 /// runtime's own, a connection, a private server's pipes. The runtime panics where it can open none.
@@ -33,7 +32,7 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
     let result = runtime.block_on(work);
     // A thread may be stuck in a pipe that nobody reads, or at a prompt; nothing waits for it.
     runtime.shutdown_background();
-    envelope::echo_again();
+    prompt::echo_again();
     result
 }
 
@@ -107,7 +106,7 @@ impl EndSignals {
         WATCHED.store(true, Ordering::SeqCst);
         let handled = [Some(SIGINT), Some(SIGTERM), hangup.as_ref().map(|_| SIGHUP)];
         // Last: a signal that came before somebody watches for it would be lost.
-        envelope::signals_are_handled(&handled.into_iter().flatten().collect::<Vec<_>>());
+        prompt::signals_are_handled(&handled.into_iter().flatten().collect::<Vec<_>>());
         Ok(EndSignals { interrupt, terminate, hangup })
     }
 

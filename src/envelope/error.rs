@@ -4,12 +4,13 @@
 use std::error::Error as StdError;
 use std::io;
 
-use super::{
-    Foreign, LAYERS_MAX, LayerKind, PASSPHRASE_MAX, SCRYPT_WORK_FACTOR_MAX, ZSTD_WINDOW_LOG_MAX,
-    ZSTD_WINDOW_LOG_NESTED,
+use super::limits::{
+    LAYERS_MAX, PASSPHRASE_MAX, SCRYPT_WORK_FACTOR_MAX, ZSTD_WINDOW_LOG_MAX, ZSTD_WINDOW_LOG_NESTED,
 };
+use super::recognise::{Foreign, LayerKind};
 use crate::exit::Exit;
 use crate::names::{Printable, Size};
+use crate::terminal::prompt::PromptError;
 
 /// A layer that is cut or altered. Found as the inner error of the [`io::Error`] that reading gave.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -213,6 +214,16 @@ pub enum SecretError {
     /// Recipients that age does not put into one file, such as post-quantum with classic ones.
     #[error("these recipients cannot be used together")]
     Incompatible,
+}
+
+impl From<PromptError> for SecretError {
+    fn from(error: PromptError) -> Self {
+        match error {
+            PromptError::NoTerminal(error) => SecretError::NoTerminal(error),
+            PromptError::Terminal(error) => SecretError::Terminal(error),
+            PromptError::Differ => SecretError::Differ,
+        }
+    }
 }
 
 impl Error {

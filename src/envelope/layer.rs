@@ -3,8 +3,8 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use super::error::{DamageKind, Damaged};
-use super::{Error, LayerKind};
+use super::error::{DamageKind, Damaged, Error};
+use super::recognise::LayerKind;
 
 /// The outermost input. Marks its errors, so that no layer takes them for damage of its own, and
 /// retries interrupted reads, which not every decoder does.

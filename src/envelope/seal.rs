@@ -8,8 +8,9 @@ use age::stream::StreamWriter;
 use age::{EncryptError, Encryptor, Recipient};
 
 use super::error::{Error, SecretError};
+use super::limits::SCRYPT_WORK_FACTOR;
 use super::secrets::{Passphrase, printable, read_secret};
-use super::unlock::{SCRYPT_WORK_FACTOR, room_to_stretch};
+use super::unlock::room_to_stretch;
 use crate::names::Printable;
 
 /// The longest recipients file, in bytes.

@@ -1,6 +1,7 @@
 use std::error::Error as _;
 use std::io::{self, Cursor, Read, Write};
 
+use super::recognise::ARMOR;
 use super::*;
 
 /// Gives 1, 2, … `max` bytes at a time, and 1 again: what a pipe may do.

@@ -8,15 +8,9 @@ use age_core::format::{FileKey, Stanza};
 
 use super::error::{DamageKind, Damaged, Error, Locked};
 use super::layer::refuse;
-use super::{LayerKind, Secrets};
-
-/// The scrypt work factor, as a power of two, that seals are written with: what age(1) writes. Takes
-/// 256 MiB and about a second.
-pub const SCRYPT_WORK_FACTOR: u8 = 18;
-
-/// The largest scrypt work factor that is tried: 1 GiB and some seconds. More is an attack, or a file
-/// whose owner can open it with age(1).
-pub const SCRYPT_WORK_FACTOR_MAX: u8 = 20;
+use super::limits::SCRYPT_WORK_FACTOR_MAX;
+use super::recognise::LayerKind;
+use super::secrets::Secrets;
 
 /// The longest age header that is read, in bytes. A recipient takes about 100 (X25519) to 1,700 (post-quantum).
 const HEADER_MAX: u64 = 128 << 10;

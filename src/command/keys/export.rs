@@ -18,7 +18,7 @@ use crate::envelope;
 use crate::exit::Exit;
 use crate::names::counted;
 use crate::terminal::progress::{Keys, Progress};
-use crate::terminal::{self, Messages};
+use crate::terminal::{self, Messages, prompt};
 
 /// Runs `chatto-keys export`.
 pub(super) fn run(options: cli::Export, progress: &Progress) -> anyhow::Result<Exit> {
@@ -108,7 +108,7 @@ fn protection(options: &cli::Export, stdout: &File) -> anyhow::Result<Option<cli
     if options.plaintext || kind.is_fifo() || kind.is_socket() {
         return Ok(None);
     }
-    if envelope::can_ask() {
+    if prompt::can_ask() {
         return Ok(Some(options.encryption.clone()));
     }
     Err(Failure::new(Exit::Usage, "the keys would be written to a file unencrypted")

@@ -5,7 +5,7 @@ use super::file::{ARCHIVE_IS_VERIFIED, KeyFile};
 use crate::chatto::keys::{Import, KeyKind, KeyRef};
 use crate::cli;
 use crate::command::Failure;
-use crate::command::report::print;
+use crate::command::output::print;
 use crate::exit::Exit;
 use crate::names::counted;
 use crate::terminal::Messages;

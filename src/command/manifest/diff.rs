@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use super::{PROGRAM, nats_backup, of_streams};
 use crate::archive::{self, Entry, NatsBackupFile, NatsBackupTar, Reader, StreamKind, Tar};
 use crate::cli;
-use crate::command::report::{exit_of, print, say};
+use crate::command::failure::shown;
+use crate::command::output::print;
+use crate::command::report::{exit_of, say};
 use crate::command::{Failure, secrets};
 use crate::description::{BadDescription, Description, Times};
 use crate::envelope;
@@ -59,7 +61,7 @@ fn compare(options: cli::Diff, messages: Messages, progress: Progress) -> anyhow
             Tar::Archive(input) => streams(Reader::new(input)),
             Tar::NatsBackup(input) => streams_of_nats_backup(input),
         });
-        read.map_err(|error| error.context(crate::command::report::shown(name).to_string()))
+        read.map_err(|error| error.context(shown(name).to_string()))
     };
     let (old, new) = (streams(inputs.0, &a)?, streams(inputs.1, &b)?);
     let lines = differences(&old, &new);

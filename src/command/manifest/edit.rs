@@ -33,7 +33,8 @@ use crate::archive::{
 };
 use crate::cli::{self, StreamSelection};
 use crate::command::Failure;
-use crate::command::report::{print, text_of};
+use crate::command::output::print;
+use crate::command::report::text_of;
 use crate::description::Description;
 use crate::envelope::Opened;
 use crate::exit::Exit;

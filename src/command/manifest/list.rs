@@ -6,7 +6,7 @@ use super::show::{kind, no_index};
 use super::{nats_backup, open};
 use crate::archive::{Entry, ManifestStream, Reader, StreamKind, Tar};
 use crate::cli;
-use crate::command::report::print;
+use crate::command::output::print;
 use crate::exit::Exit;
 use crate::terminal::progress::Progress;
 

@@ -10,7 +10,7 @@ use anyhow::Context;
 
 use super::PROGRAM;
 use crate::cli;
-use crate::command::report::shown;
+use crate::command::failure::shown;
 use crate::command::{Failure, secrets};
 use crate::envelope::{self, GivenSecrets, Identity, Opened, Passphrase, SecretError, Secrets};
 use crate::exit::Exit;

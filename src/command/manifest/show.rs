@@ -6,7 +6,7 @@ use super::{nats_backup, open};
 use crate::archive::{Entry, Index, Manifest, ManifestStream, Reader, StreamKind, Tar};
 use crate::cli;
 use crate::command::Failure;
-use crate::command::report::print;
+use crate::command::output::print;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, counted};
 use crate::terminal;

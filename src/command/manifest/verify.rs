@@ -18,7 +18,7 @@ use super::nats_backup::agrees;
 use super::{PROGRAM, unwrapped};
 use crate::archive::{self, Entry, Index, Layout, MAX_FAULTS, Manifest, Reader, Tar};
 use crate::cli;
-use crate::command::report::print;
+use crate::command::output::print;
 use crate::command::report::text_of;
 use crate::description::Description;
 use crate::envelope::Damaged;

@@ -14,7 +14,7 @@ use rustix::process::geteuid;
 use super::Intent;
 use crate::chatto::in_use;
 use crate::command::Failure;
-use crate::command::report::shown;
+use crate::command::failure::shown;
 use crate::exit::Exit;
 use crate::jetstream::private_server;
 use crate::jetstream::store::{self, Store, StoreError};

@@ -1,4 +1,4 @@
-//! Asks for a passphrase at the controlling terminal, while stdin and stdout are pipes.
+//! Asks for a secret line at the controlling terminal, while stdin and stdout are pipes. Knows not what the line is for.
 //!
 //! Only the echo is turned off. Ctrl-C stays a signal of the terminal, which reaches all programs of a
 //! pipeline at once; a prompt that read it as a character would end itself alone. In return a signal can
@@ -27,8 +27,8 @@ use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::emulate_default_handler;
 use zeroize::Zeroizing;
 
-use super::error::SecretError;
-use super::secrets::{PASSPHRASE_MAX, Passphrase, TYPED, checked};
+/// The longest line that a terminal takes, in bytes. A longer one is given cut to one byte more.
+pub const MAX_LINE: usize = 4095;
 
 const SIGNALS: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP];
 
@@ -87,33 +87,57 @@ fn defaults(on: bool) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Why nobody was asked, or why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// The program has no terminal.
+    #[error("there is no terminal to ask at")]
+    NoTerminal(#[source] std::io::Error),
+    /// The terminal stopped listening in the middle.
+    #[error("cannot ask at the terminal")]
+    Terminal(#[source] std::io::Error),
+    /// Typed twice, differently.
+    #[error("the two answers differ")]
+    Differ,
+}
+
 /// Whether there is a terminal to ask at.
 pub fn can_ask() -> bool {
     Terminal::open().is_ok()
 }
 
-/// Asks for a passphrase, once.
-pub(super) fn ask(prompt: &str) -> Result<Passphrase, SecretError> {
-    let terminal = Terminal::in_turn()?;
-    let line = terminal.hidden(prompt)?;
-    checked(&line, TYPED)
+/// Asks for a line, once.
+///
+/// # Errors
+/// [`PromptError`].
+pub fn ask(prompt: &str) -> Result<Zeroizing<Vec<u8>>, PromptError> {
+    Terminal::in_turn()?.hidden(prompt)
 }
 
-/// Asks for a passphrase that does not exist yet, and once more against slips.
-pub(super) fn ask_twice(prompt: &str) -> Result<Passphrase, SecretError> {
+/// Asks for a line that `check` takes, and once more against slips.
+///
+/// # Errors
+/// [`PromptError`], and what `check` says of the first line.
+pub fn ask_twice<T, E: From<PromptError>>(
+    prompt: &str,
+    check: impl FnOnce(&[u8]) -> Result<T, E>,
+) -> Result<T, E> {
     let terminal = Terminal::in_turn()?;
     let line = terminal.hidden(prompt)?;
-    let passphrase = checked(&line, TYPED)?;
+    let checked = check(&line)?;
     if *terminal.hidden("the same again: ")? != *line {
-        return Err(SecretError::Differ);
+        return Err(PromptError::Differ.into());
     }
-    Ok(passphrase)
+    Ok(checked)
 }
 
-/// Says something where the prompt was: that a passphrase was wrong, before asking again.
-pub(super) fn tell(text: &str) -> Result<(), SecretError> {
+/// Says something where the prompt was: that the answer was wrong, before asking again.
+///
+/// # Errors
+/// [`PromptError`].
+pub fn tell(text: &str) -> Result<(), PromptError> {
     let terminal = Terminal::open()?;
-    writeln!(&*terminal, "{text}").map_err(SecretError::Terminal)
+    writeln!(&*terminal, "{text}").map_err(PromptError::Terminal)
 }
 
 struct Terminal {
@@ -180,29 +204,29 @@ fn controlling_terminal() -> Option<u64> {
 
 impl Terminal {
     /// The terminal, once it is this program's turn.
-    fn in_turn() -> Result<Self, SecretError> {
+    fn in_turn() -> Result<Self, PromptError> {
         let file = Terminal::open()?;
         Ok(Terminal { file, turn: Turn::take() })
     }
 
-    fn open() -> Result<Arc<File>, SecretError> {
+    fn open() -> Result<Arc<File>, PromptError> {
         let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty");
-        terminal.map(Arc::new).map_err(SecretError::NoTerminal)
+        terminal.map(Arc::new).map_err(PromptError::NoTerminal)
     }
 
     /// One line without its line feed.
-    fn hidden(&self, prompt: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        let hidden = Hidden::new(self, prompt).map_err(SecretError::Terminal)?;
-        let line = self.line().map_err(SecretError::Terminal);
+    fn hidden(&self, prompt: &str) -> Result<Zeroizing<Vec<u8>>, PromptError> {
+        let hidden = Hidden::new(self, prompt).map_err(PromptError::Terminal)?;
+        let line = self.line().map_err(PromptError::Terminal);
         hidden.restore();
         line
     }
 
     fn line(&self) -> std::io::Result<Zeroizing<Vec<u8>>> {
         // Never grown: a reallocation would leave a copy behind.
-        let mut line = Zeroizing::new(Vec::with_capacity(PASSPHRASE_MAX + 1));
+        let mut line = Zeroizing::new(Vec::with_capacity(MAX_LINE + 1));
         let mut byte = Zeroizing::new([0u8]);
-        while line.len() <= PASSPHRASE_MAX {
+        while line.len() <= MAX_LINE {
             match (&*self.file).read(&mut *byte) {
                 Ok(0) => break,
                 Ok(_) if byte[0] == b'\n' => break,
