@@ -3,75 +3,31 @@
 //! the rest of the file is none of our business. Opens no connection.
 
 mod context;
+mod error;
 mod secret;
 mod servers;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+pub use error::{ConfigError, DEFAULT_FILE};
+
+use crate::jetstream::connection::{Auth, Connection, Sourced, Tls};
 use crate::names::Printable;
 
-/// The file that is read when none is named; it may be missing.
-pub const DEFAULT_FILE: &str = "chatto.toml";
-
-/// What it takes to reach the server.
+/// What the configuration comes to.
 #[derive(Debug, Clone, Default)]
-pub struct Connection {
-    /// Every server of the list, as given, without credentials.
-    pub urls: Vec<String>,
-    /// How to be let in.
-    pub auth: Auth,
-    /// Whom to trust, and how to be known.
-    pub tls: Tls,
-    /// The JetStream domain to address, where it is not the one of the server itself.
-    pub js_domain: Option<String>,
-    /// What the subjects begin with that answers come to; `_INBOX` where it is not set.
-    pub inbox_prefix: Option<String>,
+pub struct NatsConfig {
+    /// Where the server is, and how to be let in.
+    pub connection: Connection,
     /// `nats.replicas`, where it is set.
     pub replicas: Option<u32>,
     /// Whether this leads to the server inside Chatto, which runs only while Chatto does.
     pub embedded: bool,
     /// Files with a secret in them that others can read.
     pub exposed: Vec<PathBuf>,
-}
-
-/// The authentication methods that Chatto knows.
-#[derive(Debug, Clone, Default)]
-pub enum Auth {
-    /// No credentials.
-    #[default]
-    None,
-    /// A token.
-    Token(SecretString),
-    /// A user name and a password.
-    UserPass(String, SecretString),
-    /// The content of a `.creds` file: a user's JWT and its seed.
-    Credentials(Sourced),
-    /// An nkey seed (`SU…`).
-    NKey(SecretString),
-}
-
-/// How a connection is encrypted, beyond what the server and the URL's scheme ask for.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    /// PEM of the only certificate authorities to trust; implies TLS.
-    pub ca: Option<Sourced>,
-    /// PEM of a client's certificate with its chain, and of its private key; implies TLS.
-    pub client: Option<(Sourced, Sourced)>,
-    /// Begin with the handshake, before the server has said a word.
-    pub first: bool,
-}
-
-/// A text that may be secret, and where it comes from, for messages.
-#[derive(Debug, Clone)]
-pub struct Sourced {
-    /// A path, or a key of the configuration.
-    pub from: String,
-    /// The text.
-    pub text: SecretString,
 }
 
 /// What options say; each overrides the environment and the file.
@@ -101,72 +57,6 @@ pub struct Overrides {
     pub js_domain: Option<String>,
     /// `--context`.
     pub context: Option<String>,
-}
-
-/// A configuration that leads nowhere. Nothing has been attempted yet.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {cause}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        cause: std::io::Error,
-    },
-    /// The file is not TOML, or a key has the wrong type. The text of the file is never quoted: it
-    /// holds secrets.
-    #[error("{}: line {line}: {what}", path.display())]
-    Invalid {
-        /// Which file.
-        path: PathBuf,
-        /// Where, from 1.
-        line: usize,
-        /// What the parser says.
-        what: String,
-    },
-    /// One value makes no sense.
-    #[error("{key}: {what}")]
-    Value {
-        /// The key as in `chatto.toml`, or the option.
-        key: &'static str,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// A context of the `nats` program is not there, or asks for what cannot be done.
-    #[error("context {name}: {what}")]
-    Context {
-        /// Its name.
-        name: Printable,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// Chatto runs NATS inside itself and opens no port.
-    #[error("NATS is embedded in Chatto and listens on no port")]
-    Embedded,
-    /// Nothing names a server.
-    #[error("no NATS server is configured")]
-    Nowhere,
-}
-
-impl ConfigError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            ConfigError::Embedded => Some(
-                "set nats.embedded.port and nats.embedded.bind_address in chatto.toml and restart Chatto, or stop \
-                 Chatto and give --offline"
-                    .into(),
-            ),
-            ConfigError::Nowhere => Some(format!(
-                "give -s URL, set CHATTO_NATS_CLIENT_URL, or name Chatto's {DEFAULT_FILE} with -c FILE"
-            )),
-            ConfigError::Context { .. } => {
-                Some("nats context ls lists the contexts; -s, --creds and the like do without one".into())
-            }
-            _ => None,
-        }
-    }
 }
 
 #[derive(Default, Deserialize)]
@@ -233,7 +123,7 @@ pub fn stopped(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
 pub fn resolve(
     overrides: &Overrides,
     env: impl Fn(&str) -> Option<String>,
-) -> Result<Connection, ConfigError> {
+) -> Result<NatsConfig, ConfigError> {
     let chosen = option_auth(overrides)?;
     let mut nats = read(overrides.file.as_deref())?.nats;
     let mut exposed = exposed(overrides, &nats);
@@ -274,7 +164,8 @@ pub fn resolve(
         let what = format!("\"{}\" is no name of a domain", Printable::new(domain));
         return Err(ConfigError::Value { key: "--js-domain", what });
     }
-    Ok(Connection { urls, auth, tls, js_domain, inbox_prefix, replicas, embedded, exposed })
+    let connection = Connection { urls, auth, tls, js_domain, inbox_prefix };
+    Ok(NatsConfig { connection, replicas, embedded, exposed })
 }
 
 /// The files of these options that hold a secret and that others can read.
@@ -454,14 +345,6 @@ fn non_empty(text: &Option<String>) -> Option<&str> {
 
 fn is_set(secret: &SecretString) -> bool {
     !secret.expose_secret().is_empty()
-}
-
-impl fmt::Display for Connection {
-    /// The servers, for messages.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses: Vec<String> = self.urls.iter().map(|url| servers::address(url).to_string()).collect();
-        f.pad(&addresses.join(", "))
-    }
 }
 
 #[cfg(test)]

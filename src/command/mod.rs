@@ -9,6 +9,7 @@ pub mod manifest;
 mod address_space;
 mod conversion;
 mod failure;
+mod hint;
 mod offline;
 mod output;
 mod pieces;

@@ -23,9 +23,10 @@ use super::Failure;
 use super::failure::shown;
 use super::report_option::Signalled;
 use super::session::{self, EndSignals};
-use crate::chatto::config::{self, Auth, Connection};
+use crate::chatto::config::{self, NatsConfig};
 use crate::cli;
 use crate::exit::Exit;
+use crate::jetstream::connection::{Auth, Connection};
 use crate::jetstream::private_server::{self, PrivateServer, Starter};
 use crate::jetstream::{Listing, Server, Unavailable};
 use crate::names::StreamName;
@@ -70,7 +71,7 @@ pub(super) enum Signals {
 
 /// A way to a server, known to be good as far as that can be known before it is taken.
 pub(super) enum Endpoint {
-    Network(Box<Connection>),
+    Network(Box<NatsConfig>),
     Private { binary: PathBuf, directory: Option<Directory> },
 }
 
@@ -80,6 +81,11 @@ pub(super) struct ConnectedServer {
     /// What its store holds, where that was looked at.
     on_disk: BTreeSet<String>,
     endings: Option<EndSignals>,
+}
+
+/// The nats-server to run.
+fn find_binary(given: Option<&Path>) -> Result<PathBuf, private_server::Error> {
+    private_server::find_binary(given.map(|file| (file, "--nats-server")))
 }
 
 impl Endpoint {
@@ -104,14 +110,14 @@ impl Endpoint {
                 .hint("do without --offline and --data-dir while Chatto runs, or stop it")
                 .into());
         }
-        let binary = private_server::find_binary(options.nats_server.as_deref())?;
+        let binary = find_binary(options.nats_server.as_deref())?;
         let directory = Directory::open(path, intent, &binary)?;
         Ok(Endpoint::Private { binary, directory: Some(directory) })
     }
 
     /// A server with nothing in it that is thrown away afterwards.
     pub fn throwaway(binary: Option<&Path>) -> anyhow::Result<Self> {
-        let binary = private_server::find_binary(binary)?;
+        let binary = find_binary(binary)?;
         Ok(Endpoint::Private { binary, directory: None })
     }
 
@@ -227,12 +233,13 @@ async fn start(
     Ok(Ok(started.context("starting the private nats-server broke off")??))
 }
 
-fn connection_to(server: &PrivateServer) -> Connection {
+fn connection_to(server: &PrivateServer) -> NatsConfig {
     let auth = match server.token() {
         Some(token) => Auth::Token(SecretString::from(token)),
         None => Auth::None,
     };
-    Connection { urls: vec![server.url()], auth, ..Connection::default() }
+    let connection = Connection { urls: vec![server.url()], auth, ..Connection::default() };
+    NatsConfig { connection, ..NatsConfig::default() }
 }
 
 impl ConnectedServer {

@@ -2,6 +2,7 @@
 //! program how.
 
 use super::failure::Failure;
+use super::hint;
 use crate::exit::Exit;
 use crate::terminal::Messages;
 use crate::{archive, chatto, envelope, jetstream};
@@ -34,16 +35,16 @@ pub(super) fn hint_of(program: &str, error: &anyhow::Error) -> Option<String> {
             return failure.hint.clone();
         }
         if let Some(error) = cause.downcast_ref::<jetstream::Error>() {
-            return error.hint();
+            return hint::of_server(error);
         }
         if let Some(error) = cause.downcast_ref::<envelope::Error>() {
             return error.hint(program);
         }
         if let Some(error) = cause.downcast_ref::<jetstream::private_server::Error>() {
-            return error.hint();
+            return hint::of_private_server(error);
         }
         if let Some(error) = cause.downcast_ref::<jetstream::store::StoreError>() {
-            return error.hint();
+            return hint::of_store(error);
         }
         match cause.downcast_ref() {
             Some(archive::Error::Truncated { .. }) => {

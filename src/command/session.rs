@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, address_space};
-use crate::chatto::config::{Connection, Overrides, resolve};
+use crate::chatto::config::{NatsConfig, Overrides, resolve};
 use crate::cli;
 use crate::exit::Exit;
 use crate::jetstream::{self, Server};
@@ -47,7 +47,7 @@ fn require_descriptors() -> anyhow::Result<()> {
 }
 
 /// Options, environment and file, as one.
-pub(super) fn configuration(options: &cli::ConnectionOptions) -> anyhow::Result<Connection> {
+pub(super) fn configuration(options: &cli::ConnectionOptions) -> anyhow::Result<NatsConfig> {
     let overrides = Overrides {
         file: options.config.clone(),
         url: options.server.clone(),
@@ -65,14 +65,14 @@ pub(super) fn configuration(options: &cli::ConnectionOptions) -> anyhow::Result<
     Ok(resolve(&overrides, |name| std::env::var(name).ok())?)
 }
 
-/// Connects to where `connection` leads.
+/// Connects to where `config` leads.
 pub(super) async fn connect(
-    connection: &Connection,
+    config: &NatsConfig,
     options: &cli::ConnectionOptions,
     program: &str,
 ) -> anyhow::Result<Server> {
-    jetstream::connect(connection, options.timeout, program).await.map_err(|error| match error {
-        jetstream::Error::Unreachable { .. } if connection.embedded => {
+    jetstream::connect(&config.connection, options.timeout, program).await.map_err(|error| match error {
+        jetstream::Error::Unreachable { .. } if config.embedded => {
             Failure::new(Exit::Unreachable, error.to_string())
                 .hint("the server is part of Chatto: start Chatto, or, while it is stopped, give --offline")
                 .into()

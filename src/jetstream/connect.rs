@@ -8,11 +8,11 @@ use secrecy::ExposeSecret;
 use tempfile::TempPath;
 use tokio::sync::watch;
 
+use super::connection::{Auth, Connection};
 use super::guard::{self, Guard};
 use super::permission_violation::{PermissionViolation, ViolationSender};
 use super::tls::{self, Setup};
 use super::{Error, credentials};
-use crate::chatto::config::{Auth, Connection};
 use crate::names::Printable;
 use crate::release::Version;
 

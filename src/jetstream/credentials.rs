@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use crate::chatto::config::Auth;
+use super::connection::Auth;
 
 #[derive(Deserialize)]
 struct Claims {

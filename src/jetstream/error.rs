@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::permission_violation::to_allow;
-use super::tls::TlsFault;
+use super::tls_fault::TlsFault;
 use crate::names::{Printable, Size};
 
 /// A request that did not lead to what was asked for.
@@ -103,41 +102,6 @@ fn in_domain(domain: &Option<String>) -> String {
 }
 
 impl Error {
-    /// What to do about it, where a person can.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Error::Unreachable { .. } => Some(
-                "is the server running, and is the URL right (-s, CHATTO_NATS_CLIENT_URL, chatto.toml)?"
-                    .into(),
-            ),
-            Error::Refused { check, .. } => check.map(|check| {
-                format!("{check} (--creds, --nkey, --user, --token-file, CHATTO_NATS_CLIENT_*, chatto.toml)")
-            }),
-            Error::Tls { fault, .. } => fault.hint(),
-            Error::Denied { deed, subject } => Some(format!(
-                "allow the user to {deed} to \"{}\"; all that is needed is under PERMISSIONS in the manual",
-                Printable::new(&to_allow(subject))
-            )),
-            Error::NoJetStream { domain: Some(_), .. } => Some(
-                "check --js-domain, and that this server is connected to the servers of that domain".into(),
-            ),
-            Error::NoJetStream { domain: None, .. } => {
-                Some("start nats-server with JetStream (-js), or enable it for this account".into())
-            }
-            Error::TimedOut { .. } => Some(
-                "the stream or its cluster may have no leader, or the server be busy: try again, or with a larger \
-                 --timeout"
-                    .into(),
-            ),
-            Error::Api(api) => api.hint(),
-            Error::Disconnected
-            | Error::Answer { .. }
-            | Error::Unusable(_)
-            | Error::TooLarge { .. }
-            | Error::TooMany { .. } => None,
-        }
-    }
-
     /// Whether somebody else's stream stands where one was to be restored.
     pub fn is_taken(&self) -> bool {
         matches!(self, Error::Api(api) if STREAM_EXISTS.contains(&api.cause()))
@@ -184,66 +148,24 @@ impl ApiError {
     }
 
     /// The server makes one snapshot of a stream at a time; an attempt that was let go may still count.
-    fn is_snapshot_in_progress(&self) -> bool {
+    pub fn is_snapshot_in_progress(&self) -> bool {
         self.err_code == SNAPSHOT_FAILED && self.description.contains("in progress")
     }
 
     /// The number that tells what happened: a failed restore has one of its own and gives the cause's
     /// at the end of its text.
-    fn cause(&self) -> u32 {
+    pub fn cause(&self) -> u32 {
         let in_text = || self.description.rsplit_once('(')?.1.strip_suffix(')')?.parse().ok();
         if self.err_code == RESTORE_FAILED { in_text().unwrap_or(RESTORE_FAILED) } else { self.err_code }
     }
 
     /// The consumer that could not be restored, as the server names it. Since 2.15 `consumer "NAME"`, before
     /// `consumer ["NAME"]`.
-    fn consumer(&self) -> Option<&str> {
+    pub fn consumer(&self) -> Option<&str> {
         let after = |text| Some(self.description.split_once(text)?.1);
         let name = after("consumer [\"").or_else(|| after("consumer \""))?;
         Some(name.split_once('"')?.0)
     }
-
-    fn hint(&self) -> Option<String> {
-        match (self.cause(), self.consumer()) {
-            _ if self.is_snapshot_in_progress() => Some(
-                "another backup of this stream is under way, or was until a moment ago: try again".into(),
-            ),
-            // Only of a stream in memory, which is restored message by message.
-            _ if self.description.contains("exceeds maximum payload size") => Some(
-                "set max_payload of this server to that of the server which the backup was made on".into(),
-            ),
-            (10126 | 10074, Some(consumer)) => Some(format!(
-                "consumer \"{}\" asks for more replicas than its stream would have here: restore into a \
-                 cluster with --replicas as large, or set the consumer's num_replicas to 0 where it comes \
-                 from and dump again, or dump with --no-consumers",
-                Printable::new(consumer)
-            )),
-            (cause, _) => hint(cause),
-        }
-    }
-}
-
-fn hint(cause: u32) -> Option<String> {
-    let hint = match cause {
-        10074 => "this server or cluster cannot keep so many replicas: give --replicas N",
-        10025 => {
-            "this server does not know a setting of the stream: restore into the version that the dump came from \
-             or a newer one, or without the setting: --drop-setting NAME"
-        }
-        10002 | 10023 | 10026 | 10027 | 10028 | 10047 | 10077 | 10113 | 10120 | 10122 => {
-            "raise the server's or the account's JetStream limits (max_file, max_mem, max_streams), or free \
-             space"
-        }
-        10008 => {
-            "see that more than half of the cluster's servers run, and try again when they have a leader"
-        }
-        10005 => {
-            "no server here fits the stream's placement, or too few do: --no-placement restores without it, \
-             --replicas N with fewer copies"
-        }
-        _ => return None,
-    };
-    Some(hint.into())
 }
 
 #[cfg(test)]
@@ -272,26 +194,5 @@ mod tests {
         // So since 2.15.
         assert!(taken(RESTORE_FAILED, &format!("restore failed: error adding stream: {text} (10130)")));
         assert!(!taken(RESTORE_FAILED, "restore failed: insufficient storage resources available (10047)"));
-    }
-
-    #[test]
-    fn a_cluster_without_a_leader_is_one_that_lacks_servers() {
-        let description = "JetStream system temporarily unavailable".into();
-        let hint = ApiError { code: 503, err_code: 10008, description }.hint().unwrap();
-        assert!(hint.contains("more than half of the cluster's servers"), "{hint}");
-    }
-
-    #[test]
-    fn a_consumer_with_too_many_replicas_is_named_and_its_stream_is_not() {
-        let hint = |description: &str| {
-            ApiError { code: 500, err_code: RESTORE_FAILED, description: description.into() }.hint().unwrap()
-        };
-        let why = "consumer config replica count exceeds parent stream (10126)";
-        for of_consumer in ["failed to add consumer \"mailer\"", "error restoring consumer [\"mailer\"]"] {
-            let hint = hint(&format!("restore failed: {of_consumer}: {why}"));
-            assert!(hint.starts_with("consumer \"mailer\" asks for more replicas"), "{hint}");
-        }
-        let of_stream = hint("restore failed: replicas > 1 not supported in non-clustered mode (10074)");
-        assert!(of_stream.ends_with("give --replicas N"), "{of_stream}");
     }
 }

@@ -7,7 +7,7 @@
 
 use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};
 
-use super::Error;
+use super::error::Error;
 
 /// How many denials may wait for somebody to look at them; the oldest are forgotten first, and whoever
 /// caused those causes more.
@@ -85,7 +85,7 @@ fn concerns(denied: &str, subject: &str) -> bool {
 }
 
 /// The subject that the user's permissions must allow, so that all of its kind go through.
-pub(super) fn to_allow(subject: &str) -> String {
+pub fn to_allow(subject: &str) -> String {
     let tokens: Vec<&str> = subject.split('.').collect();
     match tokens[..] {
         [.., "API", "STREAM", "SNAPSHOT" | "RESTORE" | "UPDATE" | "DELETE", stream] => {

@@ -19,9 +19,9 @@
 //! is somebody else's, so is the private directory, and a crash leaves nothing behind.
 
 mod binary;
+mod error;
 mod log;
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -37,6 +37,8 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 pub use self::binary::{find_binary, version};
+pub use self::error::Error;
+use self::error::not_runnable;
 pub use self::log::Log;
 use self::log::{Event, LogTail, watch};
 use crate::names::Printable;
@@ -77,67 +79,6 @@ const INFO_MAX: u64 = 64 << 10;
 /// How long a client may take to say who it is, in seconds. A server's own 2 s are against strangers; here they
 /// would turn away only us, on a machine that has other things to do.
 const SAY_WHO: u64 = 60;
-
-/// Why there is no private server, or why it did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No binary where the user or the environment said, or none on `$PATH`.
-    #[error("no nats-server {0}")]
-    NoBinary(String),
-    /// The binary cannot be run, or is not a nats-server.
-    #[error("cannot run {binary}: {reason}")]
-    NotRunnable {
-        /// Which binary.
-        binary: Printable,
-        /// What happened.
-        reason: String,
-    },
-    /// The private directory cannot be made or written.
-    #[error("cannot prepare a directory for the private nats-server: {0}")]
-    Directory(#[source] io::Error),
-    /// The server went away before it was ready.
-    #[error("the private nats-server stopped before it was ready; its log ends with: {0}")]
-    Early(Log),
-    /// The server was not ready in time.
-    #[error("the private nats-server was not ready after {limit:?}; its log ends with: {log}")]
-    Late {
-        /// What it had.
-        limit: Duration,
-        /// The end of its log.
-        log: Log,
-    },
-    /// It listens, but does not answer as a nats-server with JetStream.
-    #[error("the private nats-server does not answer on {address}: {reason}")]
-    Mute {
-        /// Where it says that it listens.
-        address: SocketAddr,
-        /// What happened.
-        reason: String,
-    },
-    /// It did not stop when told to and was killed.
-    #[error("the private nats-server did not stop after {limit:?} and was killed; its log ends with: {log}")]
-    Killed {
-        /// What it had.
-        limit: Duration,
-        /// The end of its log.
-        log: Log,
-    },
-    /// Nobody wants it any more.
-    #[error("the start of the private nats-server was called off")]
-    CalledOff,
-}
-
-impl Error {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        matches!(self, Error::NoBinary(_)).then(|| {
-            format!(
-                "name one with --nats-server PATH, set NATS_SERVER, or put nats-server on PATH; it is one file, \
-                 from {RELEASES}"
-            )
-        })
-    }
-}
 
 /// Who may connect.
 #[derive(Clone, Debug, Default)]
@@ -431,10 +372,6 @@ fn random_token() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn not_runnable(binary: &Path, reason: impl fmt::Display) -> Error {
-    Error::NotRunnable { binary: Printable::new(&binary.to_string_lossy()), reason: reason.to_string() }
 }
 
 /// Connects and reads the `INFO` line, which a nats-server sends unasked.

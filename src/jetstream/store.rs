@@ -88,25 +88,6 @@ pub enum StoreError {
     },
 }
 
-impl StoreError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            StoreError::Unreadable { .. } => None,
-            StoreError::Beside { right, .. } => {
-                Some(format!("give {}", Printable::new(&right.to_string_lossy())))
-            }
-            StoreError::Accounts { .. } => Some(
-                "start nats-server with the configuration that these accounts are in, and use -s URL".into(),
-            ),
-            StoreError::Clustered { .. } => Some("start the cluster and use -s URL".into()),
-            StoreError::Encrypted { .. } => {
-                Some("start nats-server with the configuration that the key is in, and use -s URL".into())
-            }
-        }
-    }
-}
-
 /// Looks at `dir`; `None` when no server has ever kept streams there.
 pub fn inspect(dir: &Path) -> Result<Option<Store>, StoreError> {
     let root = dir.join(JETSTREAM);

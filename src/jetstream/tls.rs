@@ -17,67 +17,10 @@ use async_nats::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 use secrecy::ExposeSecret;
 use tempfile::{NamedTempFile, TempPath};
 
-use super::Error;
-use crate::chatto::config::{Sourced, Tls};
+use super::connection::{Sourced, Tls};
+use super::error::Error;
+use super::tls_fault::TlsFault;
 use crate::names::Printable;
-
-/// What is wrong between the two ends of a TLS connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsFault {
-    /// No authority that we trust has signed the server's certificate.
-    Untrusted,
-    /// It is another server's; for which ones it holds, as far as it says.
-    OtherName(String),
-    /// Its time is over, or has not come yet.
-    OutOfTime,
-    /// The server wants a certificate of ours, or another one.
-    WantsCertificate(String),
-    /// What answers does not speak TLS.
-    NotTls,
-    /// The system's own authorities, which count where none are named, cannot be read.
-    NoSystem(String),
-    /// Something else.
-    Other(String),
-}
-
-impl fmt::Display for TlsFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsFault::Untrusted => write!(f, "its certificate is not signed by an authority that is trusted"),
-            TlsFault::OtherName(names) if names.is_empty() => {
-                write!(f, "its certificate is for another name")
-            }
-            TlsFault::OtherName(names) => write!(f, "its certificate is for {names} only"),
-            TlsFault::OutOfTime => write!(f, "its certificate has expired, or does not hold yet"),
-            TlsFault::WantsCertificate(what) => write!(f, "it does not accept our certificate ({what})"),
-            TlsFault::NotTls => write!(f, "it does not speak TLS"),
-            TlsFault::NoSystem(what) => {
-                write!(f, "the certificate authorities of this system cannot be read: {what}")
-            }
-            TlsFault::Other(what) => write!(f, "{what}"),
-        }
-    }
-}
-
-impl TlsFault {
-    /// What to do about it.
-    pub(super) fn hint(&self) -> Option<String> {
-        Some(match self {
-            TlsFault::Untrusted => {
-                "name the authority's certificate: --tls-ca FILE, CHATTO_NATS_CLIENT_CA_CERT or nats.client.ca_cert"
-            }
-            TlsFault::OtherName(_) => "connect by a name that the certificate holds (-s), if this is the right server",
-            TlsFault::OutOfTime => "renew the server's certificate, or set the clock of this machine",
-            TlsFault::WantsCertificate(_) => "give one that the server trusts: --tls-cert FILE with --tls-key FILE",
-            TlsFault::NotTls => "leave the certificate options and tls:// away, or is this another port than the server's?",
-            TlsFault::NoSystem(_) => {
-                "name the authority's certificate with --tls-ca FILE; with --tls-cert, set SSL_CERT_FILE to the \
-                 same file and unset SSL_CERT_DIR; or install the system's (ca-certificates)"
-            }
-            TlsFault::Other(_) => return None,
-        }.into())
-    }
-}
 
 /// How the client library is told what `tls` asks for.
 pub(super) enum Setup {

@@ -20,7 +20,9 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
-use super::{Auth, ConfigError, Tls, secret};
+use super::error::ConfigError;
+use super::secret;
+use crate::jetstream::connection::{Auth, Tls};
 use crate::names::Printable;
 
 /// The largest context, in bytes.

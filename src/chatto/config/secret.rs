@@ -8,7 +8,8 @@ use std::path::Path;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{ConfigError, Sourced};
+use super::error::ConfigError;
+use crate::jetstream::connection::Sourced;
 use crate::names::Printable;
 
 /// The largest such file, in bytes: a system's bundle of certificates has some 200 KiB.

@@ -4,8 +4,8 @@
 use async_nats::ServerAddr;
 use secrecy::SecretString;
 
-use super::{Auth, ConfigError};
-use crate::names::Printable;
+use super::error::ConfigError;
+use crate::jetstream::connection::{Auth, address, end_of_authority};
 
 /// The schemes of a server's URL.
 const SCHEMES: [&str; 4] = ["nats", "tls", "ws", "wss"];
@@ -41,25 +41,6 @@ pub(super) fn of(list: &str) -> Result<(Vec<String>, Option<Auth>), ConfigError>
         n if websockets == 0 || websockets == n => Ok((servers, auth)),
         _ => Err(bad("ws and wss cannot be mixed with other schemes".into())),
     }
-}
-
-/// Scheme, host and port of a URL, for messages: behind them there may be a secret.
-pub(super) fn address(bare: &str) -> Printable {
-    let (scheme, rest) = match bare.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), bare),
-    };
-    let host = &rest[..end_of_authority(rest)];
-    let host = match host.rsplit_once(':') {
-        // What is no port may be anything.
-        Some((host, port)) if !port.ends_with(']') && !port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => host,
-    };
-    Printable::new(&format!("{scheme}{host}"))
-}
-
-fn end_of_authority(rest: &str) -> usize {
-    rest.find(['/', '?', '#']).unwrap_or(rest.len())
 }
 
 /// Takes `user:password@` or `token@` off a URL: the client library ignores them there, and a URL

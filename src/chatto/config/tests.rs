@@ -7,7 +7,9 @@ fn resolved(toml: &str, env: &[(&str, &str)], options: Overrides) -> Result<Conn
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), toml).unwrap();
     let env: HashMap<_, _> = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    resolve(&Overrides { file: Some(file.path().into()), ..options }, |name| env.get(name).cloned())
+    let found =
+        resolve(&Overrides { file: Some(file.path().into()), ..options }, |name| env.get(name).cloned());
+    found.map(|found| found.connection)
 }
 
 fn token(auth: &Auth) -> &str {

@@ -22,6 +22,7 @@ use super::plan::failed_entry;
 use super::rsyncable::Rsyncable;
 use super::watchdog::Pulse;
 use crate::archive::{ManifestStream, PART_SIZE, StreamKind};
+use crate::command::hint;
 use crate::command::report::text_of;
 use crate::jetstream::{CaptureError, Error, Listed, Server};
 use crate::names::{Size, StreamName, consumers, counted};
@@ -341,7 +342,7 @@ impl<'a> Dumping<'a> {
                 self.messages.warning(&format!(
                     "stream {stream}: cannot tell whether all its consumers are in the snapshot: {error}"
                 ));
-                self.hint(error.hint());
+                self.hint(hint::of_server(error));
                 // Somebody who may only dump may not be let to see the list, and knows it.
                 return (Vec::new(), Vec::new(), matches!(error, Error::Denied { .. }));
             }
@@ -495,7 +496,7 @@ fn is_silence(error: &AttemptError) -> bool {
 
 fn hint(error: &AttemptError) -> Option<String> {
     match error {
-        AttemptError::Capture(CaptureError::Request(e)) => e.hint(),
+        AttemptError::Capture(CaptureError::Request(e)) => hint::of_server(e),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ use super::context::Context;
 use super::read_back::{self, Equal, compare};
 use super::restoring::Restoring;
 use super::target::Traits;
+use crate::command::hint;
 use crate::command::report::text_of;
 use crate::command::verifier::Proven;
 use crate::jetstream::StreamReply;
@@ -47,7 +48,7 @@ pub(super) async fn confirm(
     }
     restoring.take_mark(&reply.config).await.map_err(|e| Differs {
         text: format!("the mark of its restore cannot be removed: {e}"),
-        hint: e.hint(),
+        hint: hint::of_server(&e),
     })
 }
 
@@ -70,7 +71,7 @@ async fn state(
         match context.server.stream(stream).await {
             Ok(Some(reply)) => state = parse(&reply.state)?,
             Ok(None) => return Err("it is gone after its restore".to_string().into()),
-            Err(e) => return Err(Differs { text: e.to_string(), hint: e.hint() }),
+            Err(e) => return Err(Differs { text: e.to_string(), hint: hint::of_server(&e) }),
         }
     }
     let expired = proven.contents.messages.saturating_sub(state.messages);

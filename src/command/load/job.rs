@@ -14,6 +14,7 @@ use super::replacing::NoRoom;
 use super::restoring::{Restoring, RestoringError};
 use super::target::{self, Traits};
 use crate::command::Failure;
+use crate::command::hint;
 use crate::command::report::text_of;
 use crate::command::verifier::{NotProven, Proven};
 use crate::exit::Exit;
@@ -295,7 +296,7 @@ impl Job {
                 }
                 let what = format!("cannot remove what is there of it: {e}");
                 context.messages.error(&format!("stream {stream}: {what}"));
-                context.hint(e.hint());
+                context.hint(hint::of_server(&e));
             }
         }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::critical_sections::CriticalSections;
 use super::existing::Existing;
 use super::rescue::Rescue;
+use crate::command::hint;
 use crate::command::report::say;
 use crate::jetstream::{Mark, Removal, Server, StreamReply};
 use crate::names::StreamName;
@@ -76,7 +77,10 @@ impl Replacing {
             if matches!(self.server.stream(stream).await, Ok(Some(_))) {
                 self.emptied.borrow_mut().remove(stream);
             }
-            return Err(NoRoom { text: format!("cannot delete the old one: {e}"), hint: e.hint() });
+            return Err(NoRoom {
+                text: format!("cannot delete the old one: {e}"),
+                hint: hint::of_server(&e),
+            });
         }
         Ok(())
     }
@@ -149,7 +153,7 @@ impl Replacing {
             }
             Err(e) => Err(NoRoom {
                 text: format!("cannot remove what a restore has left that was cut off: {e}"),
-                hint: e.hint(),
+                hint: hint::of_server(&e),
             }),
         }
     }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::super::conversion::Conversion;
 use super::super::verifier::{NotProven, Verifier};
+use crate::command::hint;
 use crate::jetstream::{self, InFlight, Mark, Removal, Restore, RestoreError, Server, StreamReply};
 use crate::names::StreamName;
 use crate::settings;
@@ -126,7 +127,7 @@ impl RestoringError {
     /// What to do about it, where a person can.
     pub fn hint(&self) -> Option<String> {
         match self {
-            RestoringError::Restore(RestoreError::Request(error)) => error.hint(),
+            RestoringError::Restore(RestoreError::Request(error)) => hint::of_server(error),
             RestoringError::Restore(RestoreError::NotListening) => {
                 Some("see that every server of the cluster runs, and restore the stream again".into())
             }

@@ -6,19 +6,23 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Error, not_runnable};
+use super::error::{Error, not_runnable};
 use crate::names::Printable;
 use crate::release::Version;
 
-/// Finds the nats-server to run: `option` (what the user gave), else `$NATS_SERVER`, else
+/// Finds the nats-server to run: the file that the user gave, with what gave it for messages, else `$NATS_SERVER`, else
 /// `nats-server` on `$PATH`.
 ///
 /// What was named and is not there is an error, not a reason to look further.
-pub fn find_binary(option: Option<&Path>) -> Result<PathBuf, Error> {
-    find(option, std::env::var_os("NATS_SERVER"), std::env::var_os("PATH"))
+pub fn find_binary(given: Option<(&Path, &str)>) -> Result<PathBuf, Error> {
+    find(given, std::env::var_os("NATS_SERVER"), std::env::var_os("PATH"))
 }
 
-fn find(option: Option<&Path>, variable: Option<OsString>, path: Option<OsString>) -> Result<PathBuf, Error> {
+fn find(
+    given: Option<(&Path, &str)>,
+    variable: Option<OsString>,
+    path: Option<OsString>,
+) -> Result<PathBuf, Error> {
     let named = |file: &Path, by: &str| {
         if is_executable(file) {
             return Ok(file.to_path_buf());
@@ -28,8 +32,8 @@ fn find(option: Option<&Path>, variable: Option<OsString>, path: Option<OsString
             Printable::new(&file.to_string_lossy())
         )))
     };
-    if let Some(file) = option {
-        return named(file, "--nats-server");
+    if let Some((file, by)) = given {
+        return named(file, by);
     }
     if let Some(file) = variable.filter(|file| !file.is_empty()) {
         return named(Path::new(&file), "$NATS_SERVER");
@@ -78,6 +82,9 @@ mod tests {
         assert!(
             message(find(None, Some("/none".into()), path())).contains("/none, which $NATS_SERVER names")
         );
-        assert!(message(find(Some(Path::new("/none")), None, path())).contains("--nats-server names"));
+        assert!(
+            message(find(Some((Path::new("/none"), "--nats-server")), None, path()))
+                .contains("--nats-server names")
+        );
     }
 }
