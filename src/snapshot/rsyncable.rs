@@ -77,7 +77,9 @@ pub fn rsyncable<W: Write>(
     }
     if contents.format == Format::Tar {
         let names: Vec<_> = consumers.iter().map(|consumer| consumer.name.clone()).collect();
-        consumers.extend(missing(&names));
+        let mut added = missing(&names);
+        added.iter_mut().for_each(Consumer::put_before_begin);
+        consumers.extend(added);
     }
     consumers.iter_mut().for_each(|consumer| consumer.put_back_to(contents.last_seq));
     writer.finish_with(contents.last_seq, last_time, &consumers)?;

@@ -529,6 +529,39 @@ fn many(count: u64) -> Vec<Message> {
     (1..=count).map(message).collect()
 }
 
+/// A consumer that was left out and is to begin later stands right before there, as one in the snapshot does.
+#[test]
+fn an_added_consumer_that_is_to_begin_later_stands_right_before_there() {
+    let config: Box<RawValue> = RawValue::from_string(r#"{"opt_start_seq":1000}"#.to_owned()).unwrap();
+    let at = SequencePair { consumer: 0, stream: 1 };
+    let late = || Consumer {
+        name: "late".into(),
+        info: super::consumer_info("late", &config, 0).unwrap(),
+        state: ConsumerState { delivered: at, ack_floor: at, ..ConsumerState::default() },
+    };
+    let all =
+        [Message { sequence: 1, time: 5, subject: "a".into(), headers: Vec::new(), payload: Vec::new() }];
+    let source = write_rsyncable(&all);
+    let stream = stream();
+    let config: Box<RawValue> = RawValue::from_string(format!(r#"{{"name":"{stream}"}}"#)).unwrap();
+    let origin = Origin { stream: &stream, config: &config, created: None };
+    let (mut rewritten, mut completed) = (Vec::new(), Vec::new());
+    let reported = ReportedState::default();
+    rsyncable(&origin, &reported, source.as_slice(), &mut rewritten, |_| vec![late()]).unwrap();
+    add_consumers(&stream, 1, source.as_slice(), &mut completed, |_| vec![late()]).unwrap();
+    for snapshot in [rewritten, completed] {
+        let mut delivered = Vec::new();
+        inspect_items(&stream, &reported, snapshot.as_slice(), |item| {
+            if let Item::Consumer(consumer) = item {
+                delivered.push(consumer.state.delivered.stream);
+            }
+            Ok::<_, Fault>(())
+        })
+        .unwrap();
+        assert_eq!(delivered, [999]);
+    }
+}
+
 fn write_rsyncable(messages: &[Message]) -> Vec<u8> {
     let info = stream_info(&raw(r#"{"name":"S"}"#), 7).unwrap();
     let mut writer = Writer::begin(Vec::new(), &stream(), &info).unwrap().rsyncable();
