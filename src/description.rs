@@ -24,6 +24,9 @@ pub struct Description {
     pub reported: ReportedState,
 }
 
+/// The longest name of a storage, in bytes; a longer one is none that any server knows.
+const MAX_STORAGE: usize = 32;
+
 /// A text that is not a stream's config and state. Beside it is what the JSON parser said.
 #[derive(Debug, thiserror::Error)]
 #[error("backup.json is not a stream's config and state")]
@@ -61,6 +64,7 @@ impl Description {
         }
         let settings = serde_json::from_str(config.get())?;
         let Storage { storage } = serde_json::from_str(config.get())?;
+        let storage = storage.filter(|storage| storage.len() <= MAX_STORAGE);
         let reported = ReportedState { storage, ..serde_json::from_str(state.get())? };
         Ok(Description { config, state, settings, reported })
     }
@@ -129,6 +133,8 @@ mod tests {
         let empty = Description::from_json(br#"{"config":{},"state":{}}"#).unwrap();
         assert_eq!(empty.reported, ReportedState::default());
         assert!(empty.stream().is_err());
+        let long = format!(r#"{{"config":{{"storage":"{}"}},"state":{{}}}}"#, "x".repeat(MAX_STORAGE + 1));
+        assert_eq!(Description::from_json(long.as_bytes()).unwrap().reported.storage, None);
         for bad in [
             "",
             "{}",
