@@ -29,7 +29,7 @@ use super::writer::{self, WriteError, Writer};
 use super::{Contents, Format, inspect_items, meta};
 use crate::names::StreamName;
 
-/// The most messages that may be the newest ones in one stream, each of which takes some 200 bytes.
+/// The most messages that may be the newest ones in one stream.
 pub const MAX_NEWEST: usize = 1 << 20;
 
 /// Of how many messages at the beginning the times are kept, for that of the first one that stays.

@@ -429,6 +429,29 @@ fn what_may_be_live_or_not_is_kept_and_not_promised() {
     assert_eq!((contents.messages, contents.records), (7, 9));
 }
 
+/// More than are held at once, of few subjects and of as many as there may be.
+#[test]
+fn the_newest_of_each_subject_are_found_among_many() {
+    let of = |messages: u64, subjects: u64, n| {
+        let state = State { messages, first_seq: 1, last_seq: messages, ..State::default() };
+        let mut source = NatsArcWriter::begin(Vec::new(), state).unwrap();
+        for sequence in 1..=messages {
+            let subject = format!("s.{}", sequence % subjects);
+            let record =
+                Record { sequence, time: 1, subject: subject.as_bytes(), headers: b"", payload: b"" };
+            source.message(&record).unwrap();
+        }
+        let source = source.finish().unwrap();
+        let none = Sequences::default();
+        let newest =
+            newest(&stream("S"), &ReportedState::default(), &source[..], &Keep::default(), &none, n).unwrap();
+        newest.iter().collect::<Vec<_>>()
+    };
+    assert_eq!(of(200_000, 7, 3), (199_980..=200_000).collect::<Vec<_>>());
+    assert_eq!(of(200_000, 150_000, 1), (50_001..=200_000).collect::<Vec<_>>());
+    assert_eq!(of(200_000, 200_000, 2).len(), 200_000);
+}
+
 #[test]
 fn the_newest_of_each_subject_are_the_newest_that_are_live_and_kept() {
     let subjects = ["a", "b", "a", "a", "b", "c", "a"];

@@ -1,8 +1,7 @@
 //! Which messages are the newest ones of their subjects. That is known only at the end of a stream, and in the tar
 //! format it is known even later which messages are live. So whoever wants to know reads a snapshot twice: for what is
-//! [`deleted`], and for what is [`newest`].
+//! [`deleted`], and for what is [`newest`]. Memory of the latter: 24 bytes for each of at most [`MOST_HELD`] messages.
 
-use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 
 use sha2::{Digest as _, Sha256};
@@ -14,6 +13,10 @@ use super::keep::{Keep, Matched};
 use super::reported_state::ReportedState;
 use super::tally::Sequences;
 use crate::names::StreamName;
+
+/// How many messages are held at first before those are dropped that are not among the newest, and at most.
+const FIRST_HELD: usize = 1 << 16;
+const MOST_HELD: usize = 2 * MAX_NEWEST;
 
 /// The sequences of a snapshot that hold no message although one may come in it.
 ///
@@ -45,30 +48,44 @@ pub fn newest(
     deleted: &Sequences,
     n: usize,
 ) -> Result<Sequences, EditError> {
-    let mut subjects: HashMap<[u8; 16], BTreeSet<u64>> = HashMap::new();
-    let mut held = 0_usize;
+    let mut held: Vec<([u8; 16], u64)> = Vec::new();
+    let mut full = FIRST_HELD;
     let mut matched = Matched::default();
     inspect_items(stream, reported, bytes, |item| {
         let Item::Message(record) = item else { return Ok::<_, EditError>(()) };
         if deleted.contains(record.sequence) || !keep.keeps(&record, &mut matched) {
             return Ok(());
         }
-        let sequences = subjects.entry(short(record.subject)).or_default();
-        held = held.saturating_add(sequences.insert(record.sequence).into());
-        if sequences.len() > n {
-            sequences.pop_first();
-            held = held.saturating_sub(1);
+        if held.len() >= full {
+            only_newest(&mut held, n)?;
+            full = (2 * held.len()).clamp(FIRST_HELD, MOST_HELD);
         }
-        if held > MAX_NEWEST { Err(EditError::Subjects) } else { Ok(()) }
+        held.push((short(record.subject), record.sequence));
+        Ok(())
     })?;
-    let mut all: Vec<u64> = subjects.into_values().flatten().collect();
-    all.sort_unstable();
+    only_newest(&mut held, n)?;
+    held.sort_unstable_by_key(|(_, sequence)| *sequence);
     let mut newest = Sequences::default();
-    for sequence in all {
+    for (_, sequence) in held {
         newest.insert(sequence).map_err(|_| EditError::TooScattered)?;
     }
     newest.flush();
     Ok(newest)
+}
+
+/// Leaves the newest `n` messages of each subject.
+fn only_newest(held: &mut Vec<([u8; 16], u64)>, n: usize) -> Result<(), EditError> {
+    held.sort_unstable_by(|a, b| b.cmp(a));
+    held.dedup();
+    let (mut subject, mut count) = ([0; 16], 0);
+    held.retain(|(of, _)| {
+        if *of != subject {
+            (subject, count) = (*of, 0);
+        }
+        count += 1;
+        count <= n
+    });
+    if held.len() > MAX_NEWEST { Err(EditError::Subjects) } else { Ok(()) }
 }
 
 /// Half of a digest is enough to tell subjects from one another, also where somebody chose them.

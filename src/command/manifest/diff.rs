@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde_json::value::RawValue;
+
 use super::{PROGRAM, nats_backup, of_streams};
 use crate::archive::{self, Entry, NatsBackupFile, NatsBackupTar, Reader, StreamKind, Tar};
 use crate::cli;
@@ -31,7 +33,8 @@ const DIFFERENT: Exit = Exit::Failed;
 /// What would be [`Exit::Failed`] with other actions: 2, as with diff(1).
 const TROUBLE: Exit = Exit::Usage;
 
-/// The most bytes that the descriptions of one archive may have together: 8,000 streams have some 16 MiB.
+/// The most bytes that the descriptions of one archive may have together: 8,000 streams have some 16 MiB. Of those of
+/// both archives all configurations are held, as they are written.
 const MAX_DESCRIPTIONS: usize = 32 << 20;
 
 pub(super) fn run(options: cli::Diff, progress: Progress) -> anyhow::Result<Exit> {
@@ -73,7 +76,8 @@ fn compare(options: cli::Diff, messages: Messages, progress: Progress) -> anyhow
 /// What is compared of a stream.
 #[derive(Debug, Clone)]
 struct Described {
-    config: Config,
+    /// As text: parsed, it takes many times the memory.
+    config: Box<RawValue>,
     state: State,
     consumers: Option<u64>,
 }
@@ -92,7 +96,7 @@ impl Described {
         let times = description.times()?;
         let ReportedState { messages, first_seq, last_seq, .. } = description.reported;
         let state = State { messages, first_seq, last_seq, times };
-        Ok(Described { config: description.settings, state, consumers: None })
+        Ok(Described { config: description.config, state, consumers: None })
     }
 }
 
@@ -179,7 +183,9 @@ fn differences(old: &Streams, new: &Streams) -> Vec<String> {
 
 fn stream_differences(old: &Described, new: &Described) -> Vec<String> {
     let mut found = Vec::new();
-    let changed = settings::differences(&old.config, &new.config);
+    // That it is a configuration was seen when it was read.
+    let config = |of: &Described| serde_json::from_str::<Config>(of.config.get()).unwrap_or_default();
+    let changed = settings::differences(&config(old), &config(new));
     if !changed.is_empty() {
         let changed: Vec<_> = changed.iter().map(|field| Printable::new(field).to_string()).collect();
         found.push(format!("reconfigured: {}", changed.join(", ")));
@@ -241,9 +247,8 @@ mod tests {
     use super::*;
 
     fn streams(json: &str) -> Streams {
-        let streams: BTreeMap<StreamName, &serde_json::value::RawValue> = serde_json::from_str(json).unwrap();
-        let described =
-            |raw: &serde_json::value::RawValue| Described::from_json(raw.get().as_bytes()).unwrap();
+        let streams: BTreeMap<StreamName, &RawValue> = serde_json::from_str(json).unwrap();
+        let described = |raw: &RawValue| Described::from_json(raw.get().as_bytes()).unwrap();
         streams.into_iter().map(|(name, raw)| (name, described(raw))).collect()
     }
 

@@ -1,6 +1,7 @@
 //! Whatever comes in, and in whatever pieces: a program takes at most 96 MiB of memory, and what passes a bound
 //! is refused by name.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};
 use std::net::TcpStream;
 use std::process::{ChildStdin, Command, Stdio};
@@ -15,6 +16,7 @@ use crate::support::measure::{Used, measured};
 use crate::support::programs::{Finished, finish, program, program_for, refused, run, spawn};
 use crate::support::server::{LATEST, Server};
 use anyhow::Result;
+use chatto_pipes::snapshot::{NatsArcWriter, Record, State};
 use tar::{EntryType, Header};
 
 /// The promise, in KiB.
@@ -221,6 +223,91 @@ fn an_archive_of_as_many_streams_as_a_server_may_have() {
         to.flush()
     });
     bounded("10,000 streams", verify).expect_code(0);
+}
+
+/// Writes an archive of streams as `chatto backup` does: the manifest first, and no sums.
+fn chatto_backup(to: impl Write, streams: &[(String, String, &[u8])]) -> io::Result<()> {
+    let mut to = BufWriter::with_capacity(1 << 20, to);
+    let mut manifest = index(streams.len(), |n| streams[n].0.clone());
+    if let [(_, _, snapshot)] = streams {
+        manifest = manifest.replace("\"bytes\":0", &format!("\"bytes\":{}", snapshot.len()));
+    }
+    file(&mut to, "backup/manifest.json", manifest.as_bytes())?;
+    for (name, backup, snapshot) in streams {
+        header(&mut to, &format!("backup/streams/{name}/"), 0)?;
+        file(&mut to, &format!("backup/streams/{name}/backup.json"), backup.as_bytes())?;
+        file(&mut to, &format!("backup/streams/{name}/stream.tar.s2"), snapshot)?;
+    }
+    to.write_all(&[0; 1024])?;
+    to.flush()
+}
+
+/// As many subjects as --last-per-subject takes, and then twice as many messages.
+#[test]
+fn an_edit_of_a_million_subjects() -> Result<()> {
+    const SUBJECTS: u64 = 1 << 20;
+    const MESSAGES: u64 = 2 * SUBJECTS - 10;
+    let state = State { messages: MESSAGES, first_seq: 1, last_seq: MESSAGES, ..State::default() };
+    let mut snapshot = NatsArcWriter::begin(Vec::new(), state)?;
+    for sequence in 1..=MESSAGES {
+        let subject = format!("s.{}", sequence % SUBJECTS);
+        let (subject, payload) = (subject.as_bytes(), b"0123456789");
+        snapshot.message(&Record { sequence, time: 7, subject, headers: b"", payload })?;
+    }
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("backup.tar");
+    let state = format!(r#"{{"messages":{MESSAGES},"first_seq":1,"last_seq":{MESSAGES}}}"#);
+    let backup = format!(r#"{{"config":{{"name":"S","storage":"file"}},"state":{state}}}"#);
+    chatto_backup(File::create(&path)?, &[("S".to_owned(), backup, &snapshot.finish()?)])?;
+    let edit = |format: &str| {
+        let mut edit = program("chatto-manifest");
+        edit.args(["edit", format, "--last-per-subject", "--drop-subject", "s.5"]).arg(&path);
+        let output = dir.path().join(format);
+        let mut child = spawn(measured(&edit).stdout(File::create(&output).unwrap()));
+        drop(child.stdin.take());
+        bounded(format, finish(child)).expect_code(0);
+        let mut show = program("chatto-manifest");
+        show.arg(&output);
+        let shown = run(show).expect_code(0).stdout;
+        let manifest: serde_json::Value = serde_json::from_slice(&shown).unwrap();
+        assert_eq!(manifest["streams"][0]["messages"], SUBJECTS - 1, "{format}");
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| edit("--rsyncable"));
+        scope.spawn(|| edit("--format=natsarc1"));
+    });
+    Ok(())
+}
+
+/// As many descriptions as are compared, all of which differ.
+#[test]
+fn two_archives_of_as_many_descriptions_as_are_compared() -> Result<()> {
+    let (backup, snapshot) = captures::capture(LATEST, "EMPTY");
+    let backup = String::from_utf8(backup)?;
+    let subjects: Vec<String> = (0..60).map(|n| format!("\"subject.of.some.length.{n}\"")).collect();
+    let dir = tempfile::tempdir()?;
+    let mut diff = program("chatto-manifest");
+    diff.arg("diff");
+    for description in ["before", "after"] {
+        let name = |n: usize| format!("OBJ_SPACE_{n:012}_ASSETS");
+        let described = |n: usize| {
+            let more = format!(
+                "\"name\":\"{}\",\"description\":\"{description}\",\"subject_list\":[{}]",
+                name(n),
+                subjects.join(",")
+            );
+            backup.replacen("\"name\": \"EMPTY\"", &more, 1)
+        };
+        let streams = (32 << 20) / described(0).len();
+        let all: Vec<_> = (0..streams).map(|n| (name(n), described(n), snapshot.as_slice())).collect();
+        assert!(all[0].1.contains(description), "{}", all[0].1);
+        let path = dir.path().join(description);
+        chatto_backup(File::create(&path)?, &all)?;
+        diff.arg(path);
+    }
+    let differences = bounded("diff", fed(&diff, |_| Ok(())));
+    differences.expect_code(1);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
