@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::ChildStdin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -28,6 +28,9 @@ enum Pieces {
 }
 
 const PIECE: usize = 512;
+
+/// How long small ones come in; then they may gather.
+const SMALL_PIECES: Duration = Duration::from_secs(30);
 
 pub async fn all(asked: &Asked, table: &mut Table) -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -76,8 +79,10 @@ impl Pieces {
             Pieces::Small => {
                 let mut bytes = Vec::new();
                 archive.read_to_end(&mut bytes)?;
+                let begun = Instant::now();
                 for piece in bytes.chunks(PIECE) {
-                    while rustix::io::ioctl_fionread(&*stdin)? > 0 {
+                    // A machine that is busy with something else would take an hour for it.
+                    while begun.elapsed() < SMALL_PIECES && rustix::io::ioctl_fionread(&*stdin)? > 0 {
                         std::thread::yield_now();
                     }
                     stdin.write_all(piece)?;

@@ -33,16 +33,16 @@ const NATS: Peer = Peer {
     restore: ["$TO $NATS_TOOL backup restore account theirs", "$TO $LOAD ours"],
 };
 
-/// It wants a configuration with all its secrets. The environment says where the server is.
+/// It wants a configuration with all its secrets, which ours must not find. The environment says where the server is.
 const CHATTO: Peer = Peer {
     name: "chatto",
-    set_up: "chatto init -c chatto.toml",
+    set_up: "chatto init -c theirs.toml",
     backup: [
-        "$FROM CHATTO_NATS_EMBEDDED_ENABLED=false chatto backup -c chatto.toml -o theirs",
+        "$FROM CHATTO_NATS_EMBEDDED_ENABLED=false chatto backup -c theirs.toml -o theirs",
         "$FROM $DUMP | zstd > ours",
     ],
     restore: [
-        "$TO CHATTO_NATS_EMBEDDED_ENABLED=false chatto restore -c chatto.toml theirs",
+        "$TO CHATTO_NATS_EMBEDDED_ENABLED=false chatto restore -c theirs.toml theirs",
         "$TO $LOAD ours",
     ],
 };
