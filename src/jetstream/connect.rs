@@ -210,6 +210,14 @@ impl Server {
         self.client.server_info().version.parse().ok()
     }
 
+    /// The version of the server that answers JetStream's requests, where that is surely the one that we are connected
+    /// to.
+    pub fn jetstream_version(&self) -> Option<Version> {
+        let info = self.client.server_info();
+        let own = self.domain().is_none_or(|domain| info.domain.as_deref() == Some(domain));
+        (info.jetstream && own).then(|| self.version()).flatten()
+    }
+
     /// The server's version as it gives it.
     pub fn version_text(&self) -> String {
         self.client.server_info().version

@@ -130,6 +130,6 @@ impl Batch {
     }
 
     fn at_once(&self) -> AtOnce {
-        self.context.server.version().map_or(AtOnce::Nothing, restores_at_once)
+        self.context.server.jetstream_version().map_or(AtOnce::Nothing, restores_at_once)
     }
 }

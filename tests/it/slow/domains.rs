@@ -8,6 +8,7 @@ use crate::support::server::{LATEST, Server};
 use crate::support::{api, equality, faults, fixtures};
 use anyhow::{Context, Result};
 use chatto_pipes::jetstream::private_server::{Authorization, Options};
+use futures_util::StreamExt as _;
 use serde_json::json;
 
 /// How long a leaf node may take to find its hub.
@@ -78,6 +79,35 @@ async fn a_dump_and_a_load_in_both_directions() -> Result<()> {
             run_with(in_domain("chatto-load", through, domain, &overwrite), &archive).expect_code(0);
             let differences = equality::differences(&client, &into.client().await?, kept).await?;
             assert_eq!(differences, [""; 0], "{release} over {domain}");
+        }
+    }
+    Ok(())
+}
+
+/// How many restores a server may be asked for at once depends on its release, and a leaf node tells its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_go_one_after_another_to_a_hub_whose_release_is_not_known() -> Result<()> {
+    let source = Server::start(LATEST);
+    fixtures::v0_4(&source.client().await?, source.version(), 4, 100).await?;
+    let archive = faults::archive_of(&source);
+    let (hub, leaf, _port) = hub_and_leaf(LATEST).await?;
+    let client = hub.client().await?;
+    let mut news = client.subscribe("$JS.EVENT.ADVISORY.STREAM.>").await?;
+    client.flush().await?;
+    run_with(in_domain("chatto-load", &leaf, "hub", &[]), &archive).expect_code(0);
+    let mut left = api::stream_names(&client).await?.len();
+    let mut begun = None;
+    while left > 0 {
+        let subject = news.next().await.context("the connection ended")?.subject.to_string();
+        match subject.rsplit('.').collect::<Vec<_>>()[..] {
+            [stream, "RESTORE_CREATE", ..] => {
+                assert_eq!(begun.replace(stream.to_owned()), None, "and {stream}")
+            }
+            [stream, "RESTORE_COMPLETE", ..] => {
+                assert_eq!(begun.take().as_deref(), Some(stream));
+                left -= 1;
+            }
+            _ => {}
         }
     }
     Ok(())
