@@ -1,151 +1,16 @@
 //! The small types that the other modules speak in: stream names, globs, subjects, byte sizes, and names made
 //! safe to print. Knows nothing of files, servers or archives.
 
+mod printable;
+mod stream_name;
 mod subjects;
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
+pub use printable::{Printable, without_secrets};
+pub use stream_name::{BadName, STREAM_NAME_MAX, StreamName};
 pub use subjects::{BadSubject, Prefix, Renaming, SubjectPattern};
-
-/// The longest stream name that nats-server accepts, in bytes (`JSMaxNameLen`).
-pub const STREAM_NAME_MAX: usize = 255;
-
-/// A JetStream stream name that is safe as a subject token and as a directory name.
-///
-/// Names come from servers and from archives that anybody may have written, so they are checked
-/// once, here, and are a type of their own afterwards.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct StreamName(String);
-
-/// Why a text is not a [`StreamName`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadName {
-    /// Nothing at all.
-    #[error("a stream name is empty")]
-    Empty,
-    /// Longer than [`STREAM_NAME_MAX`].
-    #[error("stream name \"{0}\" is longer than {STREAM_NAME_MAX} bytes")]
-    Long(Printable),
-    /// Holds a character that NATS or a file system gives a meaning to.
-    #[error("stream name \"{0}\" holds {1:?}")]
-    Character(Printable, char),
-}
-
-impl StreamName {
-    /// Checks `name` against the rules of nats-server and of `chatto restore`: none of
-    /// `/ \ . * >`, white space or control characters.
-    pub fn new(name: impl Into<String>) -> Result<Self, BadName> {
-        let name = name.into();
-        if name.is_empty() {
-            return Err(BadName::Empty);
-        }
-        let bad = |c: &char| matches!(c, '/' | '\\' | '.' | '*' | '>') || c.is_whitespace() || c.is_control();
-        if let Some(c) = name.chars().find(bad) {
-            return Err(BadName::Character(Printable::new(&name), c));
-        }
-        if name.len() > STREAM_NAME_MAX {
-            return Err(BadName::Long(Printable::new(&name)));
-        }
-        Ok(StreamName(name))
-    }
-
-    /// The name as the server knows it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for StreamName {
-    type Error = BadName;
-    fn try_from(name: String) -> Result<Self, BadName> {
-        StreamName::new(name)
-    }
-}
-
-impl From<StreamName> for String {
-    fn from(name: StreamName) -> String {
-        name.0
-    }
-}
-
-impl fmt::Display for StreamName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Printable::new(&self.0).fmt(f)
-    }
-}
-
-/// A text from outside, made safe for a terminal: control characters are escaped, and so is what cannot be seen,
-/// breaks a line or changes the order of its characters. It is cut at [`STREAM_NAME_MAX`] characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Printable(String);
-
-impl Printable {
-    /// Escapes `text`.
-    pub fn new(text: &str) -> Self {
-        let mut out = String::with_capacity(text.len());
-        for (n, c) in text.chars().enumerate() {
-            if n == STREAM_NAME_MAX {
-                out.push_str("...");
-                break;
-            }
-            match c {
-                c if c.is_control() => out.extend(c.escape_default()),
-                c if c != ' ' && (c.is_whitespace() || is_invisible(c)) => out.extend(c.escape_unicode()),
-                c => out.push(c),
-            }
-        }
-        Printable(out)
-    }
-}
-
-/// Characters that leave nothing on the screen, or move others: those of Unicode's category Cf (format), and the
-/// fillers and selectors beside them.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
-        | '\u{890}' | '\u{891}' | '\u{8e2}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
-    )
-}
-
-/// `text` without what looks like a secret, for messages: an age identity, the seed of an nkey, a JWT, and what
-/// stands between `://` and `@`. People put them where something else belongs, and a message repeats it.
-pub fn without_secrets(text: &str) -> String {
-    const INSTEAD: &str = "[secret]";
-    let mut out = String::with_capacity(text.len());
-    for word in text.split_inclusive(char::is_whitespace) {
-        let upper = word.to_ascii_uppercase();
-        let is_secret = |part: &str| {
-            let base32 = |c: char| matches!(c, 'A'..='Z' | '2'..='7');
-            let seed = part.split(|c| !base32(c)).any(|run| run.len() == 58 && run.starts_with('S'));
-            seed || (part.contains("eyJ") && part.contains('.') && part.len() > 40)
-        };
-        let userinfo =
-            word.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1)));
-        if upper.contains("AGE-SECRET-KEY-") || upper.contains("AGE-PLUGIN-") || is_secret(word) {
-            out += INSTEAD;
-            out.extend(word.chars().next_back().filter(|c| c.is_whitespace()));
-        } else if let Some((scheme, address)) = userinfo {
-            out += &format!("{scheme}://{INSTEAD}@{address}");
-        } else {
-            out += word;
-        }
-    }
-    out
-}
-
-impl fmt::Display for Printable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
 
 /// A pattern for stream names, as the shell knows them: `*` any run of characters, `?` one.
 #[derive(Clone, Debug)]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{
-    ConnectionOptions, MessageOptions, OfflineOptions, Program, ProgressOptions, STREAMS, StreamSelection,
-};
+use super::offline::OfflineOptions;
+use super::options::{ConnectionOptions, MessageOptions, ProgressOptions, STREAMS, StreamSelection};
+use super::program::Program;
 use crate::names::Size;
 
 /// The least that `--buffer` may be.

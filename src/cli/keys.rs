@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use secrecy::SecretString;
 
-use super::{ConnectionOptions, DecryptionOptions, MessageOptions, OfflineOptions, Program};
+use super::offline::OfflineOptions;
+use super::options::{ConnectionOptions, DecryptionOptions, MessageOptions};
+use super::program::Program;
 use crate::chatto::keys::Version;
 
 /// Export and import a Chatto server's encryption keys; encrypt and decrypt backups
@@ -135,7 +137,7 @@ pub struct EncryptionOptions {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["passphrase", "recipient", "recipients_file"])]
     pub passphrase_file: Option<PathBuf>,
     /// The passphrase itself; other users of this machine can see it
-    #[arg(long, value_name = "TEXT", value_parser = super::secret, conflicts_with_all = ["recipient", "recipients_file"])]
+    #[arg(long, value_name = "TEXT", value_parser = super::options::secret, conflicts_with_all = ["recipient", "recipients_file"])]
     pub passphrase: Option<SecretString>,
     /// age or SSH public key; may be repeated
     #[arg(short = 'r', long, value_name = "RECIPIENT")]

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use super::offline::NETWORK;
-use super::{
-    ConnectionOptions, DecryptionOptions, MessageOptions, OfflineOptions, Program, ProgressOptions, STREAMS,
-    StreamSelection,
+use super::offline::OfflineOptions;
+use super::options::{
+    ConnectionOptions, DecryptionOptions, MessageOptions, ProgressOptions, STREAMS, StreamSelection,
 };
+use super::program::Program;
 
 /// Restore a Chatto server from an archive of chatto-dump or chatto backup: FILE, else stdin
 #[derive(Debug, Parser)]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-use super::{DecryptionOptions, MessageOptions, Program, StreamSelection};
+use super::options::{DecryptionOptions, MessageOptions, StreamSelection};
+use super::program::Program;
 use crate::names::{Prefix, Renaming, SubjectPattern};
 use crate::snapshot::Format;
 

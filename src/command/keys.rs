@@ -10,24 +10,18 @@ mod crypt;
 mod export;
 mod file;
 mod import;
+mod output;
+mod server;
 mod verify;
 
-use std::io;
-
-use anyhow::Context;
-use tokio::signal::unix::SignalKind;
-
-use super::Failure;
-use super::offline::{self, Endpoint, Intent, Signals};
-use super::output::{hint_of_output, print, require_stdout};
-use crate::chatto::keys::BUCKET;
-use crate::chatto::keys::KeyRecord;
+use self::output::PROGRAM;
+use self::server::fetch;
+use super::offline;
+use super::output::{print, require_stdout};
 use crate::cli;
 use crate::exit::Exit;
 use crate::terminal::progress::{Keys, Progress, Style, Verbs};
 use crate::terminal::{Messages, Verbosity};
-
-const PROGRAM: &str = "chatto-keys";
 
 const DOING: Verbs = Verbs { streams: "read", archive: "read" };
 
@@ -73,29 +67,4 @@ fn list(options: &cli::List, progress: &Progress) -> anyhow::Result<Exit> {
     progress.keys(keys);
     print(lines.as_bytes())?;
     Ok(Exit::Done)
-}
-
-/// Every key of the server that is not deleted, sorted by ref; or the signal that came meanwhile.
-fn fetch(
-    connect: &cli::ConnectionOptions,
-    stopped: &cli::OfflineOptions,
-    messages: Messages,
-) -> anyhow::Result<Result<Vec<KeyRecord>, SignalKind>> {
-    let access = Endpoint::find(stopped, connect, Intent::Read)?;
-    access.run(connect, messages, Signals::EndIt, async |reached| {
-        let bucket = reached.server.bucket(BUCKET)?;
-        reached.require_readable(bucket.stream()).await?;
-        let found = bucket::fetch(&bucket).await.context("cannot read the keys")?;
-        found.ok_or_else(|| {
-            Failure::new(Exit::Failed, format!("there is no bucket {BUCKET}"))
-                .hint("is this the right server and account? Chatto makes the bucket when it starts")
-                .into()
-        })
-    })
-}
-
-/// What is wrong with a write of the result.
-fn write_failure(error: &io::Error) -> Failure {
-    let hint = hint_of_output(error);
-    Failure { exit: Exit::Failed, what: format!("cannot write to stdout: {error}"), hint }
 }

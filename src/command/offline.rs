@@ -6,6 +6,7 @@
 //! the server then does not list of what is on the disk is as good as unavailable, never an omission.
 
 mod directory;
+mod intent;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,6 +20,7 @@ use secrecy::SecretString;
 use tokio::signal::unix::SignalKind;
 
 use self::directory::Directory;
+pub(super) use self::intent::Intent;
 use super::Failure;
 use super::failure::shown;
 use super::report_option::Signalled;
@@ -48,17 +50,6 @@ const MAX_PAYLOAD: u32 = 64 << 20;
 
 /// How long a configured server may take to answer, if it is there against all expectation.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-
-/// What a program wants with a stopped Chatto's directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Intent {
-    /// Read the streams that are there.
-    Read,
-    /// Add to the streams that are there.
-    Change,
-    /// Make streams; the directory need not be there.
-    Create,
-}
 
 /// Who takes care of the signals that ask a program to end, while it works on a private server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

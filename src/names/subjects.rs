@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use super::StreamName;
+use super::stream_name::StreamName;
 
 /// What a bucket's stream begins with, and its subjects.
 const BUCKETS: [(&str, &str); 2] = [("KV_", "$KV."), (OBJECTS, "$O.")];

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Read, Write};
 use anyhow::Context;
 use zeroize::Zeroizing;
 
-use super::{PROGRAM, write_failure};
+use super::output::{PROGRAM, write_failure};
 use crate::cli;
 use crate::command::Failure;
 use crate::command::secrets::{input, read_failure, sealing, unlock};

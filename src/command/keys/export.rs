@@ -8,7 +8,8 @@ use anyhow::Context;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{PROGRAM, fetch, write_failure};
+use super::output::{PROGRAM, write_failure};
+use super::server::fetch;
 use crate::archive;
 use crate::chatto::keys::{self, KEYS_MAX, KeyRecord};
 use crate::cli;

@@ -2,9 +2,9 @@
 
 use anyhow::Context;
 
-use super::PROGRAM;
 use super::bucket::{Outcome, add, look};
 use super::file::{self, ARCHIVE_IS_RESTORED};
+use super::output::PROGRAM;
 use crate::chatto::keys::{BUCKET, BUCKET_DESCRIPTION, KeyKind, KeyRecord, KeyRef};
 use crate::cli;
 use crate::command::offline::{self, Endpoint, Intent, Signals};

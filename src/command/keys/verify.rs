@@ -1,7 +1,7 @@
 //! `chatto-keys verify`: whether an import would take the file, found out without a server.
 
-use super::PROGRAM;
 use super::file::{ARCHIVE_IS_VERIFIED, KeyFile};
+use super::output::PROGRAM;
 use crate::chatto::keys::{Import, KeyKind, KeyRef};
 use crate::cli;
 use crate::command::Failure;

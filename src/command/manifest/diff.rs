@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 
-use super::{PROGRAM, nats_backup, of_streams};
+use super::input::{PROGRAM, of_streams};
+use super::nats_backup;
 use crate::archive::{self, Entry, NatsBackupFile, NatsBackupTar, Reader, StreamKind, Tar};
 use crate::cli;
 use crate::command::failure::shown;

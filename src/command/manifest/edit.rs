@@ -10,6 +10,7 @@
 
 mod ahead;
 mod changes;
+mod failure;
 mod rewound;
 mod sink;
 mod survey;
@@ -23,10 +24,12 @@ use serde_json::value::RawValue;
 
 use self::ahead::Ahead;
 use self::changes::Changes;
+use self::failure::failure;
 use self::sink::{Held, Sink};
+use super::input::{PROGRAM, unwrapped};
+use super::output::{binary_output, closing, copy_failure};
 use super::rereadable::RereadableInput;
 use super::select::{Came, description, index_of, out_of_order};
-use super::{PROGRAM, binary_output, closing, copy_failure, unwrapped};
 use crate::archive::{
     self, Digest, EditRecord, Entry, HashingReader, Index, MAX_EDITS, Manifest, ManifestStream, Reader,
     SMALL_PARTS, StreamKind, Writer,
@@ -39,7 +42,7 @@ use crate::description::Description;
 use crate::envelope::Opened;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, consumers, counted, listed};
-use crate::snapshot::{self, ConvertError, Edit, EditError, EditResult, Fault, Format, Matched, WriteError};
+use crate::snapshot::{self, Edit, EditResult, Format, Matched};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -390,7 +393,7 @@ impl<W: Write> Editing<'_, W> {
                 ..entry
             };
         }
-        manifest.generator = Some(super::generator());
+        manifest.generator = Some(super::output::generator());
         manifest.rsyncable = all_rsyncable;
         manifest.edited.push(EditRecord { source: digest, options: self.changes.options() });
         let many = manifest.edited.len().saturating_sub(MAX_EDITS);
@@ -431,29 +434,4 @@ fn dry_line(stream: &StreamName, name: &StreamName, edited: &EditResult, format:
     }
     line.push('\n');
     line
-}
-
-fn failure(stream: &StreamName, error: EditError) -> anyhow::Error {
-    let exit = match error {
-        EditError::Convert(ConvertError::Write(WriteError::Io(error))) => return copy_failure(error),
-        EditError::Convert(ConvertError::Fault(Fault::Io(error))) => {
-            return archive::Error::from(error).into();
-        }
-        EditError::Convert(ConvertError::Fault(Fault::Unsupported { .. }))
-        | EditError::Convert(ConvertError::Write(_))
-        | EditError::Consumers
-        | EditError::Subjects
-        | EditError::Changed
-        | EditError::TooScattered => Exit::Failed,
-        EditError::Convert(ConvertError::Fault(_)) | EditError::Short(_) => Exit::Damaged,
-    };
-    let hint = match (&error, exit) {
-        (EditError::Changed, _) => "let nobody write to the input while it is read".into(),
-        (EditError::Consumers, _) => {
-            format!("leave them out: --no-consumers; or let it pass as it is: --exclude {stream}")
-        }
-        (_, Exit::Failed) => format!("let it pass as it is: --exclude {stream}"),
-        _ => format!("see what is damaged: {PROGRAM} verify"),
-    };
-    Failure::new(exit, format!("stream {stream}: {error}")).hint(hint).into()
 }

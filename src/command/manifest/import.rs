@@ -10,9 +10,10 @@ use std::io::{self, Read, Write};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::input::PROGRAM;
 use super::nats_backup::{BACKUP, Snapshots, described, described_by, place};
+use super::output::{binary_output, closing, copy_failure};
 use super::rereadable::RereadableInput;
-use super::{PROGRAM, binary_output, closing, copy_failure};
 use crate::archive::{
     self, HashingReader, Index, IndexedStream, Manifest, ManifestStream, NatsBackupFile, NatsBackupTar,
     Stats, StreamKind, Writer,
@@ -188,7 +189,7 @@ fn write<R: Read>(
     let index = Index {
         version: 1,
         created_at,
-        generator: super::generator(),
+        generator: super::output::generator(),
         server: None,
         include_keys: streams.values().any(|stream| holds_keys(&stream.name)),
         streams: in_order.iter().map(indexed).collect(),

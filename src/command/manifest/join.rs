@@ -6,9 +6,10 @@
 
 use std::io::Read;
 
+use super::input::{PROGRAM, of_streams};
+use super::output::{binary_output, closing};
 use super::rereadable::RereadableInput;
 use super::select::{self, Joined};
-use super::{PROGRAM, binary_output, closing, of_streams};
 use crate::archive::{Entry, MAX_ENTRY, Reader};
 use crate::cli::{self, StreamSelection};
 use crate::command::Failure;

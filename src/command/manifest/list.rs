@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use super::input::open;
+use super::nats_backup;
 use super::show::{kind, no_index};
-use super::{nats_backup, open};
 use crate::archive::{Entry, ManifestStream, Reader, StreamKind, Tar};
 use crate::cli;
 use crate::command::output::print;
@@ -41,7 +42,7 @@ pub(super) fn run(options: cli::ListStreams, progress: Progress) -> anyhow::Resu
             return Ok(Exit::Done);
         }
     }
-    super::of_streams(&archive.finish()?)?;
+    super::input::of_streams(&archive.finish()?)?;
     Ok(Exit::Done)
 }
 

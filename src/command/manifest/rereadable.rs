@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::PROGRAM;
+use super::input::PROGRAM;
 use crate::cli;
 use crate::command::failure::shown;
 use crate::command::{Failure, secrets};

@@ -9,7 +9,8 @@ use std::io::{Read, Write};
 
 use anyhow::Context;
 
-use super::{PROGRAM, binary_output, closing, copy_failure, open};
+use super::input::{PROGRAM, open};
+use super::output::{binary_output, closing, copy_failure};
 use crate::archive::{
     self, Digest, Entry, Index, IndexedStream, Manifest, ManifestStream, Reader, StreamKind, Writer,
 };
@@ -201,7 +202,7 @@ pub(super) fn index_of(manifest: &Manifest) -> Index {
     Index {
         version: 1,
         created_at: manifest.created_at,
-        generator: super::generator(),
+        generator: super::output::generator(),
         server: manifest.server.clone(),
         include_keys: manifest.include_keys.unwrap_or(keys),
         streams: held

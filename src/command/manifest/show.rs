@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{nats_backup, open};
+use super::input::open;
+use super::nats_backup;
 use crate::archive::{Entry, Index, Manifest, ManifestStream, Reader, StreamKind, Tar};
 use crate::cli;
 use crate::command::Failure;
@@ -38,7 +39,7 @@ pub(super) fn run(options: cli::Show, progress: Progress) -> anyhow::Result<Exit
             return Ok(Exit::Done);
         }
     }
-    super::of_streams(&archive.finish()?)?;
+    super::input::of_streams(&archive.finish()?)?;
     Ok(Exit::Done)
 }
 

@@ -14,8 +14,8 @@ use std::io::{self, Read};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::input::{PROGRAM, unwrapped};
 use super::nats_backup::agrees;
-use super::{PROGRAM, unwrapped};
 use crate::archive::{self, Entry, Index, Layout, MAX_FAULTS, Manifest, Reader, Tar};
 use crate::cli;
 use crate::command::output::print;

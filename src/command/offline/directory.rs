@@ -11,7 +11,7 @@ use anyhow::Context;
 use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::process::geteuid;
 
-use super::Intent;
+use super::intent::Intent;
 use crate::chatto::in_use;
 use crate::command::Failure;
 use crate::command::failure::shown;

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use super::failure;
+use super::failure::failure;
 use crate::archive::{Entry, Reader};
 use crate::description::Description;
 use crate::names::StreamName;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::generator;
+use super::super::output::generator;
 use super::super::select::{LIST, require_any};
 use crate::archive::{Digest, Index, Manifest, StreamKind};
 use crate::cli::{EditStreams, StreamSelection};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::changes::Changes;
-use super::failure;
+use super::failure::failure;
 use crate::archive::{self, Entry, Reader};
 use crate::description::Description;
 use crate::names::StreamName;
