@@ -36,7 +36,7 @@ const TROUBLE: Exit = Exit::Usage;
 
 /// The most bytes that the descriptions of one archive may have together: 8,000 streams have some 16 MiB. Of those of
 /// both archives all configurations are held, as they are written.
-const MAX_DESCRIPTIONS: usize = 32 << 20;
+const MAX_DESCRIPTIONS: usize = 24 << 20;
 
 pub(super) fn run(options: cli::Diff, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.say.verbosity());

@@ -298,7 +298,7 @@ fn two_archives_of_as_many_descriptions_as_are_compared() -> Result<()> {
             );
             backup.replacen("\"name\": \"EMPTY\"", &more, 1)
         };
-        let streams = (32 << 20) / described(0).len();
+        let streams = (24 << 20) / described(0).len();
         let all: Vec<_> = (0..streams).map(|n| (name(n), described(n), snapshot.as_slice())).collect();
         assert!(all[0].1.contains(description), "{}", all[0].1);
         let path = dir.path().join(description);
