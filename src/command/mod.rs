@@ -9,6 +9,7 @@ pub mod manifest;
 mod address_space;
 mod conversion;
 mod failure;
+mod freed_memory;
 mod hint;
 mod offline;
 mod output;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, address_space};
+use super::{Failure, address_space, freed_memory};
 use crate::chatto::config::{NatsConfig, Overrides, resolve};
 use crate::cli;
 use crate::exit::Exit;
@@ -22,6 +22,9 @@ const DESCRIPTORS: usize = 24;
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     require_descriptors()?;
     address_space::require()?;
+    if !address_space::is_limited() {
+        freed_memory::keep();
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // One may be busy with what a server sends: another has to see how much that is. More have a stack each.
     let single = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
