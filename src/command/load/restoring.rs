@@ -529,6 +529,10 @@ fn gathered(waiting: &mut VecDeque<Bytes>, room: usize) -> Bytes {
         if chunk.is_empty() && (piece.len() == room || waiting.is_empty()) {
             return piece;
         }
+        if chunk.is_empty() {
+            // All at once: what grows is copied again and again.
+            chunk.reserve(room);
+        }
         chunk.extend_from_slice(&piece);
         if chunk.len() == room {
             break;
