@@ -86,7 +86,7 @@ fn the_page_keeps_what_a_person_wrote_and_rows_that_were_not_measured_again() {
             .collect()
     };
     assert_eq!(words(&page), words(&old));
-    assert!(page.contains("| just |") && !page.contains("written to disk"), "{page}");
+    assert!(page.contains("| just |") && !page.contains("| written to disk"), "{page}");
     let mut again = Table::new("4 cores".into());
     again.ratio("nearly", "1.0 s".into(), "2.0 s".into(), 0.9, AtLeast(0.85));
     let row = "| nearly | 1.0 s | 2.0 s | 0.84 | at least 0.85 | no |";
