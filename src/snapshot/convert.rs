@@ -51,10 +51,10 @@ pub enum ConvertError {
 ///
 /// # Errors
 /// [`ConvertError`]; what was written is no whole snapshot then.
-pub fn to_tar(
+pub fn to_tar<R: Read>(
     stream: &StreamName,
     config: &RawValue,
-    bytes: impl Read,
+    bytes: impl Into<Content<R>>,
     out: impl Write,
 ) -> Result<Vec<String>, ConvertError> {
     let mut in_memory = Vec::new();
@@ -93,10 +93,10 @@ pub fn to_tar(
 /// [`ConvertError`]; what was written is no whole snapshot then. NATSARC1 has consumers before the messages, and
 /// knows no message that is not live: [`WriteError::LateConsumer`] and [`WriteError::LateDeletion`] are of a tar that
 /// has them otherwise, as servers write it and [`Writer`] does not.
-pub fn to_natsarc1(
+pub fn to_natsarc1<R: Read>(
     stream: &StreamName,
     reported: &ReportedState,
-    bytes: impl Read,
+    bytes: impl Into<Content<R>>,
     out: impl Write,
 ) -> Result<(), ConvertError> {
     let mut out = Some(out);

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use minlz::s2::Encoder;
 
-use super::content::masked_crc;
+use super::blocks::masked_crc;
 use super::frames::{COMPRESSED, HEADER_LEN, IDENTIFIER, MAGIC, STORED};
 
 /// How much content one frame carries, in bytes: large enough to compress well, small enough to stay in a

@@ -56,13 +56,13 @@ pub fn inspect(stream: &StreamName, reported: &ReportedState, bytes: impl Read) 
 ///
 /// # Errors
 /// As [`inspect`].
-pub fn inspect_with(
+pub fn inspect_with<R: Read>(
     stream: &StreamName,
     reported: &ReportedState,
     wanted: InspectOptions,
-    bytes: impl Read,
+    bytes: impl Into<Content<R>>,
 ) -> Result<Contents, Fault> {
-    let content = Content::new(bytes).counting(wanted.decoded);
+    let content = bytes.into().counting(wanted.decoded);
     let sum = MessageSum::new(wanted.sum);
     let consumers = Consumers::new(wanted.newer, wanted.names);
     let read = read(Some(stream), reported, content, sum, consumers, wanted.own, &mut NoVisitor);
@@ -74,15 +74,15 @@ pub fn inspect_with(
 ///
 /// # Errors
 /// As [`inspect`], and what `each` returns.
-pub fn inspect_items<E: From<Fault>>(
+pub fn inspect_items<R: Read, E: From<Fault>>(
     stream: &StreamName,
     reported: &ReportedState,
-    bytes: impl Read,
+    bytes: impl Into<Content<R>>,
     each: impl FnMut(Item<'_>) -> Result<(), E>,
 ) -> Result<Contents, E> {
     let mut each = VisitFn::new(each);
     let (sum, consumers) = (MessageSum::default(), Consumers::default());
-    let read = read(Some(stream), reported, Content::new(bytes), sum, consumers, None, &mut each);
+    let read = read(Some(stream), reported, bytes.into(), sum, consumers, None, &mut each);
     read.map(|(_, contents)| contents)
 }
 
@@ -91,12 +91,12 @@ pub fn inspect_items<E: From<Fault>>(
 ///
 /// # Errors
 /// As [`inspect`].
-pub fn inspect_unnamed(
+pub fn inspect_unnamed<R: Read>(
     reported: &ReportedState,
     wanted: InspectOptions,
-    bytes: impl Read,
+    bytes: impl Into<Content<R>>,
 ) -> Result<(Option<StreamName>, Contents), Fault> {
-    let content = Content::new(bytes).counting(wanted.decoded);
+    let content = bytes.into().counting(wanted.decoded);
     let (sum, consumers) = (MessageSum::new(wanted.sum), Consumers::new(wanted.newer, wanted.names));
     read(None, reported, content, sum, consumers, wanted.own, &mut NoVisitor)
 }

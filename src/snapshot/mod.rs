@@ -6,10 +6,12 @@
 //! once [`inspect()`] has read it to its end.
 //!
 //! ```text
-//! bytes ─ content (S2 frames) ─┬─ entries (tar) ─ tarball ─┬─ block ─┐
-//!                              │                           └─ index ─┴─ tally ─ Contents
-//!                              └─ natsarc ───────────────────────────────────── Contents
+//! bytes ─ blocks (S2 frames) ─ content ─┬─ entries (tar) ─ tarball ─┬─ block ─┐
+//!                                       │                           └─ index ─┴─ tally ─ Contents
+//!                                       └─ natsarc ───────────────────────────────────── Contents
 //! ```
+//!
+//! Of a long snapshot the blocks may be decoded [beside](mod@beside) that.
 //!
 //! Both readers can also [show](inspect_items) what they read, [`Item`] by item. A [`Writer`] makes a snapshot
 //! of such items in the tar format, which every server from 2.10 on restores, and a [`NatsArcWriter`] one in
@@ -22,14 +24,16 @@
 //! [`edit`](mod@edit) joins both, and leaves out what is not to be [kept](Keep) and [renames](Rename) what is. NATSARC1
 //! says before its messages what comes, so [`edit_to_natsarc1`] needs a [`survey`] of the same snapshot first.
 //!
-//! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), one config or one consumer's
-//! state (64 MiB at most), and for the tar format the sequences of the records (two bytes for a scattered
-//! message, a bit for one in a row; at most [`MAX_SETS`], three times that in an edit, and 32 MiB for what one block has
-//! deleted). Messages
+//! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), or five where they are decoded beside,
+//! one config or one consumer's state (64 MiB at most), and for the tar format the sequences of the records (two bytes
+//! for a scattered message, a bit for one in a row; at most [`MAX_SETS`], three times that in an edit, and 32 MiB for
+//! what one block has deleted). Messages
 //! are never held by a check; who is shown items is shown whole messages ([`MAX_RECORD`]), and a writer holds
 //! one block ([`MAX_BLOCK_FILE`]) or one message, whichever is larger, or consumers ([`MAX_HELD`]).
 
+mod beside;
 mod block;
+mod blocks;
 mod checksums;
 mod consumer;
 mod consumers;
@@ -71,9 +75,11 @@ mod writer;
 #[cfg(test)]
 mod writer_tests;
 
+pub use beside::{Pieces, read_beside};
+pub use blocks::MAX_BLOCK;
 pub use consumer::{BadState, ConsumerState, Pending, SequencePair};
 pub use consumers::MAX_NAMES;
-pub use content::MAX_BLOCK;
+pub use content::Content;
 pub use contents::{Contents, HALF_A_BATCH};
 pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_natsarc1, to_tar};
 pub use edit::{Edit, EditError, EditResult, MAX_NEWEST, MessageCounts, PastState, Survey, edit, survey};

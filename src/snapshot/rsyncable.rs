@@ -13,6 +13,7 @@ use std::io::{Read, Write};
 
 use serde_json::value::RawValue;
 
+use super::content::Content;
 use super::convert::ConvertError;
 use super::held_consumers::HeldConsumers;
 use super::items::{Consumer, Item, Record};
@@ -41,10 +42,10 @@ pub struct Origin<'a> {
 ///
 /// # Errors
 /// [`ConvertError`]; what was written is no whole snapshot then.
-pub fn rsyncable<W: Write>(
+pub fn rsyncable<R: Read, W: Write>(
     origin: &Origin<'_>,
     reported: &ReportedState,
-    bytes: impl Read,
+    bytes: impl Into<Content<R>>,
     out: W,
     missing: impl FnOnce(&[String]) -> Vec<Consumer>,
 ) -> Result<(), ConvertError> {

@@ -2,8 +2,8 @@
 
 use highway::HighwayHash;
 
+use super::blocks::masked_crc;
 use super::checksums;
-use super::content::masked_crc;
 use super::frames::{COMPRESSED, IDENTIFIER, STORED};
 
 /// The S2 stream identifier.

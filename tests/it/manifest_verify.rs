@@ -3,10 +3,13 @@
 // A failed expectation in a helper is a failed test.
 use std::fs;
 
+use crate::support::archive::{self, pack};
 use crate::support::captures::{CAPTURED, Shape, archive, capture};
 use crate::support::programs::{program, run, run_with};
 use crate::support::random::Random;
 use chatto_pipes::command::manifest::verify::{Verdict, VerifyReport, verify};
+use chatto_pipes::names::StreamName;
+use chatto_pipes::snapshot::{self, NatsArcWriter, Record, ReportedState, State};
 
 /// The unit of a tar.
 const BLOCK: usize = 512;
@@ -150,6 +153,40 @@ fn all_faults_are_found_not_only_the_first() {
         "{text}"
     );
     assert!(verdict.starts_with("damaged: 1 whole stream, 0 messages"), "{verdict}");
+}
+
+/// A large snapshot is decoded on a thread of its own, and a small one is not.
+#[test]
+fn a_fault_far_into_a_large_snapshot_is_found_where_it_is() {
+    let stream = StreamName::new("EVT").unwrap();
+    let mut random = Random::new(3);
+    let mut writer = NatsArcWriter::begin(Vec::new(), State { first_seq: 1, ..State::default() }).unwrap();
+    for sequence in 1..=200 {
+        let payload = random.bytes(60_000);
+        let record = Record { sequence, time: 7, subject: b"evt.x", headers: b"", payload: &payload };
+        writer.message(&record).unwrap();
+    }
+    let bytes = writer.finish().unwrap();
+    let state = r#"{"messages":200,"bytes":1,"first_seq":1,"last_seq":200,"consumer_count":0}"#;
+    let description = format!(r#"{{"config":{{"name":"EVT"}},"state":{state}}}"#);
+    let faults = |snapshot: Vec<u8>| {
+        let files = [
+            archive::Entry::new("EVT/backup.json", description.clone()),
+            archive::Entry::new("EVT/stream.arc.s2", snapshot),
+        ];
+        let faults = report(&pack(&files).unwrap()).faults;
+        faults.into_iter().map(|fault| (fault.place, fault.what)).collect::<Vec<_>>()
+    };
+    assert_eq!(faults(bytes.clone()), []);
+
+    let damages: [fn(&mut Vec<u8>); 3] =
+        [|bytes| bytes[11_000_000] ^= 1, |bytes| bytes.truncate(11_000_000), |bytes| bytes.extend(b"more")];
+    for damage in damages {
+        let mut damaged = bytes.clone();
+        damage(&mut damaged);
+        let fault = snapshot::inspect(&stream, &ReportedState::default(), damaged.as_slice()).unwrap_err();
+        assert_eq!(faults(damaged), [("EVT/stream.arc.s2".to_owned(), fault.to_string())]);
+    }
 }
 
 /// `verify` as a program: its words, its JSON and its status.

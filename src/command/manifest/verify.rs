@@ -24,7 +24,7 @@ use crate::description::Description;
 use crate::envelope::Damaged;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, consumers, counted};
-use crate::snapshot::{self, Contents, HALF_A_BATCH, InspectOptions, OwnConfig, ReportedState};
+use crate::snapshot::{self, Content, Contents, HALF_A_BATCH, InspectOptions, OwnConfig, ReportedState};
 use crate::terminal::Messages;
 use crate::terminal::progress::{Progress, StreamOutcome, StreamResult};
 
@@ -324,12 +324,15 @@ impl Verifying {
         let own = OwnConfig::default();
         let wanted = InspectOptions { own: Some(own.clone()), ..InspectOptions::default() };
         let mut body = Counted { body, bytes: 0 };
-        let inspected = match stream {
-            Some(stream) => {
-                snapshot::inspect_with(stream, &reported, wanted, &mut body).map(|contents| (None, contents))
+        let (named, promised) = (stream.cloned(), reported.clone());
+        let inspected = snapshot::read_beside(&mut body, move |snapshot| {
+            let content = Content::new(snapshot).decoded_beside();
+            match named {
+                Some(stream) => snapshot::inspect_with(&stream, &promised, wanted, content)
+                    .map(|contents| (None, contents)),
+                None => snapshot::inspect_unnamed(&promised, wanted, content),
             }
-            None => snapshot::inspect_unnamed(&reported, wanted, &mut body),
-        };
+        })?;
         let (name, contents, fault) = match inspected {
             Ok((name, contents)) => {
                 let short = contents.agrees_with(&reported).err().map(|short| short.to_string());
@@ -338,7 +341,6 @@ impl Verifying {
             Err(snapshot::Fault::Io(error)) => return Err(error.into()),
             Err(fault) => (None, None, Some(fault.to_string())),
         };
-        io::copy(&mut body, &mut io::sink())?;
         let bytes = body.bytes;
         // Without contents, what it says of itself is as little proven as the rest.
         let own = contents.as_ref().and_then(|_| own.get().cloned());
