@@ -14,6 +14,7 @@ use crate::support::{api, equality};
 use anyhow::Result;
 use async_nats::Client;
 use rustix::process::Signal;
+use serde_json::json;
 use tempfile::TempDir;
 
 /// One release of each snapshot format.
@@ -156,7 +157,9 @@ async fn a_stream_that_the_dump_gave_up_leaves_the_old_one() -> Result<()> {
     let last_part = archive.0.iter().rposition(|entry| entry.path.contains("/part-")).unwrap();
     archive.0[last_part].path = "backup/streams/LARGE/attempt-1/abandoned.json".into();
     *archive.file("streams/LARGE/attempt-1/abandoned.json") = br#"{"reason":"the server fell"}"#.to_vec();
-    archive.edit_manifest("LARGE", |entry| entry["error"] = "the server fell".into());
+    archive.edit_manifest("LARGE", |entry| {
+        *entry = json!({ "name": "LARGE", "type": entry["type"], "error": "the server fell" });
+    });
     let load = run_with(scene.load(&[]), archive.with_sums()).expect_code(3);
     assert!(load.stderr.contains("stream LARGE: not in the archive: the server fell"), "{}", load.stderr);
     scene.assert_old_is_back(&load).await
