@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
 use crate::names::Glob;
+use crate::terminal::Style;
 use crate::terminal::Verbosity;
-use crate::terminal::progress::Style;
 
 /// The headings of the help. Set on each option: a heading for a whole group counts for all that follows it.
 pub(super) const STREAMS: &str = "Streams";

@@ -20,7 +20,8 @@ use super::offline;
 use super::output::{print, require_stdout};
 use crate::cli;
 use crate::exit::Exit;
-use crate::terminal::progress::{Keys, Progress, Style, Verbs};
+use crate::terminal::Style;
+use crate::terminal::progress::{Keys, Progress, Verbs};
 use crate::terminal::{Messages, Verbosity};
 
 const DOING: Verbs = Verbs { streams: "read", archive: "read" };

@@ -13,7 +13,7 @@ use super::report_option::{self, Signalled};
 use crate::cli::Program;
 use crate::exit::Exit;
 use crate::names::Printable;
-use crate::terminal::progress::Style;
+use crate::terminal::Style;
 use crate::terminal::report::call_off;
 use crate::terminal::{self, Messages, Verbosity};
 
@@ -36,7 +36,7 @@ pub fn main<A: Program>(
             Exit::Usage
         }
     };
-    messages.summary(exit);
+    terminal::progress::say_summary(&messages, exit);
     exit
 }
 

@@ -23,7 +23,11 @@ use sha2::{Digest as _, Sha256};
 use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::{Handle, Signals};
 
-use super::{Messages, report, screen, stderr_is_terminal};
+use super::log;
+use super::messages::{Messages, Style};
+use super::screen;
+use super::standard_streams::stderr_is_terminal;
+use crate::exit::Exit;
 use crate::names::{Size, StreamName, counted};
 
 /// How many bytes of the archive must have been taken before anything is drawn.
@@ -43,18 +47,6 @@ const LOOK_BACK_LEAST: Duration = Duration::from_secs(2);
 
 /// Streams in flight with a line of their own, at most.
 const LINES: usize = 8;
-
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Style {
-    /// On a terminal, as lines that change.
-    #[default]
-    Terminal,
-    /// As JSON lines.
-    Json,
-    /// Not at all.
-    Never,
-}
 
 /// What the program does, in words.
 #[derive(Clone, Copy, Debug)]
@@ -261,7 +253,7 @@ impl Progress {
     pub fn shown(doing: Verbs, messages: Messages) -> (Self, ProgressDisplay) {
         let style = messages.style();
         let reports = style == Style::Json && !messages.are_quiet();
-        let results = report::is_wanted().then(Mutex::default);
+        let results = log::is_kept().then(Mutex::default);
         let progress = Self::with(doing, reports.then_some(messages), results);
         *current() = Some(progress.clone());
         let (stop, stopped) = channel();
@@ -585,8 +577,18 @@ fn current() -> MutexGuard<'static, Option<Progress>> {
     CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The last word to a program that reads along: how far it came, and the exit status.
+pub fn say_summary(messages: &Messages, exit: Exit) {
+    if messages.style() == Style::Json {
+        let mut event = summary_event();
+        event.insert("event".into(), "summary".into());
+        event.insert("status".into(), (exit as u8).into());
+        messages.event(&Value::Object(event));
+    }
+}
+
 /// How far the work of this program has come; nothing where none had begun.
-pub(super) fn summary_event() -> Map<String, Value> {
+fn summary_event() -> Map<String, Value> {
     current().as_ref().map(|progress| progress.event_members("summary")).unwrap_or_default()
 }
 

@@ -14,8 +14,11 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::log::{self, LogEntry};
+use super::messages::Style;
 use super::progress::{self, RunSummary};
-use super::{Style, screen};
+use super::screen;
+use super::standard_streams::{stderr, stdout};
 use crate::exit::Exit;
 
 /// What every report begins with. A file that begins otherwise is something else, and is never replaced.
@@ -23,9 +26,6 @@ const BEGINNING: &[u8] = br#"{"program":"chatto-"#;
 
 /// The room for a report that there must be before anything is done, in bytes: that of some 500 streams.
 const ROOM: usize = 64 << 10;
-
-/// The most messages that a report repeats.
-const MAX_LOG: usize = 1_000;
 
 /// The bits that the umask is taken from, as for any output.
 const MODE: u32 = 0o666;
@@ -77,20 +77,11 @@ pub enum RunEnd {
     Signal(i32),
 }
 
-/// Something that was said.
-#[derive(Debug, Serialize)]
-struct LogEntry {
-    kind: &'static str,
-    text: String,
-}
-
 struct Report {
     to: ReportTarget,
     head: RunHeader,
     started: Timestamp,
     begun: Instant,
-    log: Vec<LogEntry>,
-    log_omitted: u64,
 }
 
 #[derive(Serialize)]
@@ -189,7 +180,7 @@ fn require_replaceable(path: &Path, found: &Metadata) -> Result<(), Unwritable> 
         file.and_then(|file| file.metadata())
             .is_ok_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino()))
     };
-    if is(super::stdout()) || is(super::stderr()) {
+    if is(stdout()) || is(stderr()) {
         return Err(Unwritable::Output);
     }
     let mut beginning = Vec::new();
@@ -215,14 +206,8 @@ fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 /// There will be a report of this run, which begins now.
 pub fn begin(to: ReportTarget, head: RunHeader) {
-    *report() = Some(Report {
-        to,
-        head,
-        started: Timestamp::now(),
-        begun: Instant::now(),
-        log: Vec::new(),
-        log_omitted: 0,
-    });
+    log::keep();
+    *report() = Some(Report { to, head, started: Timestamp::now(), begun: Instant::now() });
 }
 
 /// The run turned out to be another one.
@@ -239,22 +224,8 @@ pub fn command() -> Option<String> {
 
 /// There is nothing to report.
 pub fn call_off() {
+    log::take();
     *report() = None;
-}
-
-/// Whether there will be a report.
-pub fn is_wanted() -> bool {
-    report().is_some()
-}
-
-/// Takes down what was said.
-pub(super) fn said(kind: &'static str, text: &str) {
-    if let Some(report) = &mut *report() {
-        match report.log.len() < MAX_LOG {
-            true => report.log.push(LogEntry { kind, text: text.into() }),
-            false => report.log_omitted = report.log_omitted.saturating_add(1),
-        }
-    }
 }
 
 /// Writes the report, if there is to be one, and none later. To be called with [`end`] held.
@@ -264,6 +235,7 @@ pub(super) fn said(kind: &'static str, text: &str) {
 pub fn write(ending: RunEnd, style: Style) -> io::Result<()> {
     let Some(report) = report().take() else { return Ok(()) };
     let summary = progress::run_summary();
+    let log = log::take();
     let (outcome, exit_status, signal) = match ending {
         RunEnd::Exit(exit) => (summary.answer.unwrap_or(exit.word()), exit as i32, None),
         // As a shell counts.
@@ -278,8 +250,8 @@ pub fn write(ending: RunEnd, style: Style) -> io::Result<()> {
         finished: Timestamp::now(),
         seconds: report.begun.elapsed().as_micros() as f64 / 1e6,
         summary,
-        log: &report.log,
-        log_omitted: report.log_omitted,
+        log: &log.entries,
+        log_omitted: log.omitted,
     };
     /// As a line among events.
     #[derive(Serialize)]
