@@ -27,7 +27,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::{Barrier, Semaphore};
 
 use super::context::Context;
-use super::job::Job;
+use super::job::{Job, Phases};
 use crate::release::{AtOnce, restores_at_once};
 
 /// The most bytes of the snapshots in a batch.
@@ -37,14 +37,6 @@ const BYTES: usize = 512 << 10;
 pub(super) struct Batch {
     context: Rc<Context>,
     jobs: Vec<Job>,
-}
-
-/// What the restores of a batch wait for.
-pub(super) struct Phases {
-    /// All have been opened, or have failed.
-    pub opened: Barrier,
-    /// How many may commit at once.
-    pub commits: Semaphore,
 }
 
 impl Batch {

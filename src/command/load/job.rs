@@ -4,9 +4,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use tokio::sync::{Barrier, Semaphore};
 use tokio::time::Instant;
 
-use super::batch::Phases;
 use super::confirm::{Differs, confirm};
 use super::context::Context;
 use super::outcomes::Fresh;
@@ -50,6 +50,14 @@ pub(super) struct Described {
     pub has_sum: bool,
     /// The size of its messages in bytes, where the archive tells.
     pub bytes: Option<u64>,
+}
+
+/// What a restore waits for that goes beside others.
+pub(super) struct Phases {
+    /// All have been opened, or have failed.
+    pub opened: Barrier,
+    /// How many may commit at once.
+    pub commits: Semaphore,
 }
 
 /// The server's answer to the commit; none in a dry run.
