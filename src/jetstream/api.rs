@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
 use super::error::{ApiError, NOT_ENABLED, STREAM_NOT_FOUND};
+use super::guard::MAX_ANSWER;
 use super::{Error, Mark, Replicas, Server};
 use crate::names::{Printable, StreamName};
 
@@ -18,9 +19,6 @@ const ELECTIONS: Duration = Duration::from_secs(60);
 
 /// When a request is sent again that nobody may have heard.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(3);
-
-/// The largest answer that is taken, in bytes: a page of 100,000 subjects has 8 MiB.
-pub(super) const MAX_ANSWER: usize = 16 << 20;
 
 /// The pause after an answer that is no help.
 const BREATH: Duration = Duration::from_millis(250);

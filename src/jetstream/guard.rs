@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Error;
-use super::api::MAX_ANSWER;
+
+/// The largest answer that is taken, in bytes: a page of 100,000 subjects has 8 MiB.
+pub(super) const MAX_ANSWER: usize = 16 << 20;
 
 /// How often it is looked at. At 1 GB/s 5 MB come meanwhile.
 const TICK: Duration = Duration::from_millis(5);
