@@ -118,10 +118,9 @@ async fn dump(
     let nameless =
         plan.unavailable.iter().filter(|(name, _)| StreamName::new(name.as_str()).is_err()).count();
     let without_keys = plan.skipped.iter().any(|(_, why)| *why == Skip::Keys);
-    let Written { stats, incomplete } =
-        archive(server, plan, options.include_keys, &settings, stdout, messages, progress)
-            .await
-            .map_err(to_nobody)?;
+    let (include_keys, settings) = (options.include_keys, &settings);
+    let archiving = Archiving { server, include_keys, settings, messages, progress };
+    let Written { stats, incomplete } = archiving.write(plan, stdout).await.map_err(to_nobody)?;
 
     let failed = stats.failed + nameless as u64;
     messages.closing(&format!(
@@ -151,105 +150,115 @@ struct Written {
     incomplete: u64,
 }
 
-/// Writes the archive that `plan` leads to, whole, and gives its totals. Ends in any case.
-async fn archive(
-    server: &Server,
-    plan: Plan,
+/// What writes an archive.
+struct Archiving<'a> {
+    server: &'a Server,
     include_keys: bool,
-    settings: &Settings,
-    to: File,
+    settings: &'a Settings,
     messages: Messages,
     progress: Progress,
-) -> Result<Written, OutputError> {
-    // The longest that anything waits which is not this program itself; twice that is none of it.
-    let check = if settings.check { CHECK_LIMIT } else { Duration::ZERO };
-    let limit = server.patience().max(check).max(BACK_OFF_MAX).saturating_mul(2);
-    let pulse = Arc::new(Pulse::default());
-    let written = archive_watched(server, plan, include_keys, settings, to, messages, progress, &pulse);
-    tokio::select! {
-        written = written => written,
-        () = pulse.stopped(limit) => Err(OutputError::Stuck(limit)),
-    }
 }
 
-/// The same without an eye on it, except that `pulse` is told of all that happens.
-#[expect(clippy::too_many_arguments, reason = "those of its only caller, and what that watches")]
-async fn archive_watched(
-    server: &Server,
-    plan: Plan,
-    include_keys: bool,
-    settings: &Settings,
-    to: File,
-    messages: Messages,
-    progress: Progress,
-    pulse: &Arc<Pulse>,
-) -> Result<Written, OutputError> {
-    let begun = std::time::Instant::now();
-    let rsyncable = settings.rsyncable.is_some();
-    let created_at = if rsyncable { newest(&plan) } else { whole_seconds(Timestamp::now()) };
-    let generator = concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_string();
-    let archived = SourceServer { version: server.version_text(), cluster: server.cluster() };
-
-    let index = Index {
-        version: 1,
-        created_at,
-        generator: generator.clone(),
-        server: Some(archived.clone()),
-        include_keys,
-        streams: plan.indexed(),
-    };
-    let index = if rsyncable { index.rsyncable() } else { index };
-    let mtime = u64::try_from(index.created_at.as_second()).unwrap_or_default();
-    progress.expect(
-        (plan.captures.len() + plan.unavailable.len()) as u64,
-        plan.captures.iter().map(|stream| stream.bytes).fold(0, u64::saturating_add),
-    );
-    let output = Output::new(Metered::new(progress.summed(to), progress.clone()), mtime, Arc::clone(pulse))
-        .map_err(OutputError::Archive)?;
-    written(output.index(index)).await?;
-
-    let mut entries: Vec<ManifestStream> = Vec::new();
-    for (name, reason) in plan.unavailable {
-        messages.error(&format!("stream {}: {reason}", Printable::new(&name)));
-        progress.result(StreamResult::not(&name, StreamOutcome::Failed, &reason));
-        if let Ok(name) = StreamName::new(name) {
-            progress.failed(&name);
-            entries.push(failed_entry(name, reason, None));
+impl Archiving<'_> {
+    /// Writes the archive that `plan` leads to, whole, and gives its totals. Ends in any case.
+    async fn write(&self, plan: Plan, to: File) -> Result<Written, OutputError> {
+        // The longest that anything waits which is not this program itself; twice that is none of it.
+        let check = if self.settings.check { CHECK_LIMIT } else { Duration::ZERO };
+        let limit = self.server.patience().max(check).max(BACK_OFF_MAX).saturating_mul(2);
+        let pulse = Arc::new(Pulse::default());
+        tokio::select! {
+            written = self.write_unwatched(plan, to, &pulse) => written,
+            () = pulse.stopped(limit) => Err(OutputError::Stuck(limit)),
         }
     }
-    let mut captures = plan.captures;
-    let dumping = Dumping::new(server, &output, settings, messages, progress.clone(), Arc::clone(pulse));
-    for step in CaptureStep::ALL {
-        let later =
-            captures.iter().position(|stream| CaptureStep::of(&stream.name) > step).unwrap_or(captures.len());
-        let rest = captures.split_off(later);
-        entries.extend(dumping.streams(captures).await?);
-        captures = rest;
-    }
-    for (stream, why) in &plan.skipped {
-        progress.result(StreamResult::not(stream.name.as_str(), StreamOutcome::Skipped, why.reason()));
-    }
-    entries.extend(plan.skipped.iter().map(|(stream, why)| skipped_entry(stream, *why)));
 
-    let duration_ms = match rsyncable {
-        true => 0,
-        false => u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-    };
-    let mut manifest = Manifest {
-        version: 1,
-        created_at,
-        generator: Some(generator),
-        server: Some(archived),
-        include_keys: Some(include_keys),
-        rsyncable,
-        edited: Vec::new(),
-        streams: entries,
-        stats: Stats::default(),
-    };
-    manifest.stats = manifest.count(duration_ms);
-    let stats = manifest.stats;
-    written(output.finish(manifest)).await?;
-    Ok(Written { stats, incomplete: dumping.incomplete() })
+    /// The same without an eye on it, except that `pulse` is told of all that happens.
+    async fn write_unwatched(
+        &self,
+        plan: Plan,
+        to: File,
+        pulse: &Arc<Pulse>,
+    ) -> Result<Written, OutputError> {
+        let begun = std::time::Instant::now();
+        let index = self.index(&plan);
+        let mut manifest = Manifest {
+            version: index.version,
+            created_at: index.created_at,
+            generator: Some(index.generator.clone()),
+            server: index.server.clone(),
+            include_keys: Some(index.include_keys),
+            rsyncable: self.settings.rsyncable.is_some(),
+            edited: Vec::new(),
+            streams: Vec::new(),
+            stats: Stats::default(),
+        };
+        let progress = &self.progress;
+        progress.expect(
+            (plan.captures.len() + plan.unavailable.len()) as u64,
+            plan.captures.iter().map(|stream| stream.bytes).fold(0, u64::saturating_add),
+        );
+        let mtime = u64::try_from(index.created_at.as_second()).unwrap_or_default();
+        let to = Metered::new(progress.summed(to), progress.clone());
+        let output = Output::new(to, mtime, Arc::clone(pulse)).map_err(OutputError::Archive)?;
+        written(output.index(index)).await?;
+
+        let entries = &mut manifest.streams;
+        entries.extend(self.unavailable(plan.unavailable));
+        let mut captures = plan.captures;
+        let (server, settings) = (self.server, self.settings);
+        let dumping =
+            Dumping::new(server, &output, settings, self.messages, progress.clone(), Arc::clone(pulse));
+        for step in CaptureStep::ALL {
+            let later = captures.iter().position(|stream| CaptureStep::of(&stream.name) > step);
+            let rest = captures.split_off(later.unwrap_or(captures.len()));
+            entries.extend(dumping.streams(captures).await?);
+            captures = rest;
+        }
+        for (stream, why) in &plan.skipped {
+            progress.result(StreamResult::not(stream.name.as_str(), StreamOutcome::Skipped, why.reason()));
+        }
+        entries.extend(plan.skipped.iter().map(|(stream, why)| skipped_entry(stream, *why)));
+
+        let duration_ms = match manifest.rsyncable {
+            true => 0,
+            false => u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        manifest.stats = manifest.count(duration_ms);
+        let stats = manifest.stats;
+        written(output.finish(manifest)).await?;
+        Ok(Written { stats, incomplete: dumping.incomplete() })
+    }
+
+    /// What the archive begins with.
+    fn index(&self, plan: &Plan) -> Index {
+        let rsyncable = self.settings.rsyncable.is_some();
+        let index = Index {
+            version: 1,
+            created_at: if rsyncable { newest(plan) } else { whole_seconds(Timestamp::now()) },
+            generator: concat!("chatto-pipes ", env!("CARGO_PKG_VERSION")).to_string(),
+            server: Some(SourceServer {
+                version: self.server.version_text(),
+                cluster: self.server.cluster(),
+            }),
+            include_keys: self.include_keys,
+            streams: plan.indexed(),
+        };
+        if rsyncable { index.rsyncable() } else { index }
+    }
+
+    /// Names what cannot be captured.
+    fn unavailable(&self, streams: Vec<(String, String)>) -> Vec<ManifestStream> {
+        let mut entries = Vec::new();
+        for (name, reason) in streams {
+            self.messages.error(&format!("stream {}: {reason}", Printable::new(&name)));
+            self.progress.result(StreamResult::not(&name, StreamOutcome::Failed, &reason));
+            if let Ok(name) = StreamName::new(name) {
+                self.progress.failed(&name);
+                entries.push(failed_entry(name, reason, None));
+            }
+        }
+        entries
+    }
 }
 
 /// Writes an archive of one stream to `to`: what `chatto-load` takes before it overwrites. Fails unless
@@ -271,8 +280,9 @@ pub(super) async fn rescue(
     };
     let name = stream.name.clone();
     let plan = Plan { captures: vec![stream], skipped: Vec::new(), unavailable: Vec::new() };
-    let progress = Progress::new(DOING);
-    let Written { stats, .. } = archive(server, plan, true, &settings, to, messages, progress).await?;
+    let (settings, progress) = (&settings, Progress::new(DOING));
+    let archiving = Archiving { server, include_keys: true, settings, messages, progress };
+    let Written { stats, .. } = archiving.write(plan, to).await?;
     if stats.failed > 0 {
         anyhow::bail!("a snapshot of stream {name} is not to be had");
     }

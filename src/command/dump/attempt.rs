@@ -24,7 +24,7 @@ use super::watchdog::Pulse;
 use crate::archive::{Digest, PART_SIZE};
 use crate::command::conversion::Conversion;
 use crate::command::verifier::{NotProven, Proven, Verifier};
-use crate::description::BadDescription;
+use crate::description::{BadDescription, Description};
 use crate::jetstream::{Capture, CaptureError, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
 use crate::snapshot::{Contents, ConvertError, HALF_A_BATCH, InspectOptions};
@@ -157,65 +157,36 @@ pub(super) struct Attempt<'a> {
 impl Attempt<'_> {
     pub async fn run(self) -> Result<Captured, AttemptError> {
         let in_flight = Arc::new(InFlight::default());
-        let how = Snapshotting {
-            no_consumers: self.no_consumers,
-            check: self.check,
-            in_flight: Arc::clone(&in_flight),
-            // The other half is for what has been written again, which may be much more than what came.
-            buffer: if self.rsyncable.is_some() { self.buffer / 2 } else { self.buffer },
-        };
         let captured_at = Timestamp::now();
         let begun = Instant::now();
-        let pulse = self.pulse;
+        let pulse = Arc::clone(&self.pulse);
         pulse.beat();
-        let capture = Capture::begin(self.server, self.stream, how).await?;
+        let capture = Capture::begin(self.server, self.stream, self.snapshotting(&in_flight)).await?;
         pulse.beat();
         if capture.is_half_restored() {
             return Err(AttemptError::HalfRestored);
         }
         let description = capture.description()?;
         let backup_json = Bytes::from(description.to_json()?);
-        let wanted =
-            InspectOptions { decoded: self.read, names: !self.no_consumers, ..InspectOptions::default() };
-        let reported = &description.reported;
-        let mut verifier = Verifier::begin(self.stream, reported, wanted);
+        let names = !self.no_consumers;
+        let wanted = InspectOptions { decoded: Arc::clone(&self.read), names, ..InspectOptions::default() };
         let (written, most) = match self.rsyncable {
             Some(_) => (Arc::new(InFlight::default()), self.buffer / 2),
             None => (in_flight, usize::MAX),
         };
-        let conversion = match (self.rsyncable, self.no_consumers) {
-            (Some(_), no_consumers) => {
-                let (stream, description, created) = (self.stream, &description, self.created);
-                let adds_consumers = !no_consumers && may_lack_some(self.server, self.replicas);
-                let of = Rewritten { stream, description, created, adds_consumers };
-                Some(rewriting(self.server, &of, begun, self.room.min(PART_SIZE)))
-            }
-            (None, true) => None,
-            (None, false) => completing(self.server, self.stream, reported, self.replicas, begun),
-        };
+        let conversion = self.conversion(&description, begun);
         let mut capture = Source { capture, ended: false, conversion, written, most };
-
-        let mut gathered = Vec::new();
-        let mut size = 0;
-        let overflowed = loop {
-            match capture.next().await? {
-                None => break false,
-                Some(bytes) => {
-                    pulse.beat();
-                    size += bytes.len();
-                    gathered.push(bytes.clone());
-                    if !verifier.feed(bytes) {
-                        return Err(verifier.verdict_against().await.into());
-                    }
-                    if size > self.room {
-                        break true;
-                    }
-                }
-            }
-        };
+        let verifier = Verifier::begin(self.stream, &description.reported, wanted);
+        let Gathered { gathered, verifier, overflowed } =
+            gather(&mut capture, verifier, self.room, &pulse).await?;
         let (proven, snapshot) = match (overflowed, self.overflow) {
             (false, _) => (verdict(verifier, &pulse).await?, Some(Snapshot::Memory(gathered))),
             (true, Overflow::Refuse) => return Err(AttemptError::Outgrown),
+            (true, Overflow::Spool(dir)) => {
+                let begun = Begun { capture: &mut capture, verifier, gathered, pulse };
+                let (proven, snapshot) = spool(begun, dir).await?;
+                (proven, Some(snapshot))
+            }
             (true, Overflow::Flow { output, attempt, opened }) => {
                 *opened = true;
                 let (json, part) = match self.rsyncable {
@@ -228,25 +199,75 @@ impl Attempt<'_> {
                 let begun = Begun { capture: &mut capture, verifier, gathered, pulse };
                 (flow(begun, head, part, output).await?, None)
             }
-            (true, Overflow::Spool(dir)) => {
-                let (proven, snapshot) =
-                    spool(Begun { capture: &mut capture, verifier, gathered, pulse }, dir).await?;
-                (proven, Some(snapshot))
-            }
         };
-        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let consumers = reported.consumer_count;
         Ok(Captured {
             backup_json,
             proven,
-            consumers,
+            consumers: description.reported.consumer_count,
             captured_at,
             begun,
-            duration_ms,
+            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             snapshot,
             left_out: capture.conversion.and_then(|conversion| conversion.found.flatten()),
         })
     }
+
+    /// How the snapshot is asked for.
+    fn snapshotting(&self, in_flight: &Arc<InFlight>) -> Snapshotting {
+        Snapshotting {
+            no_consumers: self.no_consumers,
+            check: self.check,
+            in_flight: Arc::clone(in_flight),
+            // The other half is for what has been written again, which may be much more than what came.
+            buffer: if self.rsyncable.is_some() { self.buffer / 2 } else { self.buffer },
+        }
+    }
+
+    /// How the snapshot is written again: all of it, or with the consumers that it lacks.
+    fn conversion(&self, description: &Description, begun: Instant) -> Option<Conversion<Option<Compared>>> {
+        if self.rsyncable.is_some() {
+            let (stream, created) = (self.stream, self.created);
+            let adds_consumers = !self.no_consumers && may_lack_some(self.server, self.replicas);
+            let of = Rewritten { stream, description, created, adds_consumers };
+            return Some(rewriting(self.server, &of, begun, self.room.min(PART_SIZE)));
+        }
+        if self.no_consumers {
+            return None;
+        }
+        completing(self.server, self.stream, &description.reported, self.replicas, begun)
+    }
+}
+
+/// What has come of a snapshot that may stay in memory.
+struct Gathered {
+    gathered: Vec<Bytes>,
+    verifier: Verifier,
+    /// Whether it is too large for that, and more of it comes.
+    overflowed: bool,
+}
+
+/// Takes what comes of a snapshot until it is over, or has more than `room` bytes.
+async fn gather(
+    capture: &mut Source,
+    mut verifier: Verifier,
+    room: usize,
+    pulse: &Pulse,
+) -> Result<Gathered, AttemptError> {
+    let mut gathered = Vec::new();
+    let mut size = 0;
+    let overflowed = loop {
+        let Some(bytes) = capture.next().await? else { break false };
+        pulse.beat();
+        size += bytes.len();
+        gathered.push(bytes.clone());
+        if !verifier.feed(bytes) {
+            return Err(verifier.verdict_against().await.into());
+        }
+        if size > room {
+            break true;
+        }
+    };
+    Ok(Gathered { gathered, verifier, overflowed })
 }
 
 /// A snapshot's bytes: as they come, with consumers added that are not in it, or written again.
