@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::output::{PROGRAM, write_failure};
 use super::server::fetch;
 use crate::archive;
-use crate::chatto::keys::{self, KEYS_MAX, KeyRecord};
+use crate::chatto::keys::{self, KEYS_MAX, KeyRecord, Version};
 use crate::cli;
 use crate::command::secrets::{Sealing, sealing};
 use crate::command::{Failure, offline};
@@ -37,17 +37,7 @@ pub(super) fn run(options: cli::Export, progress: &Progress) -> anyhow::Result<E
     };
     let (kept, left_out): (Vec<KeyRecord>, Vec<KeyRecord>) =
         found.into_iter().partition(|record| record.key_ref.kind().is_kept());
-    let mut valid = Vec::new();
-    let mut invalid: u64 = 0;
-    for record in kept {
-        match record.validate() {
-            Ok(()) => valid.push(record),
-            Err(reason) => {
-                messages.error(&format!("key {}: {reason}", record.key_ref));
-                invalid = invalid.saturating_add(1);
-            }
-        }
-    }
+    let (valid, invalid) = validated(kept, messages);
     progress.keys(Keys {
         done: valid.len() as u64,
         skipped: left_out.len() as u64,
@@ -64,20 +54,7 @@ pub(super) fn run(options: cli::Export, progress: &Progress) -> anyhow::Result<E
         };
         return Err(Failure::new(Exit::Failed, text).into());
     }
-
-    if let Some(other) = valid.iter().find(|record| !options.format_version.holds(&record.key_ref)) {
-        let text = format!("key {}: an export of version 2 can hold keys of users only", other.key_ref);
-        return Err(Failure::new(Exit::Failed, text)
-            .hint("leave --format-version out: only Chatto v0.0.x, which has no such keys, needs version 2")
-            .into());
-    }
-
-    if valid.len() > KEYS_MAX {
-        let text = format!("{} keys, and an export holds at most {KEYS_MAX}", valid.len());
-        return Err(Failure::new(Exit::Failed, text)
-            .hint("chatto-dump --include-keys takes them with the streams")
-            .into());
-    }
+    require_room(&valid, options.format_version)?;
     let json = keys::export(&valid, options.format_version, now).context("cannot write the export")?;
     let bytes = if options.tar { tar_of(&json, now).context("cannot write the tar")? } else { json };
     write(progress.summed(stdout), &bytes, sealing)?;
@@ -92,6 +69,39 @@ pub(super) fn run(options: cli::Export, progress: &Progress) -> anyhow::Result<E
         return Ok(Exit::Partial);
     }
     Ok(Exit::Done)
+}
+
+/// The valid ones, and how many others there are, each of which is named.
+fn validated(records: Vec<KeyRecord>, messages: Messages) -> (Vec<KeyRecord>, u64) {
+    let mut valid = Vec::new();
+    let mut invalid: u64 = 0;
+    for record in records {
+        match record.validate() {
+            Ok(()) => valid.push(record),
+            Err(reason) => {
+                messages.error(&format!("key {}: {reason}", record.key_ref));
+                invalid = invalid.saturating_add(1);
+            }
+        }
+    }
+    (valid, invalid)
+}
+
+/// Refuses keys that an export of this version cannot hold.
+fn require_room(keys: &[KeyRecord], version: Version) -> Result<(), Failure> {
+    if let Some(other) = keys.iter().find(|record| !version.holds(&record.key_ref)) {
+        let text = format!("key {}: an export of version 2 can hold keys of users only", other.key_ref);
+        return Err(Failure::new(Exit::Failed, text).hint(
+            "leave --format-version out: only Chatto v0.0.x, which has no such keys, needs version 2",
+        ));
+    }
+    if keys.len() > KEYS_MAX {
+        let text = format!("{} keys, and an export holds at most {KEYS_MAX}", keys.len());
+        return Err(
+            Failure::new(Exit::Failed, text).hint("chatto-dump --include-keys takes them with the streams")
+        );
+    }
+    Ok(())
 }
 
 /// What to encrypt with, or `None` for an export that may be plaintext: into a pipe, or by `--plaintext`.

@@ -22,20 +22,9 @@ pub(super) fn run(options: cli::Import, progress: &Progress) -> anyhow::Result<E
     let access = Endpoint::find(&options.offline, &options.connect, intent)?;
     let import = source.read(progress, ARCHIVE_IS_RESTORED, "nothing was imported")?;
 
-    for (what, kind) in
-        [("of calls, which are over", KeyKind::Call), ("data keys, which belong elsewhere", KeyKind::Dek)]
-    {
-        let refs: Vec<&KeyRef> = import.skipped.iter().filter(|key| key.kind() == kind).collect();
-        for key in &refs {
-            messages.detail(&format!("key {key}: skipped"));
-        }
-        if !refs.is_empty() {
-            messages.closing(&format!("{} skipped: {what}", counted(refs.len() as u64, "key")));
-        }
-    }
+    say_skipped(&import.skipped, messages);
 
-    let (mut imported, mut there, mut different) = (0u64, 0u64, 0u64);
-    let imported_or_not = if dry_run { "would be imported" } else { "imported" };
+    let mut tally = Tally { dry_run, messages, imported: 0, there: 0, different: 0 };
     let records = &import.records;
     let replicas = access.replicas().unwrap_or(1);
     let added = access.run(&options.connect, messages, Signals::EndIt, async |reached| {
@@ -48,22 +37,7 @@ pub(super) fn run(options: cli::Import, progress: &Progress) -> anyhow::Result<E
             let made = bucket.make(BUCKET_DESCRIPTION, replicas).await;
             made.with_context(|| format!("cannot make the bucket {BUCKET}"))?;
         }
-        let mut done = |record: &KeyRecord, outcome| {
-            let tally = match outcome {
-                Outcome::Imported => &mut imported,
-                Outcome::There => &mut there,
-                Outcome::Different => &mut different,
-            };
-            *tally = tally.saturating_add(1);
-            let key = &record.key_ref;
-            match outcome {
-                Outcome::Imported => messages.detail(&format!("key {key}: {imported_or_not}")),
-                Outcome::There => messages.detail(&format!("key {key}: already there")),
-                Outcome::Different => {
-                    messages.error(&format!("key {key}: the server has another value for it, which stays"))
-                }
-            }
-        };
+        let mut done = |record: &KeyRecord, outcome| tally.add(&record.key_ref, outcome);
         match (is_there, dry_run) {
             (false, true) => records.iter().for_each(|record| done(record, Outcome::Imported)),
             (true, true) => look(&bucket, records, done).await?,
@@ -71,27 +45,86 @@ pub(super) fn run(options: cli::Import, progress: &Progress) -> anyhow::Result<E
         }
         Ok(())
     });
-    progress.keys(Keys { done: imported, there, skipped: import.skipped.len() as u64, failed: different });
+    progress.keys(Keys {
+        done: tally.imported,
+        there: tally.there,
+        skipped: import.skipped.len() as u64,
+        failed: tally.different,
+    });
     let added = added.with_context(|| match dry_run {
         true => "cannot look at the server's keys".to_owned(),
         false => {
             let keys = counted(records.len() as u64, "key");
-            format!("{imported} of {keys} imported; it is safe to run it again")
+            format!("{} of {keys} imported; it is safe to run it again", tally.imported)
         }
     })?;
     if let Err(signal) = added {
         return offline::ended(Err(signal));
     }
-    messages.closing(&format!(
-        "{} {imported_or_not}, {there} already there, {different} different",
-        counted(imported, "key")
-    ));
-    if different > 0 {
+    Ok(tally.conclude())
+}
+
+/// What has become of the keys so far.
+struct Tally {
+    dry_run: bool,
+    messages: Messages,
+    imported: u64,
+    there: u64,
+    different: u64,
+}
+
+impl Tally {
+    /// Counts what has become of a key, and says it.
+    fn add(&mut self, key: &KeyRef, outcome: Outcome) {
+        let imported = self.imported_or_not();
+        let count = match outcome {
+            Outcome::Imported => {
+                self.messages.detail(&format!("key {key}: {imported}"));
+                &mut self.imported
+            }
+            Outcome::There => {
+                self.messages.detail(&format!("key {key}: already there"));
+                &mut self.there
+            }
+            Outcome::Different => {
+                self.messages.error(&format!("key {key}: the server has another value for it, which stays"));
+                &mut self.different
+            }
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// Says what has become of all of them.
+    fn conclude(&self) -> Exit {
+        let Tally { dry_run, messages, imported, there, different } = *self;
+        let imported = format!("{} {}", counted(imported, "key"), self.imported_or_not());
+        messages.closing(&format!("{imported}, {there} already there, {different} different"));
+        if different == 0 {
+            return Exit::Done;
+        }
         let not = if dry_run { "would not be imported" } else { "not imported" };
         messages.error(&format!("{} {not}", counted(different, "key")));
         messages
             .hint("messages written with them stay unreadable on this server; is it the one they come from?");
-        return Ok(Exit::Partial);
+        Exit::Partial
     }
-    Ok(Exit::Done)
+
+    fn imported_or_not(&self) -> &'static str {
+        if self.dry_run { "would be imported" } else { "imported" }
+    }
+}
+
+/// Names the keys that are never imported.
+fn say_skipped(keys: &[KeyRef], messages: Messages) {
+    for (what, kind) in
+        [("of calls, which are over", KeyKind::Call), ("data keys, which belong elsewhere", KeyKind::Dek)]
+    {
+        let refs: Vec<&KeyRef> = keys.iter().filter(|key| key.kind() == kind).collect();
+        for key in &refs {
+            messages.detail(&format!("key {key}: skipped"));
+        }
+        if !refs.is_empty() {
+            messages.closing(&format!("{} skipped: {what}", counted(refs.len() as u64, "key")));
+        }
+    }
 }
