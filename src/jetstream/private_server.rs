@@ -199,13 +199,7 @@ impl Starter {
             Authorization::Open => None,
         };
         let configuration = private.path().join("nats-server.conf");
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&configuration)
-            .and_then(|mut file| file.write_all(configure(token.as_deref(), options).as_bytes()))
-            .map_err(Error::Directory)?;
+        write_for_us(&configuration, &configure(token.as_deref(), options)).map_err(Error::Directory)?;
         let store = options.store_dir.clone().unwrap_or_else(|| private.path().join("store"));
 
         let mut command = Command::new("sh");
@@ -256,6 +250,12 @@ impl Starter {
         }
         Ok(server)
     }
+}
+
+/// Writes `text` to a new file that nobody else may read.
+fn write_for_us(file: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    file.write_all(text.as_bytes())
 }
 
 impl PrivateServer {

@@ -52,6 +52,10 @@ pub(super) const MAX_JSON: u64 = 16 << 20;
 
 /// Reads a snapshot in the NATSARC1 format to its end, with its messages added to `sum`, and shows it to
 /// `visitor`.
+#[expect(
+    clippy::too_many_lines,
+    reason = "a message in one piece and one in several are counted by the same variables"
+)]
 pub fn read<R: Read, L: Visitor>(
     content: &mut Content<R>,
     mut sum: MessageSum,
@@ -63,23 +67,7 @@ pub fn read<R: Read, L: Visitor>(
     if magic != *MAGIC {
         return Err(content.damaged("it is in no known format").into());
     }
-    let (state, begun): (ReportedState, items::State) = {
-        let entry = Entry::read(content)?;
-        if entry.name != STATE || entry.sequence != 0 {
-            return Err(content.damaged("it does not begin with the stream's state").into());
-        }
-        let json = entry.json(content)?;
-        let state: ReportedState = serde_json::from_slice(&json)
-            .map_err(|_| content.damaged("the stream's state is not what servers write"))?;
-        let begun = items::State {
-            messages: state.messages,
-            first_seq: state.first_seq,
-            last_seq: state.last_seq,
-            last_time: last_time(&json),
-            time: entry.time(),
-        };
-        (state, begun)
-    };
+    let (state, begun) = stream_state(content)?;
     visitor.item(Item::State(begun))?;
     let mut ending = Ending::default();
     for _ in 0..state.consumer_count {
@@ -153,6 +141,25 @@ pub fn read<R: Read, L: Visitor>(
         sum: sum.of(messages),
         bytes: content.offset(),
     })
+}
+
+/// Reads the stream's state, with which the snapshot begins.
+fn stream_state<R: Read>(content: &mut Content<R>) -> Result<(ReportedState, items::State), Fault> {
+    let entry = Entry::read(content)?;
+    if entry.name != STATE || entry.sequence != 0 {
+        return Err(content.damaged("it does not begin with the stream's state"));
+    }
+    let json = entry.json(content)?;
+    let state: ReportedState = serde_json::from_slice(&json)
+        .map_err(|_| content.damaged("the stream's state is not what servers write"))?;
+    let begun = items::State {
+        messages: state.messages,
+        first_seq: state.first_seq,
+        last_seq: state.last_seq,
+        last_time: last_time(&json),
+        time: entry.time(),
+    };
+    Ok((state, begun))
 }
 
 /// When the last message was written, as the stream's state says it; zero where it does not.

@@ -3,6 +3,7 @@
 //!
 //! `support` is what the modules share. No module uses another one. `slow` has the modules that take long.
 
+#![expect(clippy::too_many_lines, reason = "a test tells what happens from its first line to its last")]
 // A failed expectation is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

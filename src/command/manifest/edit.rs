@@ -131,6 +131,7 @@ struct Waiting {
 
 impl<W: Write> Editing<'_, W> {
     /// Reads the archive and writes the edited one up to its manifest. Gives the source's.
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of entry")]
     fn read<R: Read>(&mut self, archive: &mut Reader<R>) -> anyhow::Result<Manifest> {
         let mut manifest = None;
         let mut described: Option<(StreamName, Vec<u8>)> = None;

@@ -38,6 +38,7 @@ pub(super) type Joined = BTreeMap<StreamName, (u32, u64)>;
 
 /// Copies what `select` selects from `archive` to `output`; with `joined`, every snapshot as one entry. Gives the
 /// manifest of what it wrote.
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of entry, and they share what has come")]
 pub(super) fn copy<R: Read>(
     archive: &mut Reader<R>,
     output: impl Write,

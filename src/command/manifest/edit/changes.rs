@@ -66,16 +66,7 @@ impl Changes {
             let what = "the input is read once: --spool-dir is for --last-per-subject and --format natsarc1";
             return usage(what.into());
         }
-        let ns = |time: &Option<Timestamp>| time.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
-        let keep = Keep {
-            subjects: options.keep_subject.clone(),
-            dropped: options.drop_subject.clone(),
-            after: ns(after),
-            before: ns(before),
-            first_seq: *first_seq,
-            last_seq: *last_seq,
-            only: None,
-        };
+        let keep = keep_of(options);
         let bounds = after.is_some() || before.is_some() || first_seq.is_some() || last_seq.is_some();
         let bounds = bounds || options.last_per_subject.is_some();
         let filters = bounds || !keep.subjects.is_empty() || !keep.dropped.is_empty();
@@ -225,6 +216,20 @@ impl Changes {
 
     fn is_replaced(&self, name: &StreamName) -> bool {
         self.rename.iter().any(|renaming| renaming.new == *name)
+    }
+}
+
+/// Which messages the options keep in every stream.
+fn keep_of(options: &EditStreams) -> Keep {
+    let ns = |time: Option<Timestamp>| time.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
+    Keep {
+        subjects: options.keep_subject.clone(),
+        dropped: options.drop_subject.clone(),
+        after: ns(options.after),
+        before: ns(options.before),
+        first_seq: options.first_seq,
+        last_seq: options.last_seq,
+        only: None,
     }
 }
 
