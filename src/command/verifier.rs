@@ -123,6 +123,11 @@ impl Verifier {
         taken
     }
 
+    /// Feeds the next bytes, and goes on. An error when the check has ended early.
+    pub async fn fed(mut self, bytes: Bytes) -> Result<Verifier, NotProven> {
+        if self.feed(bytes) { Ok(self) } else { Err(self.verdict_against().await) }
+    }
+
     /// Whether the check has ended, for better or worse.
     pub fn has_ended(&self) -> bool {
         matches!(&self.check, Check::Running(verdict) if verdict.is_finished())

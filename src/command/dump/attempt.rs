@@ -260,9 +260,7 @@ async fn gather(
         pulse.beat();
         size += bytes.len();
         gathered.push(bytes.clone());
-        if !verifier.feed(bytes) {
-            return Err(verifier.verdict_against().await.into());
-        }
+        verifier = verifier.fed(bytes).await?;
         if size > room {
             break true;
         }
@@ -348,9 +346,7 @@ async fn flow(
                 Some(bytes) => {
                     pulse.beat();
                     gathering.push(bytes.clone());
-                    if !verifier.feed(bytes) {
-                        return Err(verifier.verdict_against().await.into());
-                    }
+                    verifier = verifier.fed(bytes).await?;
                 }
                 None => break,
             }
@@ -402,9 +398,7 @@ async fn spool(begun: Begun<'_>, dir: &Path) -> Result<(Proven, Snapshot), Attem
                 Some(bytes) => {
                     pulse.beat();
                     waiting.push(bytes.clone());
-                    if !verifier.feed(bytes) {
-                        return Err(verifier.verdict_against().await.into());
-                    }
+                    verifier = verifier.fed(bytes).await?;
                 }
                 None => ended = true,
             }

@@ -28,9 +28,7 @@ pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Re
         InspectOptions { sum: true, ..InspectOptions::default() },
     );
     while let Some(bytes) = capture.next().await? {
-        if !verifier.feed(bytes) {
-            return Err(verifier.verdict_against().await.into());
-        }
+        verifier = verifier.fed(bytes).await?;
     }
     Ok(verifier.verdict().await?.contents)
 }
