@@ -57,7 +57,7 @@ impl<W: Write> Writer<W> {
         Writer { to, mtime, ledger: Ledger::default(), attempt: None, state: State::Empty }
     }
 
-    /// Writes what is coming. It is the first thing, and comes once.
+    /// Writes what is coming, and flushes. It is the first thing, and comes once.
     pub fn index(&mut self, index: &Index) -> io::Result<()> {
         self.index_json(&json(index, MAX_LIST_JSON)?)
     }
@@ -68,7 +68,9 @@ impl<W: Write> Writer<W> {
             bounded(json, MAX_LIST_JSON)?;
             writer.directory(&Name::Directory(String::new()))?;
             writer.file(&Name::Index, json)?;
-            writer.directory(&Name::Directory("streams".into()))
+            writer.directory(&Name::Directory("streams".into()))?;
+            // Whoever reads can look at what is coming while the first snapshot is taken.
+            writer.to.flush()
         })
     }
 

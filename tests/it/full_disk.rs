@@ -48,7 +48,8 @@ async fn a_spool_without_space_fails_the_dump() -> Result<()> {
     assert!(is_empty(spool.path()), "the spool has no name");
     // What came out has no end record.
     let load = run_with(programs::program_for("chatto-load", &Server::start(LATEST)), dump.stdout);
-    assert!(load.expect_code(4).stderr.contains("cut short"));
+    let load = load.expect_code(4);
+    assert!(load.stderr.contains("cut short"), "{}", load.stderr);
     Ok(())
 }
 
