@@ -24,7 +24,7 @@ pub async fn all(asked: &Asked, table: &mut Table) -> Result<()> {
     plain.line(table, "nothing", &plain, half * 2);
     for compressor in COMPRESSORS {
         let program = compressor.split(' ').next().unwrap_or_default();
-        let what = format!("`| {compressor}`");
+        let what = format!("`{compressor}`");
         if !is_on_path(program) {
             table.nothing(&what, "not on $PATH");
             continue;

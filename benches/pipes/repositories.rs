@@ -40,7 +40,7 @@ const KEEPERS: [Keeper; 2] = [
     Keeper {
         name: "borg",
         init: "borg init -e none repo",
-        store: "borg create --json --compression none repo::$(date +%s%N) -",
+        store: "borg create --json --compression none --chunker-params 17,22,18,4095 repo::$(date +%s%N) -",
         new: "/archive/stats/deduplicated_size",
     },
 ];

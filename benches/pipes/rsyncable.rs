@@ -60,7 +60,7 @@ fn compresses(table: &mut Table, release: &str, server: &Server) -> Result<()> {
     let [plain, rsyncable] = sizes;
     let smaller = rsyncable as f64 / plain as f64;
     table.ratio(
-        &format!("size of dump --rsyncable | zstd, events of {release}, against without"),
+        &format!("size of dump --rsyncable through zstd, events of {release}, against without"),
         megabytes(plain),
         megabytes(rsyncable),
         smaller,
