@@ -1,13 +1,12 @@
-//! A snapshot in NATSARC1, which only servers from 2.15 on read and only they write, as one in the tar format,
-//! which is restored by every release from 2.10 on, and with more left of it: of a NATSARC1 restore a server
-//! keeps neither its duplicate window nor how far it had come in the stream's sources.
+//! Three conversions of a snapshot:
 //!
-//! And a snapshot in NATSARC1, for a stream in memory: a server restores none of its messages from a tar.
-//!
-//! And a snapshot in the tar format with its consumers where they may stand. A server reads a consumer's state
-//! while its stream goes on, and of what is stored behind the snapshot's end such a consumer would miss what it
-//! had seen already (nats-server #7693). Servers put the consumers last, so everything before them passes as it
-//! came, frame by frame.
+//! - From NATSARC1 to the tar format. Only servers from 2.15 on read and write NATSARC1; every release from 2.10 on
+//!   restores a tar. A tar also restores more: the duplicate window, and the position in the stream's sources.
+//! - From the tar format to NATSARC1, for a stream in memory: a server restores none of its messages from a tar.
+//! - In the tar format, with consumers put back to the end of their stream. A server reads a consumer's state while
+//!   messages still come, so the consumer may stand beyond the snapshot's last message. It would miss as many of the
+//!   messages that the restored stream stores next (nats-server #7693). Servers put the consumers last, so everything
+//!   before them passes as it came, frame by frame.
 
 use std::io::{Read, Write};
 

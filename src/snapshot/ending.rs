@@ -7,8 +7,8 @@
 //! `processInboundSourceMsg` in `server/stream.go`; tried on 2.12.8, 2.14.5 and 2.15.1). Only the very last
 //! sequence tells: a commit that was deleted since leaves its sequence behind.
 //!
-//! A server reads a consumer's state before or after the messages, and while these are written and delivered
-//! the consumer may be beyond them: what is stored next in a restored stream would never reach it.
+//! A server reads a consumer's state before or after the messages. If messages are stored and delivered meanwhile, the
+//! consumer stands beyond the snapshot's last message. What a restored stream stores next would never reach it.
 
 /// How much of a message's headers is kept to find those of a batch in. Servers have no limit of their own
 /// below that of a message; what lies further back is not found.

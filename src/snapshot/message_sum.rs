@@ -1,9 +1,9 @@
 //! A sum over messages that is the same for the same messages, whichever format they lie in and in which
 //! order. Knows no format.
 //!
-//! It tells accidents, not forgeries: each message's bytes go through a CRC-32C, which costs next to nothing
-//! beside the checksums that are checked anyway, and what comes out is mixed and added up. For small messages
-//! it is a tenth of all the work all the same, so it is done only where somebody compares.
+//! It finds accidents, not forgeries. Each message has a CRC-32C; these are mixed and added up. For large messages that
+//! costs next to nothing beside the checksums that are checked anyway. For small messages it is a tenth of all the work,
+//! so it is done only where somebody compares.
 
 use super::items::Record;
 

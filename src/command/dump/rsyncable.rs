@@ -1,10 +1,10 @@
 //! Snapshots that are written again as they pass, for programs that store what they already have only once
 //! (`--rsyncable`).
 //!
-//! Two archives of an account in which nothing has changed are the same bytes, and where something has, little
-//! else differs. So what is of one dump only is left out of such an archive: when it was made, how long it took. And what
-//! changes with every message stands at its end, in the manifest: a number in the index, or before a stream's first
-//! part, costs whoever keeps pieces of some megabytes one of them in each dump.
+//! If nothing in an account has changed, two of its archives are the same bytes. If something has changed, little
+//! else differs. So such an archive does not say when it was made and how long that took. What changes with every message
+//! is said at the end, in the manifest. A repository keeps pieces of up to some megabytes: one number that changes at the
+//! beginning, in the index or before a stream's first part, would cost a whole piece in each dump.
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;

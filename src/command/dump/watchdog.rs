@@ -1,9 +1,9 @@
 //! The watchdog of last resort: a dump in which nothing happens any more ends, and says so.
 //!
-//! Every wait for the server has a time limit of its own, so a dump that stands still for longer than
-//! those allow waits for itself: that is a fault of this program, and nobody may have to find out by
-//! looking at a backup that never ended. Whoever takes our bytes may take as long as they like, and so
-//! may a disk and a check: while one of those has something to do, nothing stands still.
+//! Every wait for the server has a time limit of its own. A dump that stands still for longer than that waits
+//! for itself, which is a fault of this program. Then the dump ends with a message; nobody has to look at a backup
+//! that never ends. The program that takes our bytes may take as long as it likes, and so may a disk and a check. While
+//! one of them has something to do, the watchdog does not count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

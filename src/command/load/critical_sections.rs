@@ -1,5 +1,5 @@
-//! Critical sections: entered that a signal must not cut short. Between the deletion of a stream and the moment when
-//! another one is in its place, or while a server works on a commit, nobody but this run knows what is there.
+//! Critical sections: while one is entered, a signal waits. Between the deletion of a stream and the moment when
+//! another stream is in its place, only this run knows what is there. The same holds while a server works on a commit.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! The end of a load into a cluster: whether the streams are there to stay.
 //!
-//! A cluster gives a snapshot to one server, and that answers the commit for itself. The others fetch the
-//! stream from it afterwards; if it is lost before they have, so is the stream, and should it have lost
-//! the lead meanwhile, it removes the stream again, after its answer (nats-server,
-//! `server/jetstream_cluster.go`, `monitorStream`, `restoreDoneCh`). So every restored stream is looked at
-//! once more, when the others must have begun to fetch it, and waited for until they are done.
+//! A cluster gives a snapshot to one server, and that server answers the commit for itself. The others fetch the
+//! stream from it afterwards. If the first server is lost before that, the stream is lost too. If it loses the lead
+//! meanwhile, it removes the stream again, after its answer (nats-server, `server/jetstream_cluster.go`,
+//! `monitorStream`, `restoreDoneCh`). So the program looks at every restored stream once more, when the others must have
+//! begun to fetch it, and waits until they have all of it.
 
 use std::time::Duration;
 

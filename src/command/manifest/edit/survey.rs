@@ -1,5 +1,5 @@
-//! What is known of the streams of an archive only once all of it has been read: which messages are the newest of their
-//! subjects. What is wrong with a snapshot is no matter here: its attempt may be abandoned, and if it is not, the edit
+//! Which messages of each stream are the newest of their subjects. That is known only when all of the archive has been
+//! read. A snapshot with a fault is no error here: its attempt may be abandoned later, and if it is not, the edit
 //! itself says so.
 
 use std::collections::BTreeMap;
