@@ -1,4 +1,4 @@
-//! What it takes to reach a server and to be let in. Knows not who says so.
+//! What it takes to reach a server and to be let in. Does not know where that was said.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
-//! What comes before the client library knows it for a message. The library holds all of a message, and all of
-//! a line, until its end has come, and takes any length that the server announces. So this looks at how much
-//! has come since the last whole message, and cuts the connection when that is more than any answer has.
+//! A bound for what is not yet a whole message. The client library holds a message, or a line, until its end has come,
+//! and takes any length that the server announces. So the guard watches how much has come since the last whole message,
+//! and cuts the connection when that is more than any answer has.
 //!
-//! The server's first line comes before there is a connection to look at: meanwhile it is the memory of the
-//! process that is looked at, where the system shows it (Linux's `/proc`).
+//! The server's first line comes before the library gives a connection. Until then the guard watches the memory of the
+//! process, where the system shows it (Linux's `/proc`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,10 +1,10 @@
 //! The mark of a restore that is not over: a key in the metadata of the stream's configuration.
 //!
-//! A stream that a server of 2.15 or later restores from NATSARC1 is there for everybody to see from its first
-//! chunk on, and stays as it is when whoever restores it vanishes. A cluster makes a stream at the request,
-//! whatever the format, and keeps an empty one of several replicas then (2.14.5 and 2.15.1). The configuration
-//! that is sent with the request carries this mark, and an update after the commit takes it away: so what was
-//! left in the middle is known for what it is, by whoever looks at it, and by the run that made it as its own.
+//! When a server of 2.15 or later restores a stream from NATSARC1, everybody can see the stream from its first chunk on.
+//! If the program that restores it vanishes, the stream stays as it is. A cluster makes a stream at the request, whatever
+//! the format, and then keeps an empty one of several replicas (2.14.5 and 2.15.1). So the configuration that is sent
+//! with the request carries this mark, and an update after the commit takes it away. A stream with the mark is not
+//! whole, and a run finds its own streams by it.
 //!
 //! 2.15.1 takes that update of streams of every kind: sealed ones, mirrors, those with sources, with limits that
 //! are reached, in memory.

@@ -2,8 +2,8 @@
 //!
 //! A server answers a message that may not be published, or a subscription that may not be made, with
 //! a line of its own (`-ERR 'Permissions Violation for Publish to "SUBJECT"'`, nats-server
-//! `server/client.go`), beside the requests and their answers: whoever waits for an answer would wait
-//! for ever. Here that line finds the one who waits.
+//! `server/client.go`). It is no answer to the request, so whoever waits for an answer would wait for ever. This module
+//! takes that line to the one who waits.
 
 use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};
 

@@ -1,9 +1,8 @@
 //! TLS 1.2 or newer: whom to trust, how to be known, and what went wrong in words.
 //!
-//! Without certificates of our own the client library does the right thing by itself: the system's
-//! authorities, wherever the server or the URL's scheme asks for TLS. It also loads those when it is
-//! given a configuration, and fails when it cannot, but not when it is given a file of authorities: a
-//! system without any is told of those that were named by such a file.
+//! Without certificates of our own, the client library uses the system's authorities wherever the server or the URL's
+//! scheme asks for TLS. It loads them too when it is given a configuration, and fails when it cannot. It does neither when
+//! it is given a file of authorities. So on a system without authorities, those that were named are given by such a file.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -22,7 +22,7 @@ const MAX_FRAME: usize = MAX_BLOCK + 64;
 /// The most bytes of frames without data in a row. Servers write none; what restores a snapshot has to
 /// hold them back, and must not be made to hold more than it may.
 const MAX_IDLE: u64 = 1 << 20;
-/// Small frames (one a message in NATSARC1) are read through a buffer of this size.
+/// Small frames are read through a buffer of this size.
 const INPUT_BUFFER: usize = 64 << 10;
 /// In steps of how many bytes the memory for decoded ones grows.
 const GROWTH: usize = 64 << 10;
