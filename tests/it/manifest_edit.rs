@@ -162,16 +162,7 @@ fn a_capture_of_any_release_is_edited_whole_or_in_parts() {
         for shape in [Shape::Whole, Shape::Parts] {
             let archive = captures::archive(release, shape);
             let same = edited(&[], &archive);
-            let count = |archive: &[u8]| {
-                let manifest = archive::manifest(archive).unwrap();
-                let streams = manifest["streams"].as_array().unwrap().iter();
-                let of = |stream: &Json| {
-                    ["name", "messages", "first_seq", "last_seq", "deleted", "consumers"]
-                        .map(|field| stream[field].clone())
-                };
-                streams.map(of).collect::<Vec<_>>()
-            };
-            assert_eq!(count(&same), count(&archive), "{release}");
+            assert_eq!(archive::counts(&same), archive::counts(&archive), "{release}");
             let manifest = archive::manifest(&same).unwrap();
             assert_eq!(manifest["edited"][0]["source"], archive::sha256(&archive), "{release}");
             // What was edited once is edited again to the same, but for the list of edits.

@@ -112,6 +112,16 @@ pub fn json(entries: &[Entry], path: &str) -> Result<Json> {
     serde_json::from_slice(file(entries, path)?).with_context(|| format!("{path} is not JSON"))
 }
 
+/// What the manifest counts of each stream.
+pub fn counts(archive: &[u8]) -> Vec<[Json; 6]> {
+    let manifest = manifest(archive).unwrap();
+    let of = |stream: &Json| {
+        ["name", "messages", "first_seq", "last_seq", "deleted", "consumers"]
+            .map(|field| stream[field].clone())
+    };
+    manifest["streams"].as_array().unwrap().iter().map(of).collect()
+}
+
 /// `manifest.json` of an archive.
 pub fn manifest(tar: &[u8]) -> Result<Json> {
     json(&entries(tar)?, "backup/manifest.json")
