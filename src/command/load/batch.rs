@@ -94,13 +94,13 @@ impl Batch {
         for job in &mut self.jobs {
             job.make_room().await;
         }
-        let jobs = || self.jobs.iter().filter(|job| !job.has_failed());
-        let commits = match self.at_once() {
-            AtOnce::Everything => jobs().count(),
+        let at_once = self.at_once();
+        let mut jobs: Vec<_> = self.jobs.iter_mut().filter(|job| !job.has_failed()).collect();
+        let commits = match at_once {
+            AtOnce::Everything => jobs.len(),
             AtOnce::Opening | AtOnce::Nothing => 1,
         };
-        let phases = Phases { opened: Barrier::new(jobs().count()), commits: Semaphore::new(commits) };
-        let mut jobs: Vec<_> = self.jobs.iter_mut().filter(|job| !job.has_failed()).collect();
+        let phases = Phases { opened: Barrier::new(jobs.len()), commits: Semaphore::new(commits) };
         let committed = join_all(jobs.iter_mut().map(|job| job.restore_beside(&phases))).await;
         // To read a stream back takes much memory.
         let compared = if context.options.read_back { 1 } else { jobs.len().max(1) };
