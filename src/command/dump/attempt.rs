@@ -170,11 +170,8 @@ impl Attempt<'_> {
         let backup_json = Bytes::from(description.to_json()?);
         let names = !self.no_consumers;
         let wanted = InspectOptions { decoded: Arc::clone(&self.read), names, ..InspectOptions::default() };
-        let (written, most) = match self.rsyncable {
-            Some(_) => (Arc::new(InFlight::default()), self.buffer / 2),
-            None => (in_flight, usize::MAX),
-        };
         let conversion = self.conversion(&description, begun);
+        let (written, most) = (Arc::default(), self.buffer / 2);
         let mut capture = Source { capture, ended: false, conversion, written, most };
         let verifier = Verifier::begin(self.stream, &description.reported, wanted);
         let Gathered { gathered, verifier, overflowed } =
@@ -214,28 +211,41 @@ impl Attempt<'_> {
 
     /// How the snapshot is asked for.
     fn snapshotting(&self, in_flight: &Arc<InFlight>) -> Snapshotting {
+        let converts = converts(self.server, self.rsyncable, self.no_consumers, self.replicas);
         Snapshotting {
             no_consumers: self.no_consumers,
             check: self.check,
             in_flight: Arc::clone(in_flight),
-            // The other half is for what has been written again, which may be much more than what came.
-            buffer: if self.rsyncable.is_some() { self.buffer / 2 } else { self.buffer },
+            // The other half is for what has been written again, which may be much more than what came. One count of
+            // both would not do: the server sends a window as soon as what came is gone, and what is written of
+            // it comes on top.
+            buffer: if converts { self.buffer / 2 } else { self.buffer },
         }
     }
 
     /// How the snapshot is written again: all of it, or with the consumers that it lacks.
     fn conversion(&self, description: &Description, begun: Instant) -> Option<Conversion<Option<Compared>>> {
+        if !converts(self.server, self.rsyncable, self.no_consumers, self.replicas) {
+            return None;
+        }
         if self.rsyncable.is_some() {
             let (stream, created) = (self.stream, self.created);
             let adds_consumers = !self.no_consumers && may_lack_some(self.server, self.replicas);
             let of = Rewritten { stream, description, created, adds_consumers };
             return Some(rewriting(self.server, &of, begun, self.room.min(PART_SIZE)));
         }
-        if self.no_consumers {
-            return None;
-        }
-        completing(self.server, self.stream, &description.reported, self.replicas, begun)
+        Some(completing(self.server, self.stream, &description.reported, begun))
     }
+}
+
+/// Whether a snapshot is written again: all of it, or with consumers that it may lack.
+pub(super) fn converts(
+    server: &Server,
+    rsyncable: Option<Rsyncable>,
+    no_consumers: bool,
+    replicas: u32,
+) -> bool {
+    rsyncable.is_some() || (!no_consumers && may_lack_some(server, replicas))
 }
 
 /// What has come of a snapshot that may stay in memory.
@@ -274,7 +284,7 @@ struct Source {
     /// Whether all has come.
     ended: bool,
     conversion: Option<Conversion<Option<Compared>>>,
-    /// What has been converted and is still in memory.
+    /// What has been converted and is still in memory; it is counted apart from what came.
     written: Arc<InFlight>,
     /// While there is more of it than this, in bytes, no more is taken.
     most: usize,

@@ -64,21 +64,17 @@ pub(super) async fn left_out(
     Ok(left_out)
 }
 
-/// Begins to add to a snapshot what it lacks, where that may be something that can be added: consumers with fewer
-/// replicas than their stream. Finds nothing where the snapshot's format leaves none of them out.
+/// Begins to add to a snapshot what it lacks and can be added: consumers with fewer replicas than their stream. Finds
+/// nothing where the snapshot's format leaves none of them out.
 pub(super) fn completing(
     server: &Server,
     stream: &StreamName,
     reported: &ReportedState,
-    replicas: u32,
     begun: Instant,
-) -> Option<Conversion<Option<Compared>>> {
-    if !may_lack_some(server, replicas) {
-        return None;
-    }
+) -> Conversion<Option<Compared>> {
     let (server, stream, last, runtime) =
         (server.clone(), stream.clone(), reported.last_seq, Handle::current());
-    Some(Conversion::begin(move |from, to| {
+    Conversion::begin(move |from, to| {
         let mut compared = None;
         snapshot::add_consumers(&stream, last, from, to, |names| {
             let (left_out, added) = runtime.block_on(found(&server, &stream, names, begun));
@@ -86,7 +82,7 @@ pub(super) fn completing(
             added
         })?;
         Ok(compared)
-    }))
+    })
 }
 
 /// Whether a snapshot may lack what can be added.

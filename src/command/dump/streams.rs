@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::attempt::{Attempt, AttemptError, Captured, Flaw, OutputError, Overflow, written};
+use super::attempt::{Attempt, AttemptError, Captured, Flaw, OutputError, Overflow, converts, written};
 use super::consumers::{Compared, LeftOut};
 use super::output::Output;
 use super::plan::failed_entry;
@@ -125,7 +125,7 @@ impl<'a> Dumping<'a> {
         let captured = stream::iter(small)
             .then(|stream| async {
                 // Also as it came, where it is written again.
-                let held = expected_size(&stream) * if self.settings.rsyncable.is_some() { 2 } else { 1 };
+                let held = expected_size(&stream) * if self.converts(&stream) { 2 } else { 1 };
                 let units = u32::try_from(held.div_ceil(UNIT)).unwrap_or(u32::MAX);
                 let reserved = Arc::clone(&memory).acquire_many_owned(units).await.ok();
                 (stream, reserved)
@@ -165,6 +165,7 @@ impl<'a> Dumping<'a> {
         let mut retry = self.retry();
         let progress = self.progress.clone();
         let reserve = expected_size(&stream);
+        let converts = self.converts(&stream);
         let pulse = Arc::clone(&self.pulse);
         let Settings { no_consumers, check, rsyncable, .. } = *self.settings;
         tokio::spawn(async move {
@@ -184,7 +185,7 @@ impl<'a> Dumping<'a> {
                     no_consumers,
                     check,
                     // So much that a snapshot of the expected size is never held up.
-                    buffer: reserve.saturating_mul(if rsyncable.is_some() { 8 } else { 4 }),
+                    buffer: reserve.saturating_mul(if converts { 8 } else { 4 }),
                     room: reserve,
                     overflow: Overflow::Refuse,
                     read: flight.read(),
@@ -382,6 +383,12 @@ impl<'a> Dumping<'a> {
         self.progress.result(StreamResult::not(stream.as_str(), StreamOutcome::Failed, &text));
         self.hint(hint);
         failed_entry(stream.clone(), text, Some(attempts))
+    }
+
+    /// Whether the stream's snapshot is written again.
+    fn converts(&self, stream: &Listed) -> bool {
+        let Settings { rsyncable, no_consumers, .. } = *self.settings;
+        converts(self.server, rsyncable, no_consumers, stream.replicas)
     }
 
     fn retry(&self) -> Retry {

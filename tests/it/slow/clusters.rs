@@ -12,6 +12,7 @@ use crate::support::{api, equality};
 use anyhow::{Context, Result};
 use async_nats::{ConnectOptions, Event};
 use chatto_pipes::jetstream::private_server::Options;
+use futures_util::StreamExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -144,6 +145,36 @@ async fn too_few_servers_are_left() -> Result<()> {
         cluster.nodes[2].start_again();
         cluster.settled().await?;
         cluster::comes_to_equal(&source, &cluster.nodes[0]).await?;
+    }
+    Ok(())
+}
+
+/// A snapshot to which consumers may have to be added is in memory twice: as it came, and as it goes on. Both together must
+/// leave room for what comes while the reader stalls.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_stalls_again_and_again() -> Result<()> {
+    for release in FORMATS {
+        let (_, archive) = faults::source(release, 40).await?;
+        let cluster = Cluster::start(release).await?;
+        let node = &cluster.nodes[0];
+        load(node, &["--replicas", "3"], &archive).expect_code(0);
+        let client = node.client().await?;
+        let mut acks = client.subscribe("$JS.SNAPSHOT.ACK.LARGE.>").await?;
+        client.flush().await?;
+
+        let mut child = spawn(&mut faults::dump(node, &["-v"]));
+        let mut begin = Vec::new();
+        for _ in 0..2 {
+            begin.extend(faults::take(&mut child, 3 << 20));
+            // The first ack that was not given for bytes that were taken.
+            while let Ok(ack) = tokio::time::timeout(Duration::from_secs(1), acks.next()).await {
+                ack.context("the connection ended")?;
+            }
+            let ack = tokio::time::timeout(Duration::from_secs(60), acks.next()).await;
+            ack.context("no ack comes any more")?.context("the connection ended")?;
+        }
+        let dumped = faults::finish(child, begin).expect_code(0);
+        assert!(!dumped.stderr.contains("the reader of the archive has stalled"), "{}", dumped.stderr);
     }
     Ok(())
 }
