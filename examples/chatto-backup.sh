@@ -4,32 +4,34 @@
 #        chatto-backup whole    DIRECTORY FILE [OPTION...]
 #        chatto-backup rehearse data|keys|whole DIRECTORY FILE [OPTION...]
 #
-# What cron or systemd runs. Install it as /usr/local/sbin/chatto-backup.
+# cron or systemd runs this script. Install it as /usr/local/sbin/chatto-backup.
 #
-#   data      a dump, encrypted, becomes DIRECTORY/daily/chatto-DAY.tar.gz.age, and the first of each week
-#             also DIRECTORY/weekly/chatto-WEEK.tar.gz.age
-#   keys      the same for the encryption keys: chatto-keys-DAY.age. Use another DIRECTORY, on another
-#             disk or another machine: the text of the messages can be read only with both
-#   whole     data and keys in one archive, chatto-whole-DAY.tar.gz.age: whoever opens it can read all
-#   rehearse  tests the newest backup in DIRECTORY. data, whole: restores it into a private server that is
-#             thrown away. keys: checks every key of the export. What opens the backups belongs on the machine
-#             that tests them, not on the one that is backed up, unless it is the same passphrase
+#   data      makes an encrypted dump, DIRECTORY/daily/chatto-DAY.tar.gz.age. The first dump of a week is also
+#             kept as DIRECTORY/weekly/chatto-WEEK.tar.gz.age
+#   keys      does the same for the encryption keys: chatto-keys-DAY.age. Use another DIRECTORY, on another
+#             disk or another machine: whoever has both can read the text of the messages
+#   whole     puts data and keys into one archive, chatto-whole-DAY.tar.gz.age. Whoever opens it can read all
+#   rehearse  tests the newest backup in DIRECTORY. data, whole: restores it into a private server and removes
+#             that server. keys: checks every key of the export. Keep the identity that opens the backups on the
+#             machine that tests them, and not on the server (a passphrase must be on both)
 #
-# FILE holds the age recipients to encrypt to or, in a rehearsal, the identity that opens the backups. OPTIONs go
-# to chatto-dump, chatto-keys export, chatto-load, or chatto-keys verify.
+# FILE holds the age recipients to encrypt to. In a rehearsal, it holds the identity that opens the backups. The
+# OPTIONs go to chatto-dump, chatto-keys export, chatto-load, or chatto-keys verify.
 #
 # Settings are variables of the environment:
 #
 #   BACKUP_LOCK=passphrase   FILE holds a passphrase, which encrypts and decrypts
-#   BACKUP_DAILY=14          how many daily backups are kept; BACKUP_WEEKLY=8 likewise. They are counted and not
-#                            reckoned from today: when backups fail, the last good ones stay
-#   BACKUP_STALE=2           a rehearsal of a backup that is older (in days) fails: nobody may have noticed that
-#                            none came since
+#   BACKUP_DAILY=14          how many daily backups are kept
+#   BACKUP_WEEKLY=8          how many weekly backups are kept. Both are counts, not ages: if backups fail, the last
+#                            good ones stay
+#   BACKUP_STALE=2           a rehearsal fails if the newest backup is older than this, in days: perhaps nobody has
+#                            noticed that there are no new backups
 #   BACKUP_METRICS=DIR       after each run, chatto-metrics writes DIR/chatto_backup_ACTION.prom
 #   BACKUP_PING=FILE         after each run, the URL in FILE is fetched, with /fail at its end if the run failed
 #
-# The script is silent when all is well. Otherwise it says why and its exit status is not 0, so that cron sends a
-# mail and a systemd unit fails. DIRECTORY/report-ACTION.json says what the last backup came to; chatto-report(5).
+# The script prints nothing if all is well. Otherwise it prints the reason and its exit status is not 0, so cron
+# sends a mail, and a systemd unit fails. DIRECTORY/report-ACTION.json is the report of the last backup, see
+# chatto-report(5).
 set -euo pipefail
 
 daily=${BACKUP_DAILY:-14}
@@ -57,11 +59,11 @@ case ${BACKUP_LOCK:-recipients} in
 esac
 umask 077
 
-# Only one at a time in a directory; it also means that a .part which is there is nobody's.
+# Only one run at a time works in a directory. So no other run uses a .part that is there.
 exec 9< "$directory"
 flock -n 9 || die "another one is at work in $directory"
 
-# What became of it is told whatever became of it. A backup that cannot be told of is one all the same.
+# Reports the end of every run, good or bad. If the report fails, the backup stays valid.
 finish() {
     local status=$? name=${action// /_} url
     trap - EXIT
@@ -81,7 +83,7 @@ finish() {
     exit "$status"
 }
 
-# That of an earlier run says nothing of this one.
+# The report of an earlier run must not be taken for that of this run.
 case $action in
     "rehearse "*) report=$(mktemp) ;;
     data | keys | whole) report=$directory/report-$action.json && rm -f "$report" ;;
@@ -89,14 +91,14 @@ case $action in
 esac
 trap finish EXIT
 
-# Keeps what a command writes as daily/NAME-DAY.SUFFIX. It has that name only when it is whole and on
-# the disk; it takes the place of an earlier one of the day only then.
+# Keeps the output of a command as daily/NAME-DAY.SUFFIX. The file gets that name, and replaces an earlier one
+# of the same day, only when it is whole and on the disk.
 keep() {
     local name=$1 suffix=$2 part=$directory/.part status=0 file week
     shift 2
     "$@" > "$part" || status=$?
     if [ $status -ne 0 ]; then
-        # Status 3 is a whole archive that lacks some streams: better than none, but never in place of one.
+        # After status 3 the archive lacks some streams. Keep it, but it must not replace a whole one.
         if [ $status -eq 3 ]; then mv -f "$part" "$directory/$name-incomplete.$suffix"; else rm -f "$part"; fi
         echo "chatto-backup: error: no whole $name today (status $status)" >&2
         exit $status
@@ -112,7 +114,7 @@ keep() {
     prune "$weekly" "$directory/weekly/$name"-[0-9]*."$suffix"
 }
 
-# Removes all FILEs but the last N; their names sort by time.
+# Removes all FILEs but the last N. Their names sort by time.
 prune() {
     local n=$1
     shift
@@ -131,7 +133,7 @@ newest() {
 
 dump() { chatto-dump --report "$report" "$@" | gzip | encrypt; }
 
-# age(1) asks for a passphrase at a terminal, and nobody is there.
+# age(1) asks for a passphrase at a terminal, but nobody is there to type it.
 encrypt() {
     case ${lock[0]} in
         -R) age "${lock[@]}" ;;
@@ -145,7 +147,7 @@ case $action in
     whole) keep chatto-whole tar.gz.age dump --include-keys "$@" ;;
     "rehearse keys")
         file=$(newest chatto-keys age)
-        # Its verdict is for people.
+        # The verdict on stdout is for people.
         chatto-keys verify --report "$report" "${unlock[@]}" "$@" "$file" > /dev/null
         ;;
     rehearse*)

@@ -5,11 +5,12 @@
 # node_exporter. Install it as /usr/local/sbin/chatto-metrics; it needs jq.
 #
 #   NAME    what was run: data, keys, whole, rehearse_data and so on. It becomes the label "backup"
-#   STATUS  how all of it ended, where that is more than one program, or the name of the signal that ended it.
-#           Without it, the status in the REPORT counts. With it, the REPORT may be missing, as after kill -9
+#   STATUS  the exit status of the whole run, if the run is more than one program, or the name of the signal that
+#           ended it. Without STATUS, the status in the REPORT counts. With STATUS, the REPORT may be missing, as
+#           after kill -9
 #
-# The time of the last success is carried over from FILE.prom when the run has failed. The file is replaced at
-# once, so nobody reads half of it.
+# If the run has failed, the time of the last success comes from the old FILE.prom. The file is replaced in one
+# step, so nobody reads half of it.
 set -euo pipefail
 
 die() { echo "chatto-metrics: error: $*" >&2; exit 1; }
@@ -26,7 +27,7 @@ read_report='{}'
 [ ! -s "$report" ] || read_report=$(jq -c . "$report") || die "no report: $report"
 status=${4:-$(jq -r '.exit_status // empty' <<< "$read_report")}
 [ -n "$status" ] || die "no report, and no status: $report"
-# As a shell counts one that was killed.
+# After a signal: the status that a shell shows after SIGKILL.
 [[ $status =~ ^[0-9]+$ ]] || status=137
 
 now=$(date +%s)
@@ -59,6 +60,6 @@ jq -r --arg name "$name" --argjson now "$now" --argjson success "${success:-0}" 
             ({done: 0, incomplete: 0, failed: 0, skipped: 0}; .[$outcome] += 1)) end),
     metric("keys"; "Keys of the last run, by outcome."; if .keys then outcomes(.keys) else empty end)
     ' <<< "$read_report" > "$part"
-# The collector is another user.
+# The collector runs as another user.
 chmod 644 "$part"
 mv -f "$part" "$file"
