@@ -1,11 +1,11 @@
 //! `chatto-manifest`: know what is in a backup, without a server.
 //!
-//! Every action reads an archive to its end, so that its answer is that of a whole archive: only `--index` is
-//! content with the head. What is written as text may be read as far as somebody cares to; what is written
-//! as an archive has its end record only when all of it was read and written.
+//! Every action reads an archive to its end, so its answer is that of a whole archive. Only `--index` stops after the
+//! first file. The reader of a text may stop early. An archive that is written gets its end record only when all of the
+//! input has been read and all of the output has been written.
 //!
-//! A tar of a directory of `nats backup account` is no archive, but `show`, `list`, `verify` and `diff` say what
-//! can be said of one; `import` makes an archive of it.
+//! A tar of a directory of `nats backup account` is not an archive. `show`, `list`, `verify` and `diff` read it all the
+//! same, and `import` makes an archive out of it.
 
 mod diff;
 mod edit;

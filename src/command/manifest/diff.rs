@@ -1,9 +1,8 @@
-//! `diff`: what differs between two archives, one line a difference.
+//! `diff`: prints the differences between two archives, one line each. Knows no snapshot format.
 //!
-//! Compared are what can be compared without keeping messages: which streams there are, their configurations, and
-//! of their state the messages, the sequences, the times of the first and the last message, and the
-//! consumers. A server's snapshots of a stream that did not change need not be the same bytes, so the bytes
-//! are not compared.
+//! It compares everything that needs no messages in memory: the names of the streams, their configurations, the number
+//! of messages, the sequences, the times of the first and the last message, and the consumers. It does not compare bytes,
+//! because two snapshots of an unchanged stream can differ in their bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -74,10 +73,10 @@ fn compare(options: cli::Diff, messages: Messages, progress: Progress) -> anyhow
     Ok(if lines.is_empty() { Exit::Done } else { DIFFERENT })
 }
 
-/// What is compared of a stream.
+/// The facts about a stream that are compared.
 #[derive(Debug, Clone)]
-struct Described {
-    /// As text: parsed, it takes many times the memory.
+struct ComparedStream {
+    /// This is kept as text, because it takes many times the memory when it is parsed.
     config: Box<RawValue>,
     state: State,
     consumers: Option<u64>,
@@ -91,19 +90,19 @@ struct State {
     times: Times,
 }
 
-impl Described {
+impl ComparedStream {
     fn from_json(json: &[u8]) -> Result<Self, BadDescription> {
         let description = Description::from_json(json)?;
         let times = description.times()?;
         let ReportedState { messages, first_seq, last_seq, .. } = description.reported;
         let state = State { messages, first_seq, last_seq, times };
-        Ok(Described { config: description.config, state, consumers: None })
+        Ok(ComparedStream { config: description.config, state, consumers: None })
     }
 }
 
-type Streams = BTreeMap<StreamName, Described>;
+type Streams = BTreeMap<StreamName, ComparedStream>;
 
-/// The streams that descriptions describe.
+/// The streams of an archive, by their descriptions.
 #[derive(Default)]
 struct Descriptions {
     streams: Streams,
@@ -117,7 +116,7 @@ impl Descriptions {
             let what = "the archive's descriptions are too large to compare";
             return Err(Failure::new(Exit::Failed, what).into());
         }
-        let described = Described::from_json(json).map_err(|BadDescription(error)| {
+        let described = ComparedStream::from_json(json).map_err(|BadDescription(error)| {
             let (place, error) = (Printable::new(place), Printable::new(&error.to_string()));
             Failure::new(Exit::Damaged, format!("{place}: {error}"))
         })?;
@@ -126,7 +125,7 @@ impl Descriptions {
     }
 }
 
-/// The streams of a whole archive, with what was counted where it was counted.
+/// The streams of a whole archive, with the numbers that were counted if the archive has them.
 fn streams<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Streams> {
     let mut described = Descriptions::default();
     let mut manifest = None;
@@ -182,10 +181,10 @@ fn differences(old: &Streams, new: &Streams) -> Vec<String> {
     lines
 }
 
-fn stream_differences(old: &Described, new: &Described) -> Vec<String> {
+fn stream_differences(old: &ComparedStream, new: &ComparedStream) -> Vec<String> {
     let mut found = Vec::new();
     // That it is a configuration was seen when it was read.
-    let config = |of: &Described| serde_json::from_str::<Config>(of.config.get()).unwrap_or_default();
+    let config = |of: &ComparedStream| serde_json::from_str::<Config>(of.config.get()).unwrap_or_default();
     let changed = settings::differences(&config(old), &config(new));
     if !changed.is_empty() {
         let changed: Vec<_> = changed.iter().map(|field| Printable::new(field).to_string()).collect();
@@ -249,7 +248,7 @@ mod tests {
 
     fn streams(json: &str) -> Streams {
         let streams: BTreeMap<StreamName, &RawValue> = serde_json::from_str(json).unwrap();
-        let described = |raw: &RawValue| Described::from_json(raw.get().as_bytes()).unwrap();
+        let described = |raw: &RawValue| ComparedStream::from_json(raw.get().as_bytes()).unwrap();
         streams.into_iter().map(|(name, raw)| (name, described(raw))).collect()
     }
 

@@ -1,12 +1,13 @@
-//! `edit`: an archive with streams renamed and with less in them, written while the source is read.
+//! `edit`: writes an archive with renamed streams or with fewer messages while it reads the source. Knows no snapshot
+//! format: `snapshot` edits the bytes.
 //!
-//! One pass, and nothing on a disk. What an edited snapshot holds is known only at its end, and its description
-//! comes before it. So one that fits into memory ([`sink::MAX_HELD`]) is described as it is, and a larger one goes in parts
-//! with a state of zeros, which promises nothing. The manifest, which comes last, says what is there, what was done,
-//! and to what.
+//! It reads the source once, and stores nothing on a disk. The content of an edited snapshot is known only at its end, but
+//! its description comes before it. So if a snapshot fits into memory ([`sink::MAX_HELD`]), its description has the counted
+//! numbers. A larger one goes in parts, with a state of zeros, which promises nothing. The manifest, which comes last, says
+//! what the archive holds, what was done, and to which archive.
 //!
-//! A snapshot in NATSARC1 itself begins with what it holds. For that the input is read a second time, one snapshot
-//! [ahead](Ahead) of the edit.
+//! A snapshot in NATSARC1 begins with the number of its messages. To know it, a second reader of the input is one snapshot
+//! [ahead](ReadAhead) of the edit.
 
 mod ahead;
 mod changes;
@@ -22,14 +23,14 @@ use std::io::{self, Read, Write};
 use anyhow::Context;
 use serde_json::value::RawValue;
 
-use self::ahead::Ahead;
+use self::ahead::ReadAhead;
 use self::changes::Changes;
 use self::failure::failure;
-use self::sink::{Held, Sink};
+use self::sink::{EditedBytes, Sink};
 use super::input::{PROGRAM, unwrapped};
 use super::output::{binary_output, closing, copy_failure};
 use super::rereadable::RereadableInput;
-use super::select::{Came, description, index_of, out_of_order};
+use super::select::{SeenStreams, description, index_of, out_of_order};
 use crate::archive::{
     self, Digest, EditRecord, Entry, HashingReader, Index, MAX_EDITS, Manifest, ManifestStream, Reader,
     SMALL_PARTS, StreamKind, Writer,
@@ -61,7 +62,7 @@ pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Resu
             }
             let is_ahead = changes.format() == Format::NatsArc1;
             let ahead = is_ahead.then(|| input.open()).transpose()?;
-            (input.open()?, ahead.map(|input| Ahead::new(Reader::new(input))))
+            (input.open()?, ahead.map(|input| ReadAhead::new(Reader::new(input))))
         }
     };
     let mut source = HashingReader::new(input);
@@ -77,9 +78,9 @@ pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Resu
         begun: false,
         small_parts: false,
         attempts: BTreeMap::new(),
-        waiting: None,
+        pending: None,
         done: BTreeMap::new(),
-        came: Came::default(),
+        seen: SeenStreams::default(),
         matched: Matched::default(),
     };
     let manifest = editing.read(&mut archive)?;
@@ -99,7 +100,7 @@ fn reread_by(changes: &Changes) -> Option<&'static str> {
 struct Editing<'a, W: Write> {
     changes: &'a Changes,
     /// The same input, where it has to be read twice.
-    ahead: Option<Ahead<Opened>>,
+    ahead: Option<ReadAhead<Opened>>,
     messages: Messages,
     progress: Progress,
     is_dry: bool,
@@ -112,21 +113,21 @@ struct Editing<'a, W: Write> {
     small_parts: bool,
     /// How many attempts at each edited stream the output has.
     attempts: BTreeMap<StreamName, u32>,
-    waiting: Option<Waiting>,
+    pending: Option<PendingEdit>,
     /// The edited streams, by their old names.
     done: BTreeMap<StreamName, ManifestStream>,
-    came: Came,
+    seen: SeenStreams,
     matched: Matched,
 }
 
 /// An edited stream that counts unless the next entry abandons its attempt.
-struct Waiting {
+struct PendingEdit {
     stream: StreamName,
     attempt: Option<u32>,
     edited: anyhow::Result<(EditResult, Description)>,
     /// Its configuration, with its new name and subjects.
     config: Box<RawValue>,
-    held: Held,
+    edited_bytes: EditedBytes,
 }
 
 impl<W: Write> Editing<'_, W> {
@@ -137,17 +138,17 @@ impl<W: Write> Editing<'_, W> {
         let mut described: Option<(StreamName, Vec<u8>)> = None;
         loop {
             // A snapshot that was edited waits for the entry behind it.
-            let entry = match self.waiting.take() {
+            let entry = match self.pending.take() {
                 None => archive.next()?,
-                Some(waiting) => match archive.next()? {
+                Some(pending) => match archive.next()? {
                     Some(Entry::Abandoned { stream, attempt, reason })
-                        if stream == waiting.stream && Some(attempt) == waiting.attempt =>
+                        if stream == pending.stream && Some(attempt) == pending.attempt =>
                     {
-                        self.abandon(&waiting, &reason)?;
+                        self.abandon(&pending, &reason)?;
                         continue;
                     }
                     entry => {
-                        self.settle(waiting)?;
+                        self.record(pending)?;
                         entry
                     }
                 },
@@ -164,30 +165,30 @@ impl<W: Write> Editing<'_, W> {
                 Entry::Backup { stream, attempt, json } => {
                     self.look_at_sources(&stream, &json);
                     if attempt.is_none() {
-                        self.came.other.insert(stream.clone());
+                        self.seen.other.insert(stream.clone());
                         described = Some((stream, json));
                     } else if self.changes.of(&stream).is_some() {
                         described = Some((stream, json));
                     } else if let (Some(n), Some(writer)) = (attempt, self.writer()?) {
                         writer.attempt(&stream, n, &json).map_err(copy_failure)?;
-                        self.came.whole.insert(stream);
+                        self.seen.whole.insert(stream);
                     }
                 }
                 Entry::Snapshot { stream, size, mut body, .. } => {
                     let json = description(&mut described, &stream)?;
                     if let Some(edit) = self.changes.of(&stream) {
-                        self.waiting = Some(self.edit(archive, stream, None, &json, &edit)?);
+                        self.pending = Some(self.edit(archive, stream, None, &json, &edit)?);
                         continue;
                     }
                     if let Some(writer) = self.writer()? {
                         writer.copy_whole(&stream, &json, &mut body, size).map_err(copy_failure)?;
                     }
-                    self.came.whole.insert(stream);
+                    self.seen.whole.insert(stream);
                 }
                 Entry::Part { stream, attempt, size, mut body, .. } => {
                     if let Some(edit) = self.changes.of(&stream) {
                         let json = description(&mut described, &stream)?;
-                        self.waiting = Some(self.edit(archive, stream, Some(attempt), &json, &edit)?);
+                        self.pending = Some(self.edit(archive, stream, Some(attempt), &json, &edit)?);
                         continue;
                     }
                     if let Some(writer) = self.writer()? {
@@ -195,18 +196,18 @@ impl<W: Write> Editing<'_, W> {
                     }
                 }
                 Entry::Abandoned { stream, reason, .. } if self.changes.of(&stream).is_none() => {
-                    self.came.whole.remove(&stream);
+                    self.seen.whole.remove(&stream);
                     if let Some(writer) = self.writer()? {
                         writer.abandon(&reason).map_err(copy_failure)?;
                     }
                 }
-                Entry::Empty { stream, .. } => drop(self.came.other.insert(stream)),
+                Entry::Empty { stream, .. } => drop(self.seen.other.insert(stream)),
                 Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. } => {}
             }
         }
         // Nothing remains to be read: this gives no error that was not given already.
         let manifest = manifest.ok_or(archive::Error::Keys)?;
-        self.came.hold(&manifest, &StreamSelection::default())?;
+        self.seen.compare(&manifest, &StreamSelection::default())?;
         Ok(manifest)
     }
 
@@ -241,7 +242,7 @@ impl<W: Write> Editing<'_, W> {
         attempt: Option<u32>,
         json: &[u8],
         edit: &Edit,
-    ) -> anyhow::Result<Waiting> {
+    ) -> anyhow::Result<PendingEdit> {
         self.writer()?;
         let source = Description::from_json(json).map_err(|error| {
             let what = Printable::new(&text_of(&error.into())).to_string();
@@ -276,31 +277,31 @@ impl<W: Write> Editing<'_, W> {
         if let Err(error) = io::copy(&mut body, &mut io::sink()) {
             return Err(edited.err().unwrap_or_else(|| archive::Error::from(error).into()));
         }
-        let held = sink.finish().map_err(copy_failure)?;
-        if held.in_parts {
+        let edited_bytes = sink.finish().map_err(copy_failure)?;
+        if edited_bytes.in_parts {
             self.attempts.insert(name, number);
         }
-        Ok(Waiting { stream, attempt, edited, config, held })
+        Ok(PendingEdit { stream, attempt, edited, config, edited_bytes })
     }
 
     /// The attempt at a stream does not count.
-    fn abandon(&mut self, waiting: &Waiting, reason: &str) -> anyhow::Result<()> {
-        if let Some(writer) = self.writer.as_mut().filter(|_| waiting.held.in_parts) {
+    fn abandon(&mut self, pending: &PendingEdit, reason: &str) -> anyhow::Result<()> {
+        if let Some(writer) = self.writer.as_mut().filter(|_| pending.edited_bytes.in_parts) {
             writer.abandon(reason).map_err(copy_failure)?;
         }
         Ok(())
     }
 
     /// The edited stream counts.
-    fn settle(&mut self, waiting: Waiting) -> anyhow::Result<()> {
-        let Waiting { stream, edited, config, held, .. } = waiting;
+    fn record(&mut self, pending: PendingEdit) -> anyhow::Result<()> {
+        let PendingEdit { stream, edited, config, edited_bytes, .. } = pending;
         let (edited, source) = edited?;
         let name = self.changes.name(&stream).clone();
-        let counted_as = if held.in_parts { edited.in_parts } else { edited.whole };
+        let counted_as = if edited_bytes.in_parts { edited.in_parts } else { edited.whole };
         let mut sha256 = None;
-        if let Some(writer) = self.writer.as_mut().filter(|_| !held.in_parts) {
+        if let Some(writer) = self.writer.as_mut().filter(|_| !edited_bytes.in_parts) {
             let json = sink::description(&config, &edited)?.to_json()?;
-            sha256 = Some(writer.whole_in_pieces(&name, &json, &held.pieces).map_err(copy_failure)?);
+            sha256 = Some(writer.whole_in_pieces(&name, &json, &edited_bytes.pieces).map_err(copy_failure)?);
         }
         let Matched { subjects, dropped } = &edited.matched;
         for (all, here) in [(&mut self.matched.subjects, subjects), (&mut self.matched.dropped, dropped)] {
@@ -317,12 +318,12 @@ impl<W: Write> Editing<'_, W> {
         if self.is_dry {
             print(dry_line(&stream, &name, &edited, self.changes.format()).as_bytes())?;
         }
-        let number = self.attempts.get(&name).copied().filter(|_| held.in_parts);
+        let number = self.attempts.get(&name).copied().filter(|_| edited_bytes.in_parts);
         let before = self.changes.before();
-        let not_rewound = before.and_then(|_| rewound::not(edited.then, &source.settings));
+        let not_rewound = before.and_then(|_| rewound::shortcoming(edited.then, &source.settings));
         let entry = ManifestStream {
             messages: counted_as.messages,
-            bytes: held.bytes,
+            bytes: edited_bytes.bytes,
             format: Some(self.changes.format().to_string()),
             first_seq: Some(counted_as.first_seq),
             last_seq: Some(edited.last_seq),
@@ -331,11 +332,11 @@ impl<W: Write> Editing<'_, W> {
             within_batch: edited.source.within_batch,
             attempt: number,
             sha256,
-            parts_sha256: held.parts_sha256,
+            parts_sha256: edited_bytes.parts_sha256,
             not_rewound,
             ..ManifestStream::new(name.clone(), StreamKind::of(&name))
         };
-        self.came.whole.insert(stream.clone());
+        self.seen.whole.insert(stream.clone());
         self.done.insert(stream, entry);
         Ok(())
     }

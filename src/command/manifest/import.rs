@@ -1,8 +1,8 @@
-//! `import`: an archive of a tar of a `nats backup account` or `nats backup stream` directory.
+//! `import`: makes an archive out of a tar of a `nats backup account` or `nats backup stream` directory. Knows no server.
 //!
-//! Such a tar has its files in any order, and an archive begins with what is coming. So the input is read
-//! three times: for the descriptions; for the snapshots, each of which is held against its description; and to
-//! copy those that are whole. The others are named, in the manifest too.
+//! Such a tar has its files in any order, and an archive begins with the list of its streams. So the input is read three
+//! times: to collect the descriptions, to compare each snapshot with its description, and to copy the snapshots that are
+//! whole. The other snapshots are named, in the manifest too.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -30,25 +30,25 @@ use crate::terminal::progress::Progress;
 /// The most bytes that the descriptions of all streams may have together: 8,000 streams have some 16 MiB.
 const MAX_DESCRIPTIONS: usize = 32 << 20;
 
-/// Why a stream is not there whose description is empty.
+/// Why a stream with an empty description is missing.
 const FAILED: &str = "its backup.json is empty: it failed when the backup was made";
 
-/// One stream, by the directory in which it lies.
-struct Described {
+/// One stream of the input.
+struct ImportedStream {
     name: StreamName,
     reported: ReportedState,
     replicas: Option<u32>,
     /// The settings that not every release knows.
     settings: Vec<String>,
-    /// Its bytes, without which no stream can be written.
+    /// The bytes of its description. A stream cannot be written without them.
     json: Vec<u8>,
-    /// Which of the snapshots it is, in the order in which they come.
+    /// The position of its snapshot among all snapshots of the input.
     place: usize,
-    /// What became of its snapshot.
+    /// Its entry in the manifest, which also says what is wrong with its snapshot.
     entry: ManifestStream,
 }
 
-type Streams = BTreeMap<String, Described>;
+type Streams = BTreeMap<String, ImportedStream>;
 
 pub(super) fn run(options: cli::ImportTar, progress: Progress) -> anyhow::Result<Exit> {
     let messages = Messages::new(PROGRAM, options.reading.say.verbosity());
@@ -107,7 +107,7 @@ fn describe<R: Read>(input: &mut NatsBackupTar<R>) -> anyhow::Result<Streams> {
         }
         let error = Some(if failed { FAILED } else { "its snapshot is not in the tar" }.to_owned());
         let entry = ManifestStream { error, ..ManifestStream::new(name.clone(), StreamKind::of(&name)) };
-        let described = Described { name, reported, replicas, settings, json, place: usize::MAX, entry };
+        let described = ImportedStream { name, reported, replicas, settings, json, place: usize::MAX, entry };
         if streams.insert(directory.clone(), described).is_some() {
             return Err(damaged(&directory, "comes twice").into());
         }
@@ -175,7 +175,7 @@ fn write<R: Read>(
     let created_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let mut in_order: Vec<_> = streams.values().collect();
     in_order.sort_by_key(|stream| stream.place);
-    let indexed = |stream: &&Described| IndexedStream {
+    let indexed = |stream: &&ImportedStream| IndexedStream {
         name: stream.name.clone(),
         kind: StreamKind::of(&stream.name),
         storage: stream.reported.storage.clone(),

@@ -1,4 +1,4 @@
-//! The archive that an action reads.
+//! Opens the archive that an action reads, whatever it is wrapped in. Does not know what the action does with it.
 
 use crate::archive::{self, Ended, Layout, Tar};
 use crate::cli;

@@ -1,15 +1,14 @@
-//! `join`: the same archive with every stream as one entry, for `chatto restore`.
+//! `join`: writes the same archive with every stream as one entry, for `chatto restore`. Knows no snapshot format.
 //!
-//! A tar wants an entry's size before its bytes, so the input is read twice: first for the sizes, and for
-//! everything that could be wrong with it, then for the bytes. Nothing is written before the first reading
-//! came to a sound end.
+//! A tar needs an entry's size before its bytes, so the input is read twice. The first pass finds the sizes and every
+//! fault; the second pass copies the bytes. Nothing is written before the first pass has ended without a fault.
 
 use std::io::Read;
 
 use super::input::{PROGRAM, of_streams};
 use super::output::{binary_output, closing};
 use super::rereadable::RereadableInput;
-use super::select::{self, Joined};
+use super::select::{self, SnapshotsInParts};
 use crate::archive::{Entry, MAX_ENTRY, Reader};
 use crate::cli::{self, StreamSelection};
 use crate::command::Failure;
@@ -30,8 +29,8 @@ pub(super) fn run(options: cli::Join, progress: Progress) -> anyhow::Result<Exit
 }
 
 /// Reads a whole archive for the attempts that count, and their sizes.
-fn sizes<R: Read>(mut archive: Reader<R>) -> anyhow::Result<Joined> {
-    let mut joined = Joined::new();
+fn sizes<R: Read>(mut archive: Reader<R>) -> anyhow::Result<SnapshotsInParts> {
+    let mut joined = SnapshotsInParts::new();
     while let Some(entry) = archive.next()? {
         match entry {
             Entry::Part { stream, attempt, size, .. } => {

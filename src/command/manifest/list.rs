@@ -1,4 +1,4 @@
-//! `list`: the names of the streams that are in the archive, one a line.
+//! `list`: prints the names of the streams in the archive, one a line. Reads no snapshot.
 
 use std::fmt::Write;
 

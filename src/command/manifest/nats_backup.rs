@@ -1,5 +1,5 @@
-//! What the descriptions in a tar of a directory of `nats backup account` or `nats backup stream` say. Such a tar
-//! has neither a manifest nor an end record: nothing in it tells that a stream is missing.
+//! Reads the descriptions in a tar of a directory of `nats backup account` or `nats backup stream`. Such a tar has neither
+//! a manifest nor an end record, so nothing in it shows that a stream is missing. Reads no snapshot.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -19,7 +19,7 @@ pub(super) const BACKUP: &str = "backup.json";
 /// What is wrong with a snapshot that has no description.
 pub(super) const UNDESCRIBED: &str = "is missing, and without it the stream cannot be restored";
 
-/// A file in a directory; safe to print.
+/// The path of a file in a directory, safe to print.
 pub(super) fn place(directory: &str, file: &str) -> String {
     match directory {
         "" => file.to_owned(),
@@ -38,13 +38,13 @@ fn damaged(place: &str, what: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Damaged, format!("{place}: {what}"))
 }
 
-/// The snapshots that came, of which a directory has one.
+/// The snapshots that have come. Each directory has one.
 #[derive(Default)]
 pub(super) struct Snapshots(BTreeMap<String, (&'static str, u64)>);
 
 impl Snapshots {
-    /// Takes the snapshot `file` in `directory`. An error where it is not the first there: which of them is the
-    /// stream's, nobody can know.
+    /// Takes the snapshot `file` in `directory`. It is an error if the directory already has one, because nobody can know
+    /// which of them is right.
     pub fn take(&mut self, directory: &str, file: &'static str, size: u64) -> Result<(), Failure> {
         let Some((other, _)) = self.0.insert(directory.to_owned(), (file, size)) else { return Ok(()) };
         let failure = damaged(&place(directory, file), second(other, file));
@@ -65,12 +65,12 @@ pub(super) fn described_by(own: &OwnConfig, json: &[u8]) -> Result<(), ConfigMis
     own.get().map_or(Ok(()), |own| agrees(own, json))
 }
 
-/// The same with a description that may be none at all, which others notice.
+/// The same for a description that may be invalid. Somebody else reports that.
 pub(super) fn agrees(own: &[u8], json: &[u8]) -> Result<(), ConfigMismatch> {
     Description::from_json(json).map_or(Ok(()), |description| snapshot::agrees(own, &description.settings))
 }
 
-/// The streams as they are described, with the size that came; an error in those whose snapshots did not come.
+/// The streams as their descriptions say, with the size of their snapshots. A stream without a snapshot has an error.
 pub(super) fn promised<R: Read>(input: &mut NatsBackupTar<R>) -> anyhow::Result<Vec<ManifestStream>> {
     let mut snapshots = Snapshots::default();
     let mut streams = BTreeMap::new();
@@ -103,13 +103,13 @@ pub(super) fn promised<R: Read>(input: &mut NatsBackupTar<R>) -> anyhow::Result<
     Ok(streams.into_values().collect())
 }
 
-/// As a manifest would have them.
+/// The streams as JSON, as in a manifest.
 pub(super) fn json(streams: &[ManifestStream]) -> anyhow::Result<String> {
     #[derive(Serialize)]
-    struct Promised<'a> {
+    struct ListedStreams<'a> {
         streams: &'a [ManifestStream],
     }
-    let mut json = serde_json::to_string_pretty(&Promised { streams })?;
+    let mut json = serde_json::to_string_pretty(&ListedStreams { streams })?;
     json.push('\n');
     Ok(json)
 }

@@ -1,4 +1,4 @@
-//! The archive that an action writes, and what is said of it in the end.
+//! The archive that an action writes, and the words about it at the end. Does not know how the archive was made.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -37,7 +37,7 @@ pub(super) fn binary_output(
     Ok(BufWriter::with_capacity(GATHER, stdout))
 }
 
-/// Says what an archive holds that was written, and which streams it should hold too and does not.
+/// Says what the new archive holds, and which streams are missing from it.
 pub(super) fn closing(messages: Messages, manifest: &Manifest, progress: &Progress) -> Exit {
     for stream in &manifest.streams {
         progress.result(match (&stream.error, stream.kind) {

@@ -1,5 +1,5 @@
-//! An input that is read more than once: a FILE, or a pipe that was spooled. It is spooled as it comes,
-//! so what is encrypted stays encrypted on the disk.
+//! An input that is read more than once: a FILE, or a pipe that was copied to a spool file first. The copy has the bytes
+//! as they came, so an encrypted input stays encrypted on the disk. Does not know why it is read again.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -68,7 +68,7 @@ impl RereadableInput {
     }
 }
 
-/// A file that others read too, each at a place of its own.
+/// A file that several readers share. Each reader has its own position.
 struct Positioned {
     file: File,
     at: u64,
@@ -92,7 +92,7 @@ fn spooled(mut input: File, dir: &Path) -> anyhow::Result<File> {
     Ok(spool)
 }
 
-/// Secrets that nobody is asked for twice: the same input asks for the same ones in the same order.
+/// Remembers secrets, so that nobody is asked twice. The same input asks for the same secrets in the same order.
 struct Remembered {
     given: GivenSecrets,
     said: Vec<Option<Passphrase>>,

@@ -1,8 +1,8 @@
-//! `select`: a smaller archive, with its index, manifest and sums made anew. With everything selected it is
-//! the same archive, byte for byte.
+//! `select`: writes an archive with some of the streams, and with a new index, manifest and sums. If all streams are
+//! selected, the new archive is the same as the old one, byte for byte. Knows no snapshot format.
 //!
-//! One pass. An archive that is not ours must have its manifest and each description before the snapshots,
-//! as `chatto backup` writes it; `import` takes any order.
+//! It reads the input once. So an archive of `chatto backup` must have its manifest, and each description, before the
+//! snapshots, as that program writes it. `import` takes any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -30,20 +30,20 @@ pub(super) fn run(options: cli::SelectStreams, progress: Progress) -> anyhow::Re
     Ok(closing(messages, &manifest, &progress))
 }
 
-/// What to do where a stream is not there.
+/// What to do if a stream is missing.
 pub(super) const LIST: &str = "chatto-manifest list names them";
 
-/// The snapshots that lie in parts: which attempt counts, and its bytes.
-pub(super) type Joined = BTreeMap<StreamName, (u32, u64)>;
+/// The snapshots in parts: the number of the valid attempt, and its bytes.
+pub(super) type SnapshotsInParts = BTreeMap<StreamName, (u32, u64)>;
 
-/// Copies what `select` selects from `archive` to `output`; with `joined`, every snapshot as one entry. Gives the
-/// manifest of what it wrote.
+/// Copies the streams that `select` selects from `archive` to `output`. With `joined`, every snapshot becomes one entry.
+/// Gives the manifest of what it wrote.
 #[expect(clippy::too_many_lines, reason = "one arm for each kind of entry, and they share what has come")]
 pub(super) fn copy<R: Read>(
     archive: &mut Reader<R>,
     output: impl Write,
     select: &StreamSelection,
-    joined: Option<&Joined>,
+    joined: Option<&SnapshotsInParts>,
 ) -> anyhow::Result<Manifest> {
     let mut output = Some(output);
     let mut begin = |index: &Index, json: Option<Vec<u8>>| -> anyhow::Result<Writer<_>> {
@@ -62,7 +62,7 @@ pub(super) fn copy<R: Read>(
     let mut writer = None;
     let mut manifest: Option<(Manifest, Vec<u8>)> = None;
     let mut described: Option<(StreamName, Vec<u8>)> = None;
-    let mut came = Came::default();
+    let mut seen = SeenStreams::default();
     let mut digests = BTreeMap::new();
     while let Some(entry) = archive.next()? {
         match entry {
@@ -85,43 +85,45 @@ pub(super) fn copy<R: Read>(
                 }
                 Some(_) => {}
                 None => {
-                    begun(&mut writer)?.attempt(&stream, n, &json).map_err(copy_failure)?;
-                    came.whole.insert(stream);
+                    require_writer(&mut writer)?.attempt(&stream, n, &json).map_err(copy_failure)?;
+                    seen.whole.insert(stream);
                 }
             },
             Entry::Backup { stream, attempt: None, json } => {
-                came.other.insert(stream.clone());
+                seen.other.insert(stream.clone());
                 described = Some((stream, json));
             }
             Entry::Snapshot { stream, size, mut body, .. } => {
                 let json = description(&mut described, &stream)?;
-                begun(&mut writer)?.copy_whole(&stream, &json, &mut body, size).map_err(copy_failure)?;
-                came.whole.insert(stream);
+                require_writer(&mut writer)?
+                    .copy_whole(&stream, &json, &mut body, size)
+                    .map_err(copy_failure)?;
+                seen.whole.insert(stream);
             }
-            Entry::Empty { stream, .. } => drop(came.other.insert(stream)),
+            Entry::Empty { stream, .. } => drop(seen.other.insert(stream)),
             Entry::Part { stream, attempt, size, mut body, .. } => match joined {
-                None => begun(&mut writer)?.copy_part(&mut body, size).map_err(copy_failure)?,
+                None => require_writer(&mut writer)?.copy_part(&mut body, size).map_err(copy_failure)?,
                 Some(joined) => {
                     if let Some((_, size)) = joined.get(&stream).filter(|(counts, _)| *counts == attempt) {
                         let json = description(&mut described, &stream)?;
                         let mut whole = archive.joined();
-                        let writer = begun(&mut writer)?;
+                        let writer = require_writer(&mut writer)?;
                         let digest = writer.whole(&stream, &json, &mut whole, *size).map_err(copy_failure)?;
                         digests.insert(stream.clone(), digest);
-                        came.whole.insert(stream);
+                        seen.whole.insert(stream);
                     }
                 }
             },
             Entry::Abandoned { stream, reason, .. } if joined.is_none() => {
-                came.whole.remove(&stream);
-                begun(&mut writer)?.abandon(&reason).map_err(copy_failure)?;
+                seen.whole.remove(&stream);
+                require_writer(&mut writer)?.abandon(&reason).map_err(copy_failure)?;
             }
             Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. } => {}
         }
     }
     // Nothing remains to be read: this gives no error that was not given already.
     if let Some((manifest, json)) = manifest {
-        came.hold(&manifest, select)?;
+        seen.compare(&manifest, select)?;
         let parts = joined.is_some() && manifest.streams.iter().any(|stream| stream.attempt.is_some());
         let writer = writer.take().context("the archive has no index")?;
         if select.is_choosy() || parts {
@@ -144,19 +146,19 @@ pub(super) fn require_any(index: &Index, select: &StreamSelection) -> Result<(),
     Err(Failure::new(Exit::Failed, "--stream and --exclude select no stream of the archive").hint(LIST))
 }
 
-/// What came of the selected streams.
+/// Which of the selected streams have come.
 #[derive(Default)]
-pub(super) struct Came {
-    /// Those that came whole.
+pub(super) struct SeenStreams {
+    /// Streams with a whole snapshot.
     pub whole: BTreeSet<StreamName>,
-    /// Those of which something else came: a description, or a file with nothing in it.
+    /// Streams of which something else came: a description, or an empty file.
     pub other: BTreeSet<StreamName>,
 }
 
-impl Came {
-    /// Refuses what is not as the manifest says: an archive without sums shows in no other way that a stream is
-    /// missing.
-    pub fn hold(&self, manifest: &Manifest, select: &StreamSelection) -> Result<(), Failure> {
+impl SeenStreams {
+    /// Refuses the archive if other streams came than the manifest lists. In an archive without sums, nothing else shows
+    /// that a stream is missing.
+    pub fn compare(&self, manifest: &Manifest, select: &StreamSelection) -> Result<(), Failure> {
         let listed =
             || manifest.streams.iter().filter(|s| s.kind != StreamKind::Skipped && select.selects(&s.name));
         let damaged =
@@ -173,7 +175,7 @@ impl Came {
     }
 }
 
-fn begun<W: Write>(writer: &mut Option<Writer<W>>) -> anyhow::Result<&mut Writer<W>> {
+fn require_writer<W: Write>(writer: &mut Option<Writer<W>>) -> anyhow::Result<&mut Writer<W>> {
     writer.as_mut().ok_or_else(|| out_of_order("the manifest comes after streams").into())
 }
 
@@ -196,7 +198,7 @@ pub(super) fn out_of_order(what: &str) -> Failure {
         .hint("put it in order first: chatto-manifest import FILE > archive")
 }
 
-/// An index as it would have stood before the streams that `manifest` lists.
+/// The index that belongs before the streams of `manifest`.
 pub(super) fn index_of(manifest: &Manifest) -> Index {
     let held = manifest.streams.iter().filter(|stream| stream.error.is_none());
     let keys = any_keys(held.clone().map(|stream| (stream.kind, &stream.name)));
@@ -222,7 +224,7 @@ pub(super) fn index_of(manifest: &Manifest) -> Index {
     }
 }
 
-/// What is not selected is listed as left out, as `chatto-dump --stream` does.
+/// Lists the streams that are not selected as left out, as `chatto-dump --stream` does.
 fn selected_index(mut index: Index, select: &StreamSelection) -> Index {
     for stream in &mut index.streams {
         if stream.kind != StreamKind::Skipped && !select.selects(&stream.name) {
@@ -234,7 +236,7 @@ fn selected_index(mut index: Index, select: &StreamSelection) -> Index {
     index
 }
 
-/// The manifest of what is selected. `digests` are those of the snapshots that were in parts and are one entry now.
+/// The manifest of the selected streams. `digests` are those of the snapshots that were in parts and are now one entry.
 fn selected_manifest(
     mut manifest: Manifest,
     select: &StreamSelection,

@@ -1,4 +1,4 @@
-//! `show`: the manifest, as JSON for programs and as a table for people.
+//! `show`: prints the manifest, as JSON for programs and as a table for people. Reads no snapshot.
 
 use std::fmt::Write;
 

@@ -1,9 +1,12 @@
-//! `verify`: everything that can be known of an archive without a server.
+//! `verify`: checks everything in an archive that can be checked without a server. Knows no server, and neither tar nor
+//! snapshot formats.
 //!
-//! The envelope and the tar are checked by reading them, the sums by the archive's audit, and every snapshot
-//! by `snapshot::inspect`, as it flows past; what the manifest and the index say is held against what came. All
-//! faults are gathered, as far as the damage lets the rest be read. Memory: what `archive` and `snapshot`
-//! say of theirs, and one small record a stream.
+//! - Reading the envelope and the tar checks them, and the archive's audit checks the sums.
+//! - `snapshot::inspect` checks every snapshot as it flows past.
+//! - The manifest and the index are compared with the streams that came.
+//!
+//! All faults are collected, as far as the archive can still be read after a fault. Memory: that of `archive` and
+//! `snapshot`, and one small record a stream.
 
 mod lists;
 mod nats_backup;
@@ -95,7 +98,7 @@ pub(super) fn run(options: cli::Verify, progress: Progress) -> anyhow::Result<Ex
     } else {
         report.to_string()
     };
-    // The status says it all to whoever does not read on.
+    // Whoever does not read on has the exit status.
     print(text.as_bytes())?;
     Ok(match report.verdict {
         Verdict::Sound => Exit::Done,
@@ -112,7 +115,7 @@ pub(super) fn run(options: cli::Verify, progress: Progress) -> anyhow::Result<Ex
     })
 }
 
-/// Reads an archive, or a tar of backup directories, to its end and says all that is wrong with it.
+/// Reads an archive, or a tar of backup directories, to its end, and reports everything that is wrong with it.
 ///
 /// # Errors
 /// Only when the input cannot be read ([`archive::Error::Io`]) or holds keys and no streams
@@ -127,16 +130,16 @@ fn verify_tar<R: Read>(input: Tar<R>) -> Result<VerifyReport, archive::Error> {
         Tar::Archive(input) => Reader::audit(input),
         Tar::NatsBackup(mut input) => {
             let read = verifying.nats_backup(&mut input);
-            verifying.broken_off(read)?;
+            verifying.record_read(read)?;
             return Ok(verifying.report(false));
         }
     };
     let read = verifying.read(&mut archive);
     let audited = archive.take_faults();
     audited.into_iter().for_each(|error| verifying.damage(error));
-    verifying.broken_off(read)?;
+    verifying.record_read(read)?;
     let ended = archive.finish().ok();
-    // What the lists say is held only against an archive that was read to its end.
+    // The lists can be compared only with an archive that was read to its end.
     if let Some(ended) = &ended {
         if ended.layout == Layout::Keys {
             return Err(archive::Error::Keys);
@@ -152,64 +155,64 @@ struct Verifying {
     manifest: Option<Manifest>,
     /// The description of every stream, of the attempt that came last.
     described: BTreeMap<StreamName, ReportedState>,
-    came: BTreeMap<StreamName, Came>,
-    /// Of each stream of which only one has come: its description, or its snapshot's own configuration. Of archives
-    /// with an index neither, as every description has a sum there.
-    halves: BTreeMap<StreamName, Half>,
-    /// The bytes of those, in all.
-    halves_size: usize,
-    /// The streams of which a file came with nothing in it, and which file.
+    found: BTreeMap<StreamName, FoundSnapshot>,
+    /// The description of a stream, or its snapshot's own configuration, if the other one has not come yet. Empty for
+    /// archives with an index, because every description has a sum there.
+    unmatched: BTreeMap<StreamName, ConfigSource>,
+    /// The bytes of all of `unmatched`.
+    unmatched_size: usize,
+    /// The streams that have an empty file, and the name of that file.
     empty: BTreeMap<StreamName, &'static str>,
     faults: Vec<ArchiveFault>,
 }
 
-/// A snapshot that came whole or not; only the one that counts.
-struct Came {
+/// The snapshot of a stream that was not abandoned, whole or damaged.
+struct FoundSnapshot {
     attempt: Option<u32>,
     bytes: u64,
-    /// What it holds, where it could be checked.
+    /// What it holds. None if it is damaged.
     contents: Option<Contents>,
     /// Whether its description came before it.
     described: bool,
 }
 
 /// A snapshot that was read to its end.
-struct Looked {
-    /// The stream that it names itself, where nobody else did.
-    itself: Option<StreamName>,
-    came: Came,
+struct CheckedSnapshot {
+    /// The stream that the snapshot itself names, if the caller did not know it.
+    own_name: Option<StreamName>,
+    found: FoundSnapshot,
     /// What is wrong with it.
     fault: Option<String>,
-    /// Its own configuration.
+    /// The configuration in the snapshot itself.
     own: Option<Vec<u8>>,
 }
 
-/// What says how a stream is configured.
-enum Half {
+/// A text with the configuration of a stream, and where it comes from.
+enum ConfigSource {
     Description(Vec<u8>),
     OwnConfig(Vec<u8>),
 }
 
-/// The most bytes of descriptions and configurations that wait for one another: those of some 30,000 streams. What
-/// does not fit is not compared.
-const MAX_HALVES: usize = 64 << 20;
+/// The most bytes of descriptions and configurations that wait for each other: those of some 30,000 streams. What does
+/// not fit is not compared.
+const MAX_UNMATCHED: usize = 64 << 20;
 
-/// A snapshot that was checked, and counts unless the next entry abandons it.
-struct Checked {
+/// A snapshot that was checked. It counts unless the next entry abandons it.
+struct PendingSnapshot {
     stream: StreamName,
-    /// What it is called, in one piece.
+    /// Its file name, if it is in one piece.
     file: &'static str,
-    came: Came,
+    found: FoundSnapshot,
     fault: Option<String>,
 }
 
-/// A snapshot whose bytes are counted as they are read.
-struct Counted<R> {
+/// Counts the bytes of a snapshot while they are read.
+struct CountingReader<R> {
     body: R,
     bytes: u64,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.body.read(buffer)?;
         self.bytes = self.bytes.saturating_add(got as u64);
@@ -219,13 +222,13 @@ impl<R: Read> Read for Counted<R> {
 
 impl Verifying {
     fn read<R: Read>(&mut self, archive: &mut Reader<R>) -> Result<(), archive::Error> {
-        let mut checked: Option<Checked> = None;
+        let mut pending: Option<PendingSnapshot> = None;
         loop {
             let entry = archive.next();
-            if let Some(checked) = checked.take()
+            if let Some(pending) = pending.take()
                 && !matches!(entry, Ok(Some(Entry::Abandoned { .. })))
             {
-                self.settle(checked);
+                self.record(pending);
             }
             let (stream, file, attempt) = match entry? {
                 None => return Ok(()),
@@ -253,11 +256,16 @@ impl Verifying {
                 Some(Entry::Part { stream, attempt, .. }) => (stream, "", Some(attempt)),
                 Some(Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. }) => continue,
             };
-            let Looked { came, fault, own, .. } = self.check(Some(&stream), attempt, archive.joined())?;
+            let CheckedSnapshot { found, fault, own, .. } =
+                self.check(Some(&stream), attempt, archive.joined())?;
             if let Some(own) = own {
-                self.hold(&stream, format!("streams/{stream}/backup.json"), Half::OwnConfig(own));
+                self.compare_configs(
+                    &stream,
+                    format!("streams/{stream}/backup.json"),
+                    ConfigSource::OwnConfig(own),
+                );
             }
-            checked = Some(Checked { stream, file, came, fault });
+            pending = Some(PendingSnapshot { stream, file, found, fault });
         }
     }
 
@@ -272,35 +280,35 @@ impl Verifying {
             self.fault(place.clone(), format!("it describes the stream {}", Printable::new(name)));
         }
         // In an archive that is not ours the snapshot may have come first.
-        let held = self.came.get(&stream).and_then(|came| came.contents.as_ref());
+        let held = self.found.get(&stream).and_then(|found| found.contents.as_ref());
         if let Some(Err(short)) = held.map(|contents| contents.agrees_with(&reported)) {
             self.fault(place.clone(), short.to_string());
         }
-        self.hold(&stream, place, Half::Description(json.to_vec()));
+        self.compare_configs(&stream, place, ConfigSource::Description(json.to_vec()));
         self.described.insert(stream, reported);
     }
 
-    /// Holds the description of `stream`, which lies at `place`, and the configuration in its snapshot against one
-    /// another, when both have come.
-    fn hold(&mut self, stream: &StreamName, place: String, half: Half) {
+    /// Compares the description of `stream`, which lies at `place`, with the configuration in its snapshot, when both have
+    /// come.
+    fn compare_configs(&mut self, stream: &StreamName, place: String, source: ConfigSource) {
         if self.index.is_some() {
             return;
         }
-        let held = match (self.halves.remove(stream), half) {
-            (Some(Half::Description(json)), Half::OwnConfig(own)) => {
-                self.halves_size = self.halves_size.saturating_sub(json.len());
+        let held = match (self.unmatched.remove(stream), source) {
+            (Some(ConfigSource::Description(json)), ConfigSource::OwnConfig(own)) => {
+                self.unmatched_size = self.unmatched_size.saturating_sub(json.len());
                 agrees(&own, &json)
             }
-            (Some(Half::OwnConfig(own)), Half::Description(json)) => {
-                self.halves_size = self.halves_size.saturating_sub(own.len());
+            (Some(ConfigSource::OwnConfig(own)), ConfigSource::Description(json)) => {
+                self.unmatched_size = self.unmatched_size.saturating_sub(own.len());
                 agrees(&own, &json)
             }
-            (_, half) => {
-                let (Half::Description(bytes) | Half::OwnConfig(bytes)) = &half;
-                let size = self.halves_size.saturating_add(bytes.len());
-                if size <= MAX_HALVES {
-                    self.halves_size = size;
-                    self.halves.insert(stream.clone(), half);
+            (_, source) => {
+                let (ConfigSource::Description(bytes) | ConfigSource::OwnConfig(bytes)) = &source;
+                let size = self.unmatched_size.saturating_add(bytes.len());
+                if size <= MAX_UNMATCHED {
+                    self.unmatched_size = size;
+                    self.unmatched.insert(stream.clone(), source);
                 }
                 Ok(())
             }
@@ -310,20 +318,20 @@ impl Verifying {
         }
     }
 
-    /// Reads one snapshot to its end: of `stream`, or of the one that it names itself. The error is that of the
-    /// archive.
+    /// Reads one snapshot to its end. It belongs to `stream`, or else to the stream that it names itself. The error is that
+    /// of the archive.
     fn check(
         &self,
         stream: Option<&StreamName>,
         attempt: Option<u32>,
         body: impl Read,
-    ) -> Result<Looked, archive::Error> {
+    ) -> Result<CheckedSnapshot, archive::Error> {
         let reported = stream.and_then(|stream| self.described.get(stream));
         let described = reported.is_some();
         let reported = reported.cloned().unwrap_or_default();
         let own = OwnConfig::default();
         let wanted = InspectOptions { own: Some(own.clone()), ..InspectOptions::default() };
-        let mut body = Counted { body, bytes: 0 };
+        let mut body = CountingReader { body, bytes: 0 };
         let (named, promised) = (stream.cloned(), reported.clone());
         let inspected = snapshot::read_beside(&mut body, move |snapshot| {
             let content = Content::new(snapshot).decoded_beside();
@@ -342,26 +350,26 @@ impl Verifying {
             Err(fault) => (None, None, Some(fault.to_string())),
         };
         let bytes = body.bytes;
-        // Without contents, what it says of itself is as little proven as the rest.
+        // The configuration in a damaged snapshot is not proven.
         let own = contents.as_ref().and_then(|_| own.get().cloned());
-        let came = Came { attempt, bytes, contents, described };
-        Ok(Looked { itself: name, came, fault, own })
+        let found = FoundSnapshot { attempt, bytes, contents, described };
+        Ok(CheckedSnapshot { own_name: name, found, fault, own })
     }
 
-    fn settle(&mut self, checked: Checked) {
-        let Checked { stream, file, came, fault } = checked;
+    fn record(&mut self, pending: PendingSnapshot) {
+        let PendingSnapshot { stream, file, found, fault } = pending;
         if let Some(what) = fault {
-            let place = match came.attempt {
+            let place = match found.attempt {
                 Some(n) => format!("streams/{stream}/attempt-{n}"),
                 None => format!("streams/{stream}/{file}"),
             };
             self.fault(place, what);
         }
-        self.came.insert(stream, came);
+        self.found.insert(stream, found);
     }
 
-    /// What kept the input from being read to its end is a fault of it, unless it could not be read at all.
-    fn broken_off(&mut self, read: Result<(), archive::Error>) -> Result<(), archive::Error> {
+    /// Adds the error that ended the reading to the faults. An input that cannot be read at all is no fault of the archive.
+    fn record_read(&mut self, read: Result<(), archive::Error>) -> Result<(), archive::Error> {
         match read {
             Ok(()) => {}
             Err(archive::Error::Io { place, source }) => match Damaged::find(&source) {
@@ -399,13 +407,13 @@ impl Verifying {
     }
 
     fn warnings(&self) -> Vec<ArchiveFault> {
-        let came = self.came.iter().filter_map(|(stream, came)| Some((stream, came.contents.as_ref()?)));
-        let of_snapshots = came.flat_map(|(stream, contents)| {
-            let half = contents.within_batch.then(|| HALF_A_BATCH.to_owned());
+        let found = self.found.iter().filter_map(|(stream, found)| Some((stream, found.contents.as_ref()?)));
+        let of_snapshots = found.flat_map(|(stream, contents)| {
+            let half_batch = contents.within_batch.then(|| HALF_A_BATCH.to_owned());
             let ahead = || format!("ahead of its last message: {}", consumers(&contents.ahead));
             let ahead = (!contents.ahead.is_empty()).then(ahead);
             let place = format!("streams/{stream}");
-            half.into_iter().chain(ahead).map(move |what| ArchiveFault { place: place.clone(), what })
+            half_batch.into_iter().chain(ahead).map(move |what| ArchiveFault { place: place.clone(), what })
         });
         let listed = self.manifest.iter().flat_map(|manifest| &manifest.streams);
         let lacking = listed.filter(|entry| !entry.missing_consumers.is_empty()).map(|entry| ArchiveFault {
@@ -416,21 +424,21 @@ impl Verifying {
     }
 
     fn results(&self, failed: &[FailedStream]) -> Vec<StreamResult> {
-        let came = self.came.iter().map(|(stream, came)| match &came.contents {
+        let found = self.found.iter().map(|(stream, found)| match &found.contents {
             None => StreamResult::not(stream.as_str(), StreamOutcome::Failed, "its snapshot is damaged"),
-            Some(contents) => StreamResult::done(stream, contents.messages, came.bytes)
+            Some(contents) => StreamResult::done(stream, contents.messages, found.bytes)
                 .lacking(contents.within_batch.then(|| HALF_A_BATCH.to_owned())),
         });
         let failed = failed
             .iter()
             .map(|failed| StreamResult::not(failed.stream.as_str(), StreamOutcome::Failed, &failed.error));
-        came.chain(failed).collect()
+        found.chain(failed).collect()
     }
 
     fn report(self, end_record: bool) -> VerifyReport {
-        let whole = || self.came.values().filter_map(|came| Some((came, came.contents.as_ref()?)));
+        let whole = || self.found.values().filter_map(|found| Some((found, found.contents.as_ref()?)));
         let messages = whole().map(|(_, contents)| contents.messages).fold(0, u64::saturating_add);
-        let bytes = whole().map(|(came, _)| came.bytes).fold(0, u64::saturating_add);
+        let bytes = whole().map(|(found, _)| found.bytes).fold(0, u64::saturating_add);
         let streams = whole().count() as u64;
         let listed = self.manifest.iter().flat_map(|manifest| &manifest.streams);
         let failed: Vec<_> = listed

@@ -1,5 +1,5 @@
-//! The same archive once more, read one snapshot ahead of the edit: so what is left of a snapshot is known before the edit
-//! writes it.
+//! Reads the archive a second time, one snapshot ahead of the edit. So the edit knows what will be left of a snapshot
+//! before it writes it. Writes nothing.
 
 use std::io::Read;
 
@@ -9,16 +9,16 @@ use crate::description::Description;
 use crate::names::StreamName;
 use crate::snapshot::{self, Edit, EditError, Survey};
 
-pub(super) struct Ahead<R: Read> {
+pub(super) struct ReadAhead<R: Read> {
     archive: Reader<R>,
 }
 
-impl<R: Read> Ahead<R> {
+impl<R: Read> ReadAhead<R> {
     pub fn new(archive: Reader<R>) -> Self {
-        Ahead { archive }
+        ReadAhead { archive }
     }
 
-    /// What `edit` leaves of the snapshot of `stream` that comes next in the edit, or of its `attempt` at one.
+    /// What `edit` leaves of the next snapshot of `stream`, or of this `attempt`.
     pub fn survey(
         &mut self,
         stream: &StreamName,

@@ -1,4 +1,4 @@
-//! What is to be done to which stream, as the options say. Pure.
+//! What the options change in each stream. Pure: reads and writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

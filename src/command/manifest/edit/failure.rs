@@ -1,4 +1,4 @@
-//! How an edit ends that cannot be done, and what to do then.
+//! The message, the hint and the exit code for an edit that cannot be done.
 
 use crate::archive;
 use crate::command::Failure;

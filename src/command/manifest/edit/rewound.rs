@@ -1,16 +1,19 @@
 //! Whether a stream can be shown as it was at a moment in the past. Pure.
 //!
-//! A stream tells only what it still has. One that has lost nothing from before that moment can be rewound, whatever
-//! its limits are; and so can one in which nothing was stored since, because limits and rollups act when something
-//! is stored. What a person deletes in between without storing anything leaves no trace of when that was.
+//! A stream shows only the messages that it still has. It can be rewound in two cases:
+//!
+//! - It has lost no message from before that moment, whatever its limits are.
+//! - Nothing was stored in it since, because limits and rollups act only when something is stored.
+//!
+//! If a person deletes a message in between, and nothing is stored after that, nothing shows when that was.
 
 use serde_json::Value;
 
 use crate::settings::Config;
 use crate::snapshot::PastState;
 
-/// Why the stream is not as it was; none where it is.
-pub(super) fn not(then: PastState, settings: &Config) -> Option<String> {
+/// Why the stream cannot be shown as it was. None if it can.
+pub(super) fn shortcoming(then: PastState, settings: &Config) -> Option<String> {
     let number = |name| settings.get(name).and_then(Value::as_i64).filter(|number| *number > 0);
     let is = |name| settings.get(name).and_then(Value::as_bool) == Some(true);
     let mut why = Vec::new();
@@ -46,7 +49,7 @@ mod tests {
     #[test]
     fn a_stream_is_as_it_was_unless_it_may_have_lost_something_since() {
         let not = |missing, stored_since, json: &str| {
-            not(PastState { missing, stored_since }, &serde_json::from_str(json).unwrap())
+            shortcoming(PastState { missing, stored_since }, &serde_json::from_str(json).unwrap())
         };
         let history = r#"{"max_msgs_per_subject":1,"max_msgs":-1,"max_age":0,"retention":"limits"}"#;
         assert_eq!(not(false, true, history), None, "it has lost nothing");

@@ -1,4 +1,5 @@
-//! Where an edited snapshot goes: into memory, and once it is too large for that, into the archive in parts.
+//! Takes the bytes of an edited snapshot. It keeps them in memory, and if they are too many, writes them into the archive
+//! in parts. Knows no snapshot format.
 
 use std::io::{self, Write};
 
@@ -12,7 +13,7 @@ use crate::description::{BadDescription, Description};
 use crate::names::StreamName;
 use crate::snapshot::{Edit, EditResult, MessageCounts};
 
-/// The most bytes that are held of a snapshot that may turn out to fit into memory: 32 MiB.
+/// The most bytes of a snapshot that are kept in memory: 32 MiB.
 pub(super) const MAX_HELD: u64 = 4 * PART_SIZE as u64;
 
 /// An edited snapshot that is being written.
@@ -20,19 +21,19 @@ pub(super) struct Sink<'a, W: Write> {
     /// None in a dry run.
     archive: Option<&'a mut Writer<W>>,
     name: &'a StreamName,
-    /// The description of one that goes in parts.
+    /// The description, for a snapshot in parts.
     description: Vec<u8>,
     attempt: u32,
     /// Whether a part ends wherever it is flushed.
     small_parts: bool,
-    held: Held,
-    /// What fills no piece yet.
+    edited_bytes: EditedBytes,
+    /// Bytes that do not fill a piece yet.
     rest: Vec<u8>,
 }
 
-/// What is left of it to be written.
-pub(super) struct Held {
-    /// All of it, unless it is in parts.
+/// The result: the bytes of the snapshot, or what is known of those that were written in parts.
+pub(super) struct EditedBytes {
+    /// All bytes of the snapshot, unless it is in parts.
     pub pieces: Vec<Bytes>,
     pub in_parts: bool,
     pub bytes: u64,
@@ -48,32 +49,32 @@ impl<'a, W: Write> Sink<'a, W> {
         attempt: u32,
         small_parts: bool,
     ) -> Self {
-        let held = Held { pieces: Vec::new(), in_parts: false, bytes: 0, parts_sha256: None };
-        Sink { archive, name, description, attempt, small_parts, held, rest: Vec::new() }
+        let edited_bytes = EditedBytes { pieces: Vec::new(), in_parts: false, bytes: 0, parts_sha256: None };
+        Sink { archive, name, description, attempt, small_parts, edited_bytes, rest: Vec::new() }
     }
 
-    pub fn finish(mut self) -> io::Result<Held> {
+    pub fn finish(mut self) -> io::Result<EditedBytes> {
         self.piece()?;
-        let in_parts = self.archive.filter(|_| self.held.in_parts);
-        self.held.parts_sha256 = in_parts.and_then(|archive| archive.parts_digest());
-        Ok(self.held)
+        let in_parts = self.archive.filter(|_| self.edited_bytes.in_parts);
+        self.edited_bytes.parts_sha256 = in_parts.and_then(|archive| archive.parts_digest());
+        Ok(self.edited_bytes)
     }
 
     fn piece(&mut self) -> io::Result<()> {
         if self.rest.is_empty() {
             return Ok(());
         }
-        // Without what the buffer has beyond: there may be many small ones.
+        // A boxed slice keeps no spare capacity: there may be many small pieces.
         let piece = Bytes::from(std::mem::take(&mut self.rest).into_boxed_slice());
         let Some(archive) = &mut self.archive else { return Ok(()) };
-        if self.held.in_parts {
+        if self.edited_bytes.in_parts {
             return archive.part(&[piece]).map(drop);
         }
-        self.held.pieces.push(piece);
-        if self.held.bytes > MAX_HELD {
+        self.edited_bytes.pieces.push(piece);
+        if self.edited_bytes.bytes > MAX_HELD {
             archive.attempt(self.name, self.attempt, &self.description)?;
-            self.held.in_parts = true;
-            for piece in self.held.pieces.drain(..) {
+            self.edited_bytes.in_parts = true;
+            for piece in self.edited_bytes.pieces.drain(..) {
                 archive.part(&[piece])?;
             }
         }
@@ -86,7 +87,7 @@ impl<W: Write> Write for Sink<'_, W> {
         let fit = PART_SIZE.saturating_sub(self.rest.len()).min(bytes.len());
         let bytes = bytes.get(..fit).unwrap_or(bytes);
         self.rest.extend_from_slice(bytes);
-        self.held.bytes = self.held.bytes.saturating_add(bytes.len() as u64);
+        self.edited_bytes.bytes = self.edited_bytes.bytes.saturating_add(bytes.len() as u64);
         if self.rest.len() == PART_SIZE {
             self.piece()?;
         }
@@ -121,7 +122,7 @@ pub(super) fn description(config: &RawValue, edited: &EditResult) -> Result<Desc
     Description::new(config.to_owned(), to_raw_value(&state)?)
 }
 
-/// The description, as JSON, of one whose content is not known yet: with what the source promised, or with nothing.
+/// The description, as JSON, of a snapshot whose content is not known yet. It has the source's state, or a state of zeros.
 pub(super) fn early_description(
     config: &RawValue,
     source: &Description,

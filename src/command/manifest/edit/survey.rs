@@ -1,6 +1,6 @@
-//! Which messages of each stream are the newest of their subjects. That is known only when all of the archive has been
-//! read. A snapshot with a fault is no error here: its attempt may be abandoned later, and if it is not, the edit
-//! itself says so.
+//! Finds the newest messages of each subject, for every stream. This is known only when the whole archive has been read.
+//! A damaged snapshot is no error here, because its attempt may be abandoned later. If it is not, the edit itself reports
+//! it. Writes nothing.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};

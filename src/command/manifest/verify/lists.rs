@@ -1,10 +1,10 @@
-//! What the index and the manifest say, held against what came.
+//! Compares the index and the manifest with the streams that came. Reads nothing itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Came, Verifying};
+use super::{FoundSnapshot, Verifying};
 use crate::archive::{Ended, Index, Layout, Manifest, ManifestStream, StreamKind};
 
 const MANIFEST: &str = "manifest.json";
@@ -28,12 +28,12 @@ impl Verifying {
         // What the manifest says to be there is missed above.
         let held: BTreeSet<_> = listed().filter(|s| s.kind != StreamKind::Skipped).map(|s| &s.name).collect();
         for stream in self.described.keys() {
-            let came = self.came.contains_key(stream) || self.empty.contains_key(stream);
-            if !came && !held.contains(stream) {
+            let found = self.found.contains_key(stream) || self.empty.contains_key(stream);
+            if !found && !held.contains(stream) {
                 faults.push((format!("streams/{stream}/stream.tar.s2"), "is missing".to_owned()));
             }
         }
-        for stream in self.came.keys().filter(|stream| !self.described.contains_key(*stream)) {
+        for stream in self.found.keys().filter(|stream| !self.described.contains_key(*stream)) {
             let what = "is missing, and without it the stream cannot be restored".to_owned();
             faults.push((format!("streams/{stream}/backup.json"), what));
         }
@@ -46,7 +46,7 @@ impl Verifying {
             let name = &entry.name;
             listed.insert(name);
             let held = entry.kind != StreamKind::Skipped && entry.error.is_none();
-            let whats = match (self.came.get(name), held) {
+            let whats = match (self.found.get(name), held) {
                 (Some(_), false) if entry.kind == StreamKind::Skipped => {
                     vec![format!("says that stream {name} was left out, and it came")]
                 }
@@ -54,15 +54,15 @@ impl Verifying {
                 // Said where its empty file lies.
                 (None, true) if self.empty.contains_key(name) => Vec::new(),
                 (None, true) => vec![format!("lists stream {name}, which did not come")],
-                (Some(came), true) => differences(entry, came),
+                (Some(found), true) => differences(entry, found),
                 (None, false) => Vec::new(),
             };
             faults.extend(whats.into_iter().map(|what| (MANIFEST.to_owned(), what)));
         }
-        for name in self.came.keys().filter(|name| !listed.contains(name)) {
+        for name in self.found.keys().filter(|name| !listed.contains(name)) {
             faults.push((MANIFEST.into(), format!("does not list stream {name}, which came")));
         }
-        // How others count is their own affair.
+        // Other programs may count in another way.
         if layout == Layout::Ours && manifest.count(manifest.stats.duration_ms) != manifest.stats {
             faults.push((MANIFEST.into(), "its totals are not those of its streams".into()));
         }
@@ -71,7 +71,7 @@ impl Verifying {
 
 /// What `entry` says otherwise than it is. The numbers of `chatto backup` are the server's reported state, which
 /// was checked already; ours were counted.
-fn differences(entry: &ManifestStream, came: &Came) -> Vec<String> {
+fn differences(entry: &ManifestStream, found: &FoundSnapshot) -> Vec<String> {
     let name = &entry.name;
     let mut whats = Vec::new();
     let mut compare = |what: &str, says: Option<u64>, is: Option<u64>| {
@@ -81,12 +81,12 @@ fn differences(entry: &ManifestStream, came: &Came) -> Vec<String> {
             whats.push(format!("says that stream {name} has {what} {says}, and it has {is}"));
         }
     };
-    compare("bytes", Some(entry.bytes), Some(came.bytes));
-    if let Some(contents) = came.contents.as_ref().filter(|_| entry.is_counted()) {
+    compare("bytes", Some(entry.bytes), Some(found.bytes));
+    if let Some(contents) = found.contents.as_ref().filter(|_| entry.is_counted()) {
         compare("the last sequence", entry.last_seq, Some(contents.last_seq));
         compare("consumers", entry.consumers, Some(contents.consumers));
         // Where the stream changed during the capture, these depend on the description.
-        if came.described {
+        if found.described {
             compare("messages", Some(entry.messages), Some(contents.messages));
             compare("the first sequence", entry.first_seq, Some(contents.first_seq));
             compare("deleted messages", entry.deleted, Some(contents.deleted));
@@ -96,7 +96,7 @@ fn differences(entry: &ManifestStream, came: &Came) -> Vec<String> {
             whats.push(format!("says that stream {name} has another format than {format}"));
         }
     }
-    if entry.is_counted() && entry.attempt != came.attempt {
+    if entry.is_counted() && entry.attempt != found.attempt {
         whats.push(format!("does not name the attempt of stream {name} that came last"));
     }
     whats

@@ -1,23 +1,23 @@
-//! A tar of directories of `nats backup account` or `nats backup stream`: every snapshot is held against its
+//! Checks a tar of directories of `nats backup account` or `nats backup stream`. It compares every snapshot with its
 //! description, whichever of the two comes first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use super::super::nats_backup::{BACKUP, UNDESCRIBED, described, place, second};
-use super::{Came, Half, Looked, Verifying};
+use super::{CheckedSnapshot, ConfigSource, FoundSnapshot, Verifying};
 use crate::archive::{self, NatsBackupFile, NatsBackupTar};
 use crate::names::StreamName;
 
-/// What came of a directory.
+/// The files of one directory that have come.
 #[derive(Default)]
 struct Directory {
-    /// The stream that its description names; none if that says none.
+    /// The stream that its description names. The inner value is none if the description is invalid.
     described: Option<Option<StreamName>>,
-    /// What its snapshot is called; none if none came.
+    /// The file name of its snapshot, if it has come.
     snapshot: Option<&'static str>,
-    /// A snapshot that came before its description: the name that it has itself.
-    early: Option<(Option<StreamName>, Came)>,
+    /// A snapshot that came before its description, and the stream that it names itself.
+    early: Option<(Option<StreamName>, FoundSnapshot)>,
 }
 
 impl Verifying {
@@ -47,20 +47,21 @@ impl Verifying {
                         self.fault(place.clone(), "comes twice".into());
                     }
                     let Some(name) = described else { continue };
-                    if let Some((itself, came)) = directory.early.take() {
-                        if itself.is_some_and(|itself| itself != name) {
+                    if let Some((own_name, found)) = directory.early.take() {
+                        if own_name.is_some_and(|own_name| own_name != name) {
                             self.fault(place.clone(), "describes another stream than its snapshot".into());
                         }
-                        self.came.insert(name.clone(), came);
+                        self.found.insert(name.clone(), found);
                     }
                     self.describe(name, place, &json);
                 }
                 NatsBackupFile::Snapshot { directory: path, file, body, .. } => {
                     let directory = directories.entry(path.clone()).or_default();
                     let name = directory.described.clone().flatten();
-                    let Looked { itself, came, fault, own } = self.check(name.as_ref(), None, body)?;
-                    if let (Some(stream), Some(own)) = (name.as_ref().or(itself.as_ref()), own) {
-                        self.hold(stream, place(&path, BACKUP), Half::OwnConfig(own));
+                    let CheckedSnapshot { own_name, found, fault, own } =
+                        self.check(name.as_ref(), None, body)?;
+                    if let (Some(stream), Some(own)) = (name.as_ref().or(own_name.as_ref()), own) {
+                        self.compare_configs(stream, place(&path, BACKUP), ConfigSource::OwnConfig(own));
                     }
                     if let Some(what) = fault {
                         self.fault(place(&path, file), what);
@@ -69,8 +70,8 @@ impl Verifying {
                         self.fault(place(&path, file), second(other, file));
                     }
                     match name {
-                        Some(name) => drop(self.came.insert(name, came)),
-                        None => directory.early = Some((itself, came)),
+                        Some(name) => drop(self.found.insert(name, found)),
+                        None => directory.early = Some((own_name, found)),
                     }
                 }
             }
