@@ -1,22 +1,22 @@
 //! `chatto-load`: restore a Chatto server from an archive.
 //!
-//! Reads the archive once, as it comes. Whatever the index (or a manifest that comes first) shows to be in the way
-//! is known before anything changes. Each stream is sent to the server while its content is checked, and is
-//! committed only when it is proven; then the state that the server reports is compared with what was read. What
-//! this run began and could not finish, it removes.
+//! Reads the archive once, as it comes. If the index (or a manifest that comes first) shows a conflict, the program ends
+//! before it changes anything. It sends each stream to the server while the verifier checks it, and commits the stream only
+//! when the verifier has read all of it. Then it compares the state that the server reports with the content. It removes
+//! the streams that it began and could not finish.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `input` | reads the archive on a thread of its own |
 //! | `pairing` | pairs descriptions with snapshots |
 //! | `streams` | the loop: what comes next, and which stream it is for |
-//! | `refusals`, `existing`, `limits`, `newer_settings` | what is in the way before anything changes |
+//! | `refusals`, `existing`, `limits`, `newer_settings` | reasons to refuse the load before anything changes |
 //! | `job` | one stream, from its description to the end of its restore |
-//! | `restoring` | its bytes on their way to the server |
+//! | `restoring` | sends its bytes to the server |
 //! | `batch` | small streams that are restored at once |
-//! | `confirm`, `compare_state`, `read_back` | whether the server has what was proven |
+//! | `confirm`, `compare_state`, `read_back` | compares the server's stream with the verified snapshot |
 //! | `replacing`, `rescue` | the old stream: archived, deleted, put back |
-//! | `outcomes`, `conclusion`, `left_alone`, `replicas` | what has become of every stream, and the exit code |
+//! | `outcomes`, `conclusion`, `left_alone`, `replicas` | the outcome of every stream, and the exit code |
 
 mod active_consumers;
 mod announced;
@@ -63,7 +63,7 @@ use super::session::EndSignals;
 use crate::cli::{self, Conflict, StreamSelection};
 use crate::envelope::GivenSecrets;
 use crate::exit::Exit;
-use crate::jetstream::{Account, Claim, NoClaim, Server};
+use crate::jetstream::{Account, AccountLock, LockError, Server};
 use crate::terminal::Messages;
 use crate::terminal::progress::{Progress, Verbs};
 
@@ -87,9 +87,9 @@ pub fn run(options: cli::Load) -> anyhow::Result<Exit> {
     let ended = access.run(&options.connect, messages, Signals::AreWatched, async |mut reached| {
         let mut endings = reached.endings()?;
         let account = reached.server.account().await.context("cannot ask for the account's limits")?;
-        let _claim = match alone || options.dry_run {
+        let _lock = match alone || options.dry_run {
             true => None,
-            false => claim(&reached.server, &account, &messages).await?,
+            false => lock_account(&reached.server, &account, &messages).await?,
         };
         let listing = reached.streams().await?;
         if shared {
@@ -147,13 +147,17 @@ async fn run_until_signal(
 }
 
 /// Sees to it that no other load restores into the account meanwhile.
-async fn claim(server: &Server, account: &Account, messages: &Messages) -> anyhow::Result<Option<Claim>> {
-    match server.claim(account.domain.as_deref()).await {
-        Ok(claim) => Ok(Some(claim)),
-        Err(taken @ NoClaim::Taken) => Err(Failure::new(Exit::Failed, taken.to_string())
+async fn lock_account(
+    server: &Server,
+    account: &Account,
+    messages: &Messages,
+) -> anyhow::Result<Option<AccountLock>> {
+    match server.lock_account(account.domain.as_deref()).await {
+        Ok(lock) => Ok(Some(lock)),
+        Err(taken @ LockError::Taken) => Err(Failure::new(Exit::Failed, taken.to_string())
             .hint("wait until the other chatto-load has ended, or end it")
             .into()),
-        Err(NoClaim::Unknown(e)) => {
+        Err(LockError::Unknown(e)) => {
             messages.detail(&format!("whether another chatto-load is restoring here cannot be seen: {e}"));
             Ok(None)
         }

@@ -73,7 +73,7 @@ pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Resul
     let (options, authorities) = options(to)?;
     let options = options
         .name(program)
-        // Nothing that we publish is for us: see `claim`.
+        // Nothing that we publish is for us: see `account_lock`.
         .no_echo()
         .connection_timeout(timeout)
         .request_timeout(Some(timeout))

@@ -9,10 +9,10 @@
 //! server sent: each server version knows fields that a typed struct would lose.
 
 mod account;
+mod account_lock;
 mod api;
 mod bucket;
 mod capture;
-mod claim;
 mod connect;
 pub mod connection;
 mod consumers;
@@ -32,10 +32,10 @@ mod tls;
 mod tls_fault;
 
 pub use account::{Account, Usage};
+pub use account_lock::{AccountLock, LockError};
 pub use api::{Removal, StreamReply};
 pub use bucket::{Bucket, Entry};
 pub use capture::{CHECK_LIMIT, Capture, CaptureError, Snapshotting};
-pub use claim::{Claim, NoClaim};
 pub use connect::{Server, connect};
 pub use consumers::{ConsumerInfo, ListedConsumer, Position};
 pub use error::{ApiError, Error};

@@ -1,7 +1,9 @@
-//! Whether a Chatto runs at the destination, by what only a running one has: consumers that somebody
-//! waits on. A restore is for a Chatto that is stopped. One that runs keeps in memory what it has read,
-//! writes into some streams while others are missing, and would do so whichever streams the archive
-//! holds; so all of the account's count, and not only those that would be replaced.
+//! Finds out whether a Chatto runs at the destination. Only a running Chatto has consumers that somebody waits on. Changes
+//! nothing.
+//!
+//! Chatto must be stopped during a restore. A running Chatto keeps in memory what it has read, and writes to some streams
+//! while others are missing. This does not depend on the streams in the archive. So all streams of the account are looked
+//! at, and not only those that would be replaced.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 

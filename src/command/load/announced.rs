@@ -1,14 +1,15 @@
-//! What an archive says that it holds, in its index and its manifest, held against what came. Pure.
+//! The streams that an archive lists in its index and its manifest, compared with the streams that came. Pure: reads
+//! nothing itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::verifier::Proven;
-use super::existing::Extent;
+use super::existing::MessageRange;
 use crate::archive::{Index, Manifest, StreamKind};
 use crate::cli::StreamSelection;
 use crate::names::StreamName;
 
-/// The announcements so far.
+/// The lists that have come so far.
 #[derive(Default)]
 pub(super) struct Announced {
     /// The selected streams that the index and the manifest list.
@@ -60,10 +61,14 @@ impl Announced {
     }
 
     /// What our dump has counted in the stream's snapshot, where the manifest has come and is one of ours.
-    pub fn counted(&self, stream: &StreamName) -> Option<Extent> {
+    pub fn counted(&self, stream: &StreamName) -> Option<MessageRange> {
         let entry = self.manifest.as_ref()?.streams.iter().find(|entry| entry.name == *stream)?;
         entry.is_counted().then_some(())?;
-        Some(Extent { messages: entry.messages, first_seq: entry.first_seq?, last_seq: entry.last_seq? })
+        Some(MessageRange {
+            messages: entry.messages,
+            first_seq: entry.first_seq?,
+            last_seq: entry.last_seq?,
+        })
     }
 
     /// How many bytes of messages the index tells of.

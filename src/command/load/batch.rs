@@ -1,24 +1,24 @@
-//! Small streams that are restored at once: each costs the server little, and us three round trips.
+//! Restores several small streams at once. A small stream is little work for the server, but takes three round trips.
+//! Knows no archive.
 //!
-//! The server must not be harmed by it. One that is no cluster reads its list of streams without a lock when it begins to
-//! read a snapshot, and adds the stream to that list as soon as it has read the snapshot's end; Go ends a process in
-//! which both happen at once (`RestoreStream` in nats-server's `server/stream.go`; see docs/decisions.md). So a batch has
-//! phases, and nothing else is asked of the server meanwhile:
+//! A single server (not a cluster) has a race. When it begins to read a snapshot, it reads its list of streams without a
+//! lock. When it has read the snapshot's end, it adds the stream to that list. If both happen at the same time, Go ends the
+//! process (`RestoreStream` in nats-server's `server/stream.go`; see docs/decisions.md). So a batch has phases, and nothing
+//! else is asked of the server meanwhile:
 //!
 //! 1. The old streams are archived, and then deleted.
-//! 2. Every stream's restore is requested and opened: its opener is acknowledged, which proves that the server has read
-//!    the list.
-//! 3. When all are opened or have failed, the snapshots are sent and committed: all at once, or one at a time where the
-//!    server's release wants that ([`AtOnce`]).
-//! 4. When all commits are answered, what the server has is compared with what was proven.
-//! 5. What has failed is named, removed, and put back.
+//! 2. The restore of every stream is requested and opened. When its opener is acknowledged, the server has read the list.
+//! 3. When all are opened or have failed, the snapshots are sent and committed: all at once, or one at a time if the
+//!    server's release needs that ([`AtOnce`]).
+//! 4. When all commits are answered, the server's streams are compared with the verified snapshots.
+//! 5. Streams that failed are named and removed, and the old ones are put back.
 //!
-//! Only streams that have been proven take part, whose snapshots are in memory. They share a connection, and a server
-//! drops a restore for which no chunk comes for 5 s: so a batch has no more bytes than one chunk of a large stream
-//! ([`BYTES`]), and what waits is kept alive.
+//! Only verified streams whose snapshots are in memory take part. They share a connection, and a server drops a restore if
+//! no chunk comes for 5 s. So a batch has no more bytes than one chunk of a large stream ([`BYTES`]), and restores that
+//! wait are kept alive.
 //!
-//! What would come out otherwise one stream at a time is not in one batch: a server looks for overlapping subjects and
-//! adds up what is reserved among the streams that it has, not among those that are coming.
+//! Streams with overlapping subjects or reserved bytes are not in one batch, because a server compares a new stream only
+//! with the streams that it has, not with those that are coming. One at a time, it could refuse one of them.
 
 use std::rc::Rc;
 
@@ -33,7 +33,7 @@ use crate::release::{AtOnce, restores_at_once};
 /// The most bytes of the snapshots in a batch.
 const BYTES: usize = 512 << 10;
 
-/// Streams to be restored at once.
+/// The streams that are restored at once.
 pub(super) struct Batch {
     context: Rc<Context>,
     jobs: Vec<Job>,

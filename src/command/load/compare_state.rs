@@ -1,4 +1,4 @@
-//! Whether what the server holds after a restore is what was proven. Pure.
+//! Compares the state that a server reports after a restore with the verified snapshot. Pure: asks no server.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

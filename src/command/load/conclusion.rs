@@ -1,4 +1,5 @@
-//! The end of a load: what the archive promised and did not bring, the report, and the exit code.
+//! The end of a load: the streams that the archive listed and that did not come, the report, and the exit code. Restores
+//! nothing.
 
 use super::announced::Announced;
 use super::context::Context;

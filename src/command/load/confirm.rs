@@ -1,4 +1,4 @@
-//! After the commit: whether the stream at the destination is what the archive was proven to hold.
+//! After the commit: compares the stream at the destination with the verified snapshot. Does not know how it was sent.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::compare_state::{difference, lost_settings, parse};
 use super::context::Context;
-use super::read_back::{self, Equal, compare};
+use super::read_back::{self, EqualBy, compare};
 use super::restoring::Restoring;
 use super::target::Traits;
 use crate::command::hint;
@@ -21,15 +21,15 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// The pause before the server is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How the stream differs from what was proven, and what to do about it.
-pub(super) struct Differs {
+/// How the stream differs from the verified snapshot, and what to do about it.
+pub(super) struct Mismatch {
     pub text: String,
     pub hint: Option<String>,
 }
 
-impl From<String> for Differs {
+impl From<String> for Mismatch {
     fn from(text: String) -> Self {
-        Differs { text, hint: None }
+        Mismatch { text, hint: None }
     }
 }
 
@@ -40,13 +40,13 @@ pub(super) async fn confirm(
     traits: &Traits,
     reply: &StreamReply,
     proven: &Proven,
-) -> Result<(), Differs> {
+) -> Result<(), Mismatch> {
     state(context, restoring, traits, reply, proven).await?;
     settings(restoring, reply)?;
     if context.options.read_back {
         messages(context, restoring, traits, proven).await?;
     }
-    restoring.take_mark(&reply.config).await.map_err(|e| Differs {
+    restoring.take_mark(&reply.config).await.map_err(|e| Mismatch {
         text: format!("the mark of its restore cannot be removed: {e}"),
         hint: hint::of_server(&e),
     })
@@ -59,7 +59,7 @@ async fn state(
     traits: &Traits,
     reply: &StreamReply,
     proven: &Proven,
-) -> Result<(), Differs> {
+) -> Result<(), Mismatch> {
     let stream = &restoring.stream;
     let deadline = Instant::now() + SETTLE;
     let mut state = parse(&reply.state)?;
@@ -71,7 +71,7 @@ async fn state(
         match context.server.stream(stream).await {
             Ok(Some(reply)) => state = parse(&reply.state)?,
             Ok(None) => return Err("it is gone after its restore".to_string().into()),
-            Err(e) => return Err(Differs { text: e.to_string(), hint: hint::of_server(&e) }),
+            Err(e) => return Err(Mismatch { text: e.to_string(), hint: hint::of_server(&e) }),
         }
     }
     let expired = proven.contents.messages.saturating_sub(state.messages);
@@ -85,12 +85,12 @@ async fn state(
 }
 
 /// Compares the configuration that the server gave the stream with the one that was asked for.
-fn settings(restoring: &Restoring, reply: &StreamReply) -> Result<(), Differs> {
+fn settings(restoring: &Restoring, reply: &StreamReply) -> Result<(), Mismatch> {
     const HINT: &str =
         "--drop-setting NAME restores the stream without a setting that the server does not keep";
     match lost_settings(restoring.config(), &reply.config)? {
         None => Ok(()),
-        Some(text) => Err(Differs { text, hint: Some(HINT.into()) }),
+        Some(text) => Err(Mismatch { text, hint: Some(HINT.into()) }),
     }
 }
 
@@ -100,7 +100,7 @@ async fn messages(
     restoring: &Restoring,
     traits: &Traits,
     proven: &Proven,
-) -> Result<(), Differs> {
+) -> Result<(), Mismatch> {
     let stream = &restoring.stream;
     if traits.in_memory {
         context.messages.detail(&format!("stream {stream}: lives in memory, not read back"));
@@ -110,8 +110,8 @@ async fn messages(
     let back = back.map_err(|error| format!("cannot be read back: {}", text_of(&error)))?;
     let messages = counted(back.messages, "message");
     context.messages.detail(&match compare(&proven.contents, &back, traits.may_expire)? {
-        Equal::Messages => format!("stream {stream}: read back: {messages}, each as in the archive"),
-        Equal::Counts => format!("stream {stream}: read back: {messages}"),
+        EqualBy::Messages => format!("stream {stream}: read back: {messages}, each as in the archive"),
+        EqualBy::Counts => format!("stream {stream}: read back: {messages}"),
     });
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! What every part of a load works with.
+//! What all parts of a load share: the destination, the options, and the state of the run. Does nothing itself.
 
 use std::cell::{Cell, RefCell};
 
 use super::critical_sections::CriticalSections;
 use super::newer_settings::Destination;
 use super::options::LoadOptions;
-use super::outcomes::{Fresh, Outcomes};
+use super::outcomes::{Outcomes, UnconfirmedStream};
 use super::replacing::Replacing;
 use crate::command::Failure;
 use crate::exit::Exit;
@@ -26,7 +26,7 @@ pub(super) struct Context {
     pub replacing: Replacing,
     pub outcomes: RefCell<Outcomes>,
     /// The restored streams whose copies in the cluster have to be waited for.
-    pub fresh: RefCell<Vec<Fresh>>,
+    pub unconfirmed: RefCell<Vec<UnconfirmedStream>>,
     /// This run's mark on its restores.
     pub mark: Mark,
     /// Whether the server is gone: it did not come back, or answers nothing.

@@ -1,5 +1,5 @@
-//! Critical sections: while one is entered, a signal waits. Between the deletion of a stream and the moment when
-//! another stream is in its place, only this run knows what is there. The same holds while a server works on a commit.
+//! Critical sections: a signal waits until the run has left them. After a stream is deleted, and until its replacement
+//! exists, only this run knows what is there. The same is true while a server works on a commit. Knows no stream.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What is at the destination before anything is restored, and how it stands to what the archive holds. Pure.
+//! The streams at the destination before the restore, and how they differ from those in the archive. Pure: asks no server.
 
 use std::collections::BTreeMap;
 
@@ -10,33 +10,33 @@ use crate::names::{StreamName, counted};
 /// How many streams in the way a message names.
 const NAMED: usize = 5;
 
-/// The streams that are there, sorted into those that are in the way and those that are not.
+/// The streams at the destination: those that conflict with the archive, and leftovers of killed restores.
 #[derive(Default)]
 pub(super) struct Existing {
-    /// None for one that the server could not describe.
+    /// None for a stream that the server could not describe.
     streams: BTreeMap<StreamName, Option<Listed>>,
-    /// What restores have left that were cut off, and nobody has written to since. Nothing is lost with it, as it
-    /// is restored again.
+    /// Incomplete streams that a killed restore has left, and that nobody has written to since. They may be removed,
+    /// because they are restored again.
     left_over: BTreeMap<StreamName, (Listed, Mark)>,
 }
 
 /// A range of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(super) struct MessageRange {
     pub messages: u64,
     pub first_seq: u64,
     pub last_seq: u64,
 }
 
-/// How a stream that is there stands to the archive.
+/// A stream at the destination, compared with the archive.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum StreamComparison {
     /// It has as much, up to the same message.
-    AsArchived,
+    Same,
     /// It goes on after what the archive holds, or has lost what was too old.
-    GoneOn(String),
+    Newer(String),
     /// It lacks what the archive holds, or is another stream of that name.
-    Differs(String),
+    Different(String),
 }
 
 impl Existing {
@@ -107,17 +107,17 @@ impl Existing {
     }
 }
 
-impl From<&Listed> for Extent {
+impl From<&Listed> for MessageRange {
     fn from(listed: &Listed) -> Self {
-        Extent { messages: listed.messages, first_seq: listed.first_seq, last_seq: listed.last_seq }
+        MessageRange { messages: listed.messages, first_seq: listed.first_seq, last_seq: listed.last_seq }
     }
 }
 
-impl Extent {
-    /// How a stream with these messages stands to what the archive holds of it. A stream that is in use goes on:
-    /// its last sequence rises, and messages are deleted or replaced. Its last sequence never falls.
-    pub fn against(&self, archived: &Extent, may_expire: bool) -> Standing {
-        let Extent { messages, first_seq, last_seq } = archived;
+impl MessageRange {
+    /// Compares this stream with the one in the archive. While a stream is in use, its last sequence rises, and messages
+    /// are deleted or replaced. The last sequence never falls.
+    pub fn compare(&self, archived: &MessageRange, may_expire: bool) -> StreamComparison {
+        let MessageRange { messages, first_seq, last_seq } = archived;
         let text = format!(
             "it holds {} up to {}, and the archive {messages} up to {last_seq}",
             counted(self.messages, "message"),
@@ -125,11 +125,11 @@ impl Extent {
         );
         let begins_alike = self.messages == 0 || self.first_seq == *first_seq;
         if self.last_seq == *last_seq && self.messages == *messages && begins_alike {
-            Standing::AsArchived
+            StreamComparison::Same
         } else if self.last_seq > *last_seq || (may_expire && self.last_seq == *last_seq) {
-            Standing::GoneOn(text)
+            StreamComparison::Newer(text)
         } else {
-            Standing::Differs(text)
+            StreamComparison::Different(text)
         }
     }
 }
@@ -172,19 +172,19 @@ mod tests {
 
     #[test]
     fn a_stream_in_use_goes_on_and_never_back() {
-        let extent = |messages, first_seq, last_seq| Extent { messages, first_seq, last_seq };
+        let extent = |messages, first_seq, last_seq| MessageRange { messages, first_seq, last_seq };
         let archived = extent(10, 3, 20);
-        assert_eq!(archived.against(&archived, false), Standing::AsArchived);
-        assert_eq!(extent(0, 9, 8).against(&extent(0, 1, 8), false), Standing::AsArchived);
+        assert_eq!(archived.compare(&archived, false), StreamComparison::Same);
+        assert_eq!(extent(0, 9, 8).compare(&extent(0, 1, 8), false), StreamComparison::Same);
         for on in [extent(11, 3, 21), extent(2, 19, 21), extent(0, 31, 30)] {
-            assert!(matches!(on.against(&archived, false), Standing::GoneOn(_)), "{on:?}");
+            assert!(matches!(on.compare(&archived, false), StreamComparison::Newer(_)), "{on:?}");
         }
         for other in
             [extent(9, 3, 19), extent(9, 3, 20), extent(11, 2, 20), extent(10, 2, 20), extent(0, 0, 0)]
         {
-            assert!(matches!(other.against(&archived, false), Standing::Differs(_)), "{other:?}");
+            assert!(matches!(other.compare(&archived, false), StreamComparison::Different(_)), "{other:?}");
         }
-        assert!(matches!(extent(4, 12, 20).against(&archived, true), Standing::GoneOn(_)));
-        assert!(matches!(extent(4, 12, 19).against(&archived, true), Standing::Differs(_)));
+        assert!(matches!(extent(4, 12, 20).compare(&archived, true), StreamComparison::Newer(_)));
+        assert!(matches!(extent(4, 12, 19).compare(&archived, true), StreamComparison::Different(_)));
     }
 }

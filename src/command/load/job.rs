@@ -1,5 +1,5 @@
-//! One stream, from its description in the archive to the moment when it is restored, or when what was there before
-//! is there again.
+//! One stream, from its description in the archive to the end of its restore. If it fails, the old stream is put back.
+//! Knows nothing of the other streams.
 
 use std::rc::Rc;
 
@@ -7,10 +7,10 @@ use bytes::Bytes;
 use tokio::sync::{Barrier, Semaphore};
 use tokio::time::Instant;
 
-use super::confirm::{Differs, confirm};
+use super::confirm::{Mismatch, confirm};
 use super::context::Context;
-use super::outcomes::Fresh;
-use super::replacing::NoRoom;
+use super::outcomes::UnconfirmedStream;
+use super::replacing::NotReplaced;
 use super::restoring::{Restoring, RestoringError};
 use super::target::{self, Traits};
 use crate::command::Failure;
@@ -41,8 +41,8 @@ pub(super) struct Job {
     over: bool,
 }
 
-/// What the archive says of a stream.
-pub(super) struct Described {
+/// A stream as the archive describes it.
+pub(super) struct ArchivedStream {
     pub stream: StreamName,
     /// Its `backup.json`.
     pub json: Vec<u8>,
@@ -52,7 +52,7 @@ pub(super) struct Described {
     pub bytes: Option<u64>,
 }
 
-/// What a restore waits for that goes beside others.
+/// What a restore waits for, if others run at the same time.
 pub(super) struct Phases {
     /// All have been opened, or have failed.
     pub opened: Barrier,
@@ -67,7 +67,7 @@ type Committed = Result<Option<StreamReply>, RestoringError>;
 pub(super) enum NotRestored {
     Failed(RestoringError),
     /// It is there, and not as it should be.
-    Differs(Differs),
+    Mismatch(Mismatch),
 }
 
 impl From<RestoringError> for NotRestored {
@@ -76,9 +76,9 @@ impl From<RestoringError> for NotRestored {
     }
 }
 
-impl From<Differs> for NotRestored {
-    fn from(differs: Differs) -> Self {
-        NotRestored::Differs(differs)
+impl From<Mismatch> for NotRestored {
+    fn from(mismatch: Mismatch) -> Self {
+        NotRestored::Mismatch(mismatch)
     }
 }
 
@@ -87,8 +87,8 @@ impl Job {
     ///
     /// # Errors
     /// Where the configuration cannot be written.
-    pub fn begin(context: &Rc<Context>, described: Described) -> anyhow::Result<Option<Job>> {
-        let Described { stream, json, has_sum, bytes } = described;
+    pub fn begin(context: &Rc<Context>, described: ArchivedStream) -> anyhow::Result<Option<Job>> {
+        let ArchivedStream { stream, json, has_sum, bytes } = described;
         let options = &context.options;
         let wanted = target::TargetOptions {
             replicas: options.replicas,
@@ -264,7 +264,7 @@ impl Job {
             (Ok(()), Some(proven)) => self.restored(proven),
             (Ok(()), None) => {}
             (Err(NotRestored::Failed(error)), _) => self.failed(error).await,
-            (Err(NotRestored::Differs(Differs { text, hint })), _) => {
+            (Err(NotRestored::Mismatch(Mismatch { text, hint })), _) => {
                 self.fail(Exit::Partial, &text, hint).await;
             }
         }
@@ -351,7 +351,7 @@ impl Job {
     /// Archives the old stream, if there is one. If that cannot be done, the stream has failed.
     pub async fn keep_old(&mut self) {
         let context = Rc::clone(&self.context);
-        if let Err(NoRoom { text, hint }) = context.replacing.keep(&self.restoring.stream).await {
+        if let Err(NotReplaced { text, hint }) = context.replacing.keep(&self.restoring.stream).await {
             self.fail(Exit::Partial, &text, hint).await;
         }
     }
@@ -367,7 +367,7 @@ impl Job {
         let context = Rc::clone(&self.context);
         match context.replacing.make_room(&self.restoring.stream).await {
             Ok(()) => true,
-            Err(NoRoom { text, hint }) => {
+            Err(NotReplaced { text, hint }) => {
                 self.fail(Exit::Partial, &text, hint).await;
                 false
             }
@@ -429,7 +429,7 @@ impl Job {
         ));
         context.replacing.replaced(stream);
         if !context.options.dry_run && (traits.replicas > 1 || context.server.cluster().is_some()) {
-            context.fresh.borrow_mut().push(Fresh::new(stream.clone(), traits.may_expire));
+            context.unconfirmed.borrow_mut().push(UnconfirmedStream::new(stream.clone(), traits.may_expire));
         }
         context.outcomes.borrow_mut().done(stream.clone(), proven, traits);
     }

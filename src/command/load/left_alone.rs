@@ -1,9 +1,9 @@
-//! Streams that exist at the destination and stay as they are: those that `--conflict skip` leaves alone, and what
-//! killed restores have left.
+//! Streams that exist at the destination and stay as they are: those that `--conflict skip` leaves alone, and leftovers of
+//! killed restores. Changes nothing on the server.
 
 use super::announced::Announced;
 use super::context::Context;
-use super::existing::{Extent, Standing};
+use super::existing::{MessageRange, StreamComparison};
 use super::outcomes::Skipped;
 use super::target;
 use crate::description::Description;
@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::names::StreamName;
 use crate::terminal::progress::{StreamOutcome, StreamResult};
 
-/// What to do about a stream that is not what the archive holds.
+/// What to do about a stream that differs from the archive.
 const REPLACE: &str =
     "--conflict overwrite --stream NAME replaces it; what it holds now is kept until all is well";
 
@@ -37,7 +37,7 @@ pub(super) fn skip(context: &Context, stream: StreamName, json: &[u8]) {
         return;
     }
     let described = Description::from_json(json).ok();
-    let archived = described.map(|Description { reported, .. }| Extent {
+    let archived = described.map(|Description { reported, .. }| MessageRange {
         messages: reported.messages,
         first_seq: reported.first_seq,
         last_seq: reported.last_seq,
@@ -51,28 +51,29 @@ pub(super) fn skip(context: &Context, stream: StreamName, json: &[u8]) {
     context.outcomes.borrow_mut().skip(stream, Skipped { archived, may_expire });
 }
 
-/// Says of each stream that was left alone how it stands to the archive.
+/// Reports, for each stream that was left alone, how it differs from the archive.
 pub(super) fn say_how_they_stand(context: &Context, announced: &Announced) {
     let mut differ = false;
     let (existing, messages) = (context.replacing.existing(), context.messages);
     for (stream, skipped) in context.outcomes.borrow().skipped() {
-        // What our dump has counted is more certain than what the server said when it began.
+        // The numbers that our dump has counted are more certain than those of the server.
         let archived = announced.counted(stream).or(skipped.archived);
-        let here = existing.get(stream).and_then(Option::as_ref).map(Extent::from);
-        let standing = here.zip(archived).map(|(here, archived)| here.against(&archived, skipped.may_expire));
-        if let Some(Standing::Differs(text) | Standing::GoneOn(text)) = &standing {
+        let here = existing.get(stream).and_then(Option::as_ref).map(MessageRange::from);
+        let comparison =
+            here.zip(archived).map(|(here, archived)| here.compare(&archived, skipped.may_expire));
+        if let Some(StreamComparison::Different(text) | StreamComparison::Newer(text)) = &comparison {
             let why = format!("exists, left alone: {text}");
             context.progress.result(StreamResult::not(stream.as_str(), StreamOutcome::Skipped, why));
         }
-        match standing {
+        match comparison {
             None => messages.detail(&format!("stream {stream}: exists, left alone")),
-            Some(Standing::AsArchived) => {
+            Some(StreamComparison::Same) => {
                 messages.detail(&format!("stream {stream}: exists, left alone; as long as in the archive"));
             }
-            Some(Standing::GoneOn(text)) => {
+            Some(StreamComparison::Newer(text)) => {
                 messages.detail(&format!("stream {stream}: exists, left alone; {text}"));
             }
-            Some(Standing::Differs(text)) => {
+            Some(StreamComparison::Different(text)) => {
                 differ = true;
                 messages.warning(&format!("stream {stream}: exists, left alone, and differs: {text}"));
             }
@@ -83,7 +84,7 @@ pub(super) fn say_how_they_stand(context: &Context, announced: &Announced) {
     }
 }
 
-/// Names what restores have left that were cut off, and this one has not replaced.
+/// Names the leftovers of killed restores that this run has not replaced.
 pub(super) fn say_what_is_left_over(context: &Context) {
     let (existing, outcomes) = (context.replacing.existing(), context.outcomes.borrow());
     let left = existing.left_over();

@@ -1,8 +1,8 @@
-//! Whether the account at the destination may hold what is coming. Pure.
+//! Whether the limits of the account at the destination allow the streams that will come. Pure: asks no server.
 //!
-//! The index has the size of every stream as the server of the dump counted it, which is how the
-//! account's server will count. It is the least that must fit, since limits count whole streams only
-//! when they are restored; what exceeds them is better known before the first of them than after half.
+//! The index has the size of every stream as the server of the dump counted it. The server of the account counts in the
+//! same way. It counts a stream only when it is restored, so without this check a load would fail after some of the
+//! streams.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use crate::exit::Exit;
 use crate::jetstream::{Account, Usage};
 use crate::names::{Size, counted};
 
-/// A stream as far as limits go.
+/// What a stream takes of the limits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Weight {
+pub(super) struct StorageDemand {
     /// How many copies of it there are.
     pub replicas: u32,
     /// Whether it lives in memory.
@@ -22,46 +22,51 @@ pub(super) struct Weight {
     pub bytes: u64,
 }
 
-/// What comes into one tier and goes from it.
+/// What a load adds to one tier and removes from it.
 #[derive(Default)]
-struct Change {
+struct TierChange {
     coming: u64,
     going: u64,
-    files: Bytes,
-    memory: Bytes,
+    files: ByteChange,
+    memory: ByteChange,
 }
 
 #[derive(Default)]
-struct Bytes {
+struct ByteChange {
     coming: u64,
     going: u64,
 }
 
-/// Refuses what is `coming` where the account may not hold it, though what is `going` makes room.
-pub(super) fn check(account: &Account, coming: &[Weight], going: &[Weight]) -> Result<(), Failure> {
-    let mut tiers: BTreeMap<u32, Change> = BTreeMap::new();
-    for (weights, comes) in [(coming, true), (going, false)] {
-        for weight in weights {
-            // Without tiers all streams are in one.
-            let tier = if account.has_tiers() { weight.replicas } else { 1 };
+/// Refuses the streams that are `coming` if the account may not hold them, even after the streams that are `going` have
+/// made room.
+pub(super) fn check(
+    account: &Account,
+    coming: &[StorageDemand],
+    going: &[StorageDemand],
+) -> Result<(), Failure> {
+    let mut tiers: BTreeMap<u32, TierChange> = BTreeMap::new();
+    for (demands, comes) in [(coming, true), (going, false)] {
+        for demand in demands {
+            // Without tiers, all streams share one set of limits.
+            let tier = if account.has_tiers() { demand.replicas } else { 1 };
             let change = tiers.entry(tier).or_default();
-            let bytes = if weight.in_memory { &mut change.memory } else { &mut change.files };
+            let bytes = if demand.in_memory { &mut change.memory } else { &mut change.files };
             let (count, bytes) = match comes {
                 true => (&mut change.coming, &mut bytes.coming),
                 false => (&mut change.going, &mut bytes.going),
             };
             *count = count.saturating_add(1);
-            *bytes = bytes.saturating_add(weight.bytes.saturating_mul(weight.replicas.into()));
+            *bytes = bytes.saturating_add(demand.bytes.saturating_mul(demand.replicas.into()));
         }
     }
     tiers.iter().try_for_each(|(tier, change)| match account.of(*tier) {
         Some((usage, factor)) => within(usage, factor, change),
-        // The server words that better.
+        // The account has no such tier. The server's own message says it better.
         None => Ok(()),
     })
 }
 
-fn within(usage: &Usage, factor: u32, change: &Change) -> Result<(), Failure> {
+fn within(usage: &Usage, factor: u32, change: &TierChange) -> Result<(), Failure> {
     let after = |now: u64, going: u64, coming: u64| now.saturating_sub(going).saturating_add(coming);
     let streams = after(usage.streams, change.going, change.coming);
     if let Some(most) = usage.max_streams().filter(|most| streams > *most) {
@@ -92,9 +97,9 @@ fn exceeded(limit: &str, most: &str, total: &str) -> Failure {
 mod tests {
     use super::*;
 
-    const R1: Weight = Weight { replicas: 1, in_memory: false, bytes: 100 };
-    const R3: Weight = Weight { replicas: 3, ..R1 };
-    const MEMORY: Weight = Weight { in_memory: true, ..R1 };
+    const R1: StorageDemand = StorageDemand { replicas: 1, in_memory: false, bytes: 100 };
+    const R3: StorageDemand = StorageDemand { replicas: 3, ..R1 };
+    const MEMORY: StorageDemand = StorageDemand { in_memory: true, ..R1 };
 
     fn account(json: &str) -> Account {
         serde_json::from_str(json).unwrap()
@@ -133,6 +138,6 @@ mod tests {
         assert!(check(&tiers, &[R1, R3], &[]).is_ok());
         assert!(check(&tiers, &[R1, R1], &[]).is_err());
         assert!(check(&tiers, &[R3, R3], &[]).is_err());
-        assert!(check(&tiers, &[Weight { replicas: 5, ..R1 }], &[]).is_ok());
+        assert!(check(&tiers, &[StorageDemand { replicas: 5, ..R1 }], &[]).is_ok());
     }
 }

@@ -1,7 +1,7 @@
-//! Settings that came after the destination's release. Pure.
+//! Settings of streams that the destination does not know, because its release is older. Pure: asks no server.
 //!
-//! A server before 2.12 drops them without a word, and a later one refuses the stream; so they are named before
-//! anything changes, with the option that lets each go.
+//! A server before 2.12 drops such settings silently, and a later one refuses the stream. So the program names them before
+//! it changes anything, with the option that drops each.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a load is asked to do.
+//! The options of a load, checked. Knows no archive and no server.
 
 use crate::cli::{Conflict, StreamSelection};
 use crate::jetstream::Account;

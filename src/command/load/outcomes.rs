@@ -1,10 +1,10 @@
-//! What has become of each stream, and the exit code that follows from it.
+//! The outcome of each stream, and the exit code that follows from all of them. Restores nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
-use super::existing::Extent;
+use super::existing::MessageRange;
 use super::target::Traits;
 use crate::command::verifier::Proven;
 use crate::exit::Exit;
@@ -15,21 +15,21 @@ use crate::terminal::progress::{Progress, StreamOutcome, StreamResult};
 /// A stream that was left alone because it exists.
 pub(super) struct Skipped {
     /// What its description in the archive says that its snapshot holds.
-    pub archived: Option<Extent>,
+    pub archived: Option<MessageRange>,
     pub may_expire: bool,
 }
 
-/// A stream that was restored a moment ago, into a cluster or with replicas.
-pub(super) struct Fresh {
+/// A stream that was just restored into a cluster. It is confirmed when the other servers have it.
+pub(super) struct UnconfirmedStream {
     pub stream: StreamName,
     pub may_expire: bool,
     pub restored: Instant,
 }
 
-impl Fresh {
+impl UnconfirmedStream {
     /// It was restored just now.
     pub fn new(stream: StreamName, may_expire: bool) -> Self {
-        Fresh { stream, may_expire, restored: Instant::now() }
+        UnconfirmedStream { stream, may_expire, restored: Instant::now() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pairs each description (`backup.json`) with its snapshot, in whatever order the archive brings them. Pure.
 //!
-//! Our archives and those of `chatto backup` have the description right before the snapshot. Another tar program
-//! may have packed the files in another order; then one of the two waits in memory for the other, within a bound.
+//! Our archives and those of `chatto backup` have the description right before the snapshot. If another tar program has
+//! packed the files in another order, one of the two waits in memory for the other, within a bound.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,11 +22,11 @@ const DESCRIPTIONS_MAX: usize = 24 << 20;
 const PACK_AGAIN: &str =
     "pack the archive again with each stream's backup.json right before its stream.tar.s2";
 
-/// What a load has to do next.
-pub(super) enum Step {
+/// An event of the archive, after pairing: a description comes together with its snapshot.
+pub(super) enum PairedEvent {
     Index(Index),
     Manifest(Manifest),
-    /// A snapshot begins. [`Step::Bytes`] follow, then [`Step::Finish`] or [`Step::Abandoned`].
+    /// A snapshot begins. [`PairedEvent::Bytes`] follow, then [`PairedEvent::Finish`] or [`PairedEvent::Abandoned`].
     Begin {
         stream: StreamName,
         json: Vec<u8>,
@@ -51,7 +51,7 @@ pub(super) enum Step {
     End(Ended),
 }
 
-/// What has come of an archive without its counterpart.
+/// The descriptions and snapshots that wait for each other.
 #[derive(Default)]
 pub(super) struct Pairing {
     /// Descriptions that wait for their snapshots.
@@ -67,55 +67,55 @@ pub(super) struct Pairing {
 }
 
 impl Pairing {
-    /// Takes what came and adds to `steps` what can be done now. The steps are valid even if this fails.
-    pub fn take(&mut self, event: Event, steps: &mut VecDeque<Step>) -> anyhow::Result<()> {
+    /// Takes an event, and adds to `ready` the events that can be handled now. These are valid even if this fails.
+    pub fn take(&mut self, event: Event, ready: &mut VecDeque<PairedEvent>) -> anyhow::Result<()> {
         match event {
-            Event::Index(index) => steps.push_back(Step::Index(index)),
+            Event::Index(index) => ready.push_back(PairedEvent::Index(index)),
             Event::Manifest(manifest) => {
-                self.end_parts(steps);
-                steps.push_back(Step::Manifest(manifest));
+                self.end_parts(ready);
+                ready.push_back(PairedEvent::Manifest(manifest));
             }
             Event::Backup { stream, attempt: Some(_), json } => {
-                self.end_parts(steps);
+                self.end_parts(ready);
                 self.in_parts = true;
-                steps.push_back(Step::Begin { stream, json });
+                ready.push_back(PairedEvent::Begin { stream, json });
             }
             Event::Backup { stream, attempt: None, json } => {
-                self.end_parts(steps);
-                self.description(stream, json, steps)?;
+                self.end_parts(ready);
+                self.description(stream, json, ready)?;
             }
             Event::Snapshot(stream) => {
-                self.end_parts(steps);
+                self.end_parts(ready);
                 match self.descriptions.remove(&stream) {
                     Some(json) => {
                         self.descriptions_size = self.descriptions_size.saturating_sub(json.len());
-                        steps.push_back(Step::Begin { stream, json });
+                        ready.push_back(PairedEvent::Begin { stream, json });
                     }
                     None => self.waiting = Some(stream),
                 }
             }
             Event::Bytes(bytes) => match &self.waiting {
                 Some(stream) => self.keep(stream.clone(), bytes)?,
-                None => steps.push_back(Step::Bytes(bytes)),
+                None => ready.push_back(PairedEvent::Bytes(bytes)),
             },
             Event::SnapshotEnd => match self.waiting.take() {
                 // A snapshot of no bytes waits too.
                 Some(stream) => drop(self.snapshots.entry(stream).or_default()),
-                None => steps.push_back(Step::Finish),
+                None => ready.push_back(PairedEvent::Finish),
             },
             Event::Abandoned { stream, attempt, reason } => {
                 self.in_parts = false;
-                steps.push_back(Step::Abandoned { stream, attempt, reason });
+                ready.push_back(PairedEvent::Abandoned { stream, attempt, reason });
             }
             Event::Empty { stream, file } => {
-                self.end_parts(steps);
-                steps.push_back(Step::Empty { stream, file });
+                self.end_parts(ready);
+                ready.push_back(PairedEvent::Empty { stream, file });
             }
-            Event::Keys => steps.push_back(Step::Keys),
+            Event::Keys => ready.push_back(PairedEvent::Keys),
             Event::Sums => {}
             Event::End(ended) => {
-                self.end_parts(steps);
-                steps.push_back(Step::End(ended));
+                self.end_parts(ready);
+                ready.push_back(PairedEvent::End(ended));
             }
             Event::Failed(error) => return Err(error),
         }
@@ -132,9 +132,9 @@ impl Pairing {
         self.descriptions.keys()
     }
 
-    fn end_parts(&mut self, steps: &mut VecDeque<Step>) {
+    fn end_parts(&mut self, ready: &mut VecDeque<PairedEvent>) {
         if std::mem::take(&mut self.in_parts) {
-            steps.push_back(Step::Finish);
+            ready.push_back(PairedEvent::Finish);
         }
     }
 
@@ -142,14 +142,14 @@ impl Pairing {
         &mut self,
         stream: StreamName,
         json: Vec<u8>,
-        steps: &mut VecDeque<Step>,
+        ready: &mut VecDeque<PairedEvent>,
     ) -> Result<(), Failure> {
         if let Some(pieces) = self.snapshots.remove(&stream) {
             let size = pieces.iter().map(Bytes::len).sum();
             self.snapshots_size = self.snapshots_size.saturating_sub(size);
-            steps.push_back(Step::Begin { stream, json });
-            steps.extend(pieces.into_iter().map(Step::Bytes));
-            steps.push_back(Step::Finish);
+            ready.push_back(PairedEvent::Begin { stream, json });
+            ready.extend(pieces.into_iter().map(PairedEvent::Bytes));
+            ready.push_back(PairedEvent::Finish);
             return Ok(());
         }
         self.descriptions_size = self.descriptions_size.saturating_add(json.len());
@@ -190,25 +190,25 @@ mod tests {
         Event::Bytes(Bytes::from_static(text.as_bytes()))
     }
 
-    /// The steps that the events lead to, in short.
+    /// The paired events in short, for these events.
     fn steps(pairing: &mut Pairing, events: Vec<Event>) -> Vec<String> {
-        let mut steps = VecDeque::new();
+        let mut ready = VecDeque::new();
         for event in events {
-            pairing.take(event, &mut steps).unwrap();
+            pairing.take(event, &mut ready).unwrap();
         }
-        let short = |step| match step {
-            Step::Begin { stream, json } => {
+        let short = |event| match event {
+            PairedEvent::Begin { stream, json } => {
                 assert_eq!(stream.as_str().as_bytes(), json);
                 format!("begin {stream}")
             }
-            Step::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Step::Finish => "finish".into(),
-            Step::Abandoned { stream, attempt, .. } => format!("abandoned {stream} {attempt}"),
-            Step::Empty { stream, .. } => format!("empty {stream}"),
-            Step::Keys => "keys".into(),
-            Step::Index(_) | Step::Manifest(_) | Step::End(_) => "list".into(),
+            PairedEvent::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            PairedEvent::Finish => "finish".into(),
+            PairedEvent::Abandoned { stream, attempt, .. } => format!("abandoned {stream} {attempt}"),
+            PairedEvent::Empty { stream, .. } => format!("empty {stream}"),
+            PairedEvent::Keys => "keys".into(),
+            PairedEvent::Index(_) | PairedEvent::Manifest(_) | PairedEvent::End(_) => "list".into(),
         };
-        steps.into_iter().map(short).collect()
+        ready.into_iter().map(short).collect()
     }
 
     #[test]
@@ -261,14 +261,14 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_and_what_came_before_is_still_done() {
         let mut pairing = Pairing::default();
-        let mut steps = VecDeque::new();
-        pairing.take(description("A", Some(1)), &mut steps).unwrap();
+        let mut ready = VecDeque::new();
+        pairing.take(description("A", Some(1)), &mut ready).unwrap();
         let large =
             Event::Backup { stream: name("B"), attempt: None, json: vec![b' '; DESCRIPTIONS_MAX + 1] };
-        assert!(pairing.take(large, &mut steps).is_err());
-        assert!(matches!(steps.back(), Some(Step::Finish)));
-        pairing.take(Event::Snapshot(name("C")), &mut steps).unwrap();
+        assert!(pairing.take(large, &mut ready).is_err());
+        assert!(matches!(ready.back(), Some(PairedEvent::Finish)));
+        pairing.take(Event::Snapshot(name("C")), &mut ready).unwrap();
         let large = Event::Bytes(Bytes::from(vec![0; SNAPSHOTS_MAX + 1]));
-        assert!(pairing.take(large, &mut steps).is_err());
+        assert!(pairing.take(large, &mut ready).is_err());
     }
 }

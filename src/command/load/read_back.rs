@@ -1,9 +1,9 @@
-//! A rehearsal reads back what it restored: the stream is captured again and its content checked as
-//! `chatto-dump` does it, and what that holds is compared with what the archive's snapshot held.
+//! A rehearsal reads back every stream that it restored. It captures the stream again, checks the content as `chatto-dump`
+//! does, and compares it with the content of the archive's snapshot. Does not know how the stream was restored.
 //!
-//! It is not compared with what the server says of the stream. A dump of a stream in use can have an index that
-//! is later than its blocks; a server before 2.15 that restores it counts what is missing between them as deleted,
-//! and has no record of that to send (seen on 2.11.11).
+//! It does not compare the content with the state that the server reports. In a dump of a stream in use, the index can be
+//! later than the blocks. A server before 2.15 that restores such a dump counts the missing messages as deleted, but has no
+//! record of the deletions to send (seen on 2.11.11).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::snapshot::{Contents, InspectOptions};
 /// Memory for what is being read back, in bytes.
 const BUFFER: usize = 32 << 20;
 
-/// What the server holds of `stream`: every record read, every checksum verified.
+/// The content of `stream` on the server. Every record was read, and every checksum was verified.
 pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Result<Contents> {
     let in_flight = Arc::new(InFlight::default());
     let how = Snapshotting { no_consumers: false, check: false, in_flight, buffer: BUFFER };
@@ -33,9 +33,9 @@ pub(super) async fn contents(server: &Server, stream: &StreamName) -> anyhow::Re
     Ok(verifier.verdict().await?.contents)
 }
 
-/// How much a comparison that found no difference could tell.
+/// What was compared, if no difference was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Equal {
+pub(super) enum EqualBy {
     /// Every message is there as the archive has it.
     Messages,
     /// As many messages are there, up to the same sequence; one of the snapshots holds the records of others
@@ -43,12 +43,11 @@ pub(super) enum Equal {
     Counts,
 }
 
-/// Holds what was read `back` against what the `archive` was proven to hold. An error says in words what
-/// differs.
+/// Compares what was read `back` with the verified content of the `archive`. The error says what differs.
 ///
 /// Some differences mean no harm: messages that a limit had removed come back with a server that cannot use
 /// the snapshot's index, old ones expire, and a stream with sources goes on receiving.
-pub(super) fn compare(archive: &Contents, back: &Contents, may_expire: bool) -> Result<Equal, String> {
+pub(super) fn compare(archive: &Contents, back: &Contents, may_expire: bool) -> Result<EqualBy, String> {
     // The last sequence is the server's to know: where the last messages are deleted, records may not tell.
     let last_seq = back.last_seq.max(archive.last_seq);
     let state = State { messages: back.messages, last_seq, consumer_count: back.consumers };
@@ -57,14 +56,14 @@ pub(super) fn compare(archive: &Contents, back: &Contents, may_expire: bool) -> 
         return Err(text);
     }
     // A sum says that the archive holds no record but those of its messages.
-    let (Some(there), Some(here)) = (archive.sum, back.sum) else { return Ok(Equal::Counts) };
+    let (Some(there), Some(here)) = (archive.sum, back.sum) else { return Ok(EqualBy::Counts) };
     if back.last_seq > archive.last_seq || back.messages != archive.messages {
-        return Ok(Equal::Counts);
+        return Ok(EqualBy::Counts);
     }
     if here != there {
         return Err("read back, its messages are not those of the archive".into());
     }
-    Ok(Equal::Messages)
+    Ok(EqualBy::Messages)
 }
 
 #[cfg(test)]
@@ -87,11 +86,11 @@ mod tests {
 
     #[test]
     fn what_came_back_whole_is_equal_message_by_message() {
-        assert_eq!(compare(&archived(), &archived(), false), Ok(Equal::Messages));
+        assert_eq!(compare(&archived(), &archived(), false), Ok(EqualBy::Messages));
         // The server may have compacted what a limit had left behind.
         let loose = Contents { records: 12, sum: None, ..archived() };
-        assert_eq!(compare(&loose, &archived(), false), Ok(Equal::Counts));
-        assert_eq!(compare(&loose, &Contents { messages: 12, ..archived() }, false), Ok(Equal::Counts));
+        assert_eq!(compare(&loose, &archived(), false), Ok(EqualBy::Counts));
+        assert_eq!(compare(&loose, &Contents { messages: 12, ..archived() }, false), Ok(EqualBy::Counts));
     }
 
     #[test]
@@ -110,14 +109,14 @@ mod tests {
     #[test]
     fn gaps_at_both_ends_are_for_the_server_to_count() {
         let within = Contents { first_seq: 2, last_seq: 19, ..archived() };
-        assert_eq!(compare(&archived(), &within, false), Ok(Equal::Messages));
+        assert_eq!(compare(&archived(), &within, false), Ok(EqualBy::Messages));
     }
 
     #[test]
     fn what_expired_or_came_since_is_no_fault() {
         let fewer = Contents { messages: 4, first_seq: 15, sum: Some(8), ..archived() };
-        assert_eq!(compare(&archived(), &fewer, true), Ok(Equal::Counts));
+        assert_eq!(compare(&archived(), &fewer, true), Ok(EqualBy::Counts));
         let later = Contents { messages: 12, last_seq: 22, sum: Some(8), ..archived() };
-        assert_eq!(compare(&archived(), &later, false), Ok(Equal::Counts));
+        assert_eq!(compare(&archived(), &later, false), Ok(EqualBy::Counts));
     }
 }

@@ -1,9 +1,10 @@
-//! What is known to be in the way before anything changes: conflicts, the account's limits, the server's release.
+//! Refuses a load before anything changes, for every reason that is known then: existing streams, the limits of the
+//! account, the server's release. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
-use super::limits::{self, Weight};
+use super::limits::{self, StorageDemand};
 use crate::archive::Index;
 use crate::cli::Conflict;
 use crate::command::Failure;
@@ -45,8 +46,8 @@ fn excess(context: &Context, index: &Index, coming: &BTreeSet<StreamName>) -> Re
     let Some(account) = &context.options.account else { return Ok(()) };
     let lands = |name: &StreamName| lands(context, coming, name);
     let streams = index.streams.iter().filter(|stream| lands(&stream.name));
-    let coming: Vec<Weight> = streams
-        .map(|stream| Weight {
+    let coming: Vec<StorageDemand> = streams
+        .map(|stream| StorageDemand {
             replicas: context.options.replicas.or(stream.replicas).unwrap_or(1),
             in_memory: stream.storage.as_deref() == Some("memory"),
             bytes: stream.bytes,
@@ -54,8 +55,8 @@ fn excess(context: &Context, index: &Index, coming: &BTreeSet<StreamName>) -> Re
         .collect();
     let existing = context.replacing.existing();
     let replaced = existing.going(lands).into_iter();
-    let going: Vec<Weight> = replaced
-        .map(|old| Weight { replicas: old.replicas, in_memory: old.in_memory, bytes: old.bytes })
+    let going: Vec<StorageDemand> = replaced
+        .map(|old| StorageDemand { replicas: old.replicas, in_memory: old.in_memory, bytes: old.bytes })
         .collect();
     limits::check(account, &coming, &going)
 }

@@ -1,7 +1,8 @@
-//! Replaces an old stream: removes it to make room for the one of the archive, and puts it back if that one fails.
+//! Replaces an old stream: removes it to make room for the one in the archive, and puts it back if that one fails. Does not
+//! restore the new one.
 //!
-//! With rescue, the old stream is in a rescue archive on disk before it is deleted. What a killed restore has left
-//! under this name is removed without one: the archive has more of it.
+//! Unless `--no-rescue` is given, the old stream is in a rescue archive on disk before it is deleted. The incomplete stream
+//! of a killed restore is removed without one, because the archive has more of it.
 
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ use crate::jetstream::{Mark, Removal, Server, StreamReply};
 use crate::names::StreamName;
 use crate::terminal::Messages;
 
-/// The streams at the destination, and what becomes of those that are in the way.
+/// The streams at the destination, and the rescue archives of those that are replaced.
 pub(super) struct Replacing {
     server: Server,
     messages: Messages,
@@ -27,16 +28,16 @@ pub(super) struct Replacing {
     emptied: RefCell<BTreeSet<StreamName>>,
 }
 
-/// Why an old stream is still there.
+/// Why an old stream was not removed.
 #[derive(Debug)]
-pub(super) struct NoRoom {
+pub(super) struct NotReplaced {
     pub text: String,
     pub hint: Option<String>,
 }
 
-impl From<&str> for NoRoom {
+impl From<&str> for NotReplaced {
     fn from(text: &str) -> Self {
-        NoRoom { text: text.into(), hint: None }
+        NotReplaced { text: text.into(), hint: None }
     }
 }
 
@@ -58,7 +59,7 @@ impl Replacing {
     }
 
     /// Sees to it that there is no stream of this name. The old one, if there was one, can be put back after that.
-    pub async fn make_room(&self, stream: &StreamName) -> Result<(), NoRoom> {
+    pub async fn make_room(&self, stream: &StreamName) -> Result<(), NotReplaced> {
         if self.emptied.borrow().contains(stream) {
             return Ok(());
         }
@@ -77,7 +78,7 @@ impl Replacing {
             if matches!(self.server.stream(stream).await, Ok(Some(_))) {
                 self.emptied.borrow_mut().remove(stream);
             }
-            return Err(NoRoom {
+            return Err(NotReplaced {
                 text: format!("cannot delete the old one: {e}"),
                 hint: hint::of_server(&e),
             });
@@ -86,7 +87,7 @@ impl Replacing {
     }
 
     /// Archives the old stream, if there is one that is to be kept and was not kept before.
-    pub async fn keep(&self, stream: &StreamName) -> Result<(), NoRoom> {
+    pub async fn keep(&self, stream: &StreamName) -> Result<(), NotReplaced> {
         let Some(old) = self.existing().get(stream).cloned() else { return Ok(()) };
         let Some(rescue) = self.rescue.as_ref().filter(|rescue| !rescue.has(stream)) else { return Ok(()) };
         if let Err(error) = rescue.take(&self.server, stream, old, self.messages).await {
@@ -136,7 +137,7 @@ impl Replacing {
     }
 
     /// Removes what a killed restore has left, which has this `mark`.
-    async fn remove_left_over(&self, stream: &StreamName, mark: &Mark) -> Result<(), NoRoom> {
+    async fn remove_left_over(&self, stream: &StreamName, mark: &Mark) -> Result<(), NotReplaced> {
         let _section = self.critical.begin();
         let left = |reply: &StreamReply| {
             Mark::of(&reply.config).as_ref() == Some(mark) && !mark.is_older_than(&last_written(reply))
@@ -151,7 +152,7 @@ impl Replacing {
             Ok(Removal::NotOurs) => {
                 Err("a restore of it was cut off, and somebody has changed it meanwhile; left alone".into())
             }
-            Err(e) => Err(NoRoom {
+            Err(e) => Err(NotReplaced {
                 text: format!("cannot remove what a restore has left that was cut off: {e}"),
                 hint: hint::of_server(&e),
             }),

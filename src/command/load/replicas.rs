@@ -1,10 +1,10 @@
-//! The end of a load into a cluster: whether the streams are there to stay.
+//! The end of a load into a cluster: waits until the other servers have the restored streams. Restores nothing.
 //!
-//! A cluster gives a snapshot to one server, and that server answers the commit for itself. The others fetch the
-//! stream from it afterwards. If the first server is lost before that, the stream is lost too. If it loses the lead
-//! meanwhile, it removes the stream again, after its answer (nats-server, `server/jetstream_cluster.go`,
-//! `monitorStream`, `restoreDoneCh`). So the program looks at every restored stream once more, when the others must have
-//! begun to fetch it, and waits until they have all of it.
+//! A cluster gives a snapshot to one server, and that server answers the commit alone. The others fetch the stream from it
+//! afterwards. If the first server is lost before that, the stream is lost too. If the first server is no longer the leader
+//! by then, it removes the stream again, after its answer (nats-server, `server/jetstream_cluster.go`, `monitorStream`,
+//! `restoreDoneCh`). So the program looks at every restored stream once more, when the others must have begun to fetch it,
+//! and waits until they have all of it.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::compare_state::{difference, parse};
 use super::context::Context;
-use super::outcomes::Fresh;
+use super::outcomes::UnconfirmedStream;
 use crate::exit::Exit;
 use crate::jetstream::{Error, Replicas, StreamReply};
 use crate::names::{StreamName, counted};
@@ -35,7 +35,7 @@ const REST: Duration = Duration::from_secs(10);
 /// The pause before all that are not settled are looked at again.
 const BREATH: Duration = Duration::from_millis(250);
 
-/// How a stream stands.
+/// The state of a stream's replicas.
 enum ReplicaStatus {
     /// On every server that ought to have it.
     Settled,
@@ -51,29 +51,29 @@ enum ReplicaStatus {
 /// Those of which it is not enough are failed; they stay as they are, as their copies may still come.
 /// In the place of one that is gone, the old one is put back.
 pub(super) async fn wait(context: &Context) {
-    let mut fresh = context.fresh.take();
-    if !fresh.is_empty() {
+    let mut unconfirmed = context.unconfirmed.take();
+    if !unconfirmed.is_empty() {
         context.messages.detail("waiting until the cluster has copied what was restored");
     }
     let (mut least, mut since) = (u64::MAX, Instant::now());
-    while !fresh.is_empty() {
-        let looked: Vec<(Fresh, ReplicaStatus)> = stream::iter(fresh)
-            .map(|fresh| async {
-                sleep_until(fresh.restored + BEGUN).await;
-                let standing = standing(context, &fresh).await;
-                (fresh, standing)
+    while !unconfirmed.is_empty() {
+        let looked: Vec<(UnconfirmedStream, ReplicaStatus)> = stream::iter(unconfirmed)
+            .map(|unconfirmed| async {
+                sleep_until(unconfirmed.restored + BEGUN).await;
+                let standing = standing(context, &unconfirmed).await;
+                (unconfirmed, standing)
             })
             .buffered(AT_ONCE)
             .collect()
             .await;
         let mut left = Vec::new();
-        for (fresh, standing) in looked {
+        for (unconfirmed, standing) in looked {
             match standing {
                 ReplicaStatus::Settled => {}
                 ReplicaStatus::Copying(replicas) if replicas.suffice() && replicas.rest_is_offline() => {
-                    say_lacking(context, &fresh.stream, &replicas);
+                    say_lacking(context, &unconfirmed.stream, &replicas);
                 }
-                standing => left.push((fresh, standing)),
+                standing => left.push((unconfirmed, standing)),
             }
         }
         let missing = left.iter().map(|(_, standing)| standing.missing()).fold(0, u64::saturating_add);
@@ -87,27 +87,27 @@ pub(super) async fn wait(context: &Context) {
         if since.elapsed() >= patience {
             return give_up_on(context, left).await;
         }
-        fresh = left.into_iter().map(|(fresh, _)| fresh).collect();
-        if !fresh.is_empty() {
+        unconfirmed = left.into_iter().map(|(unconfirmed, _)| unconfirmed).collect();
+        if !unconfirmed.is_empty() {
             sleep(BREATH).await;
         }
     }
 }
 
-async fn standing(context: &Context, fresh: &Fresh) -> ReplicaStatus {
-    let answer = context.server.glance(&fresh.stream).await;
-    match context.outcomes.borrow().restored().get(&fresh.stream) {
-        Some(proven) => judged(answer, &proven.contents, fresh.may_expire),
+async fn standing(context: &Context, unconfirmed: &UnconfirmedStream) -> ReplicaStatus {
+    let answer = context.server.glance(&unconfirmed.stream).await;
+    match context.outcomes.borrow().restored().get(&unconfirmed.stream) {
+        Some(proven) => judged(answer, &proven.contents, unconfirmed.may_expire),
         None => ReplicaStatus::Settled,
     }
 }
 
-async fn give_up_on(context: &Context, left: Vec<(Fresh, ReplicaStatus)>) {
+async fn give_up_on(context: &Context, left: Vec<(UnconfirmedStream, ReplicaStatus)>) {
     const LEFT: &str = "what is there of it was left: look at it when every server of the cluster runs, and \
                             replace it with --conflict overwrite";
     const GONE: &str = "the server that restored it has lost the lead meanwhile, and removed it: restore it \
                             again; --stream leaves the others alone";
-    for (Fresh { stream, .. }, standing) in left {
+    for (UnconfirmedStream { stream, .. }, standing) in left {
         let gone = matches!(standing, ReplicaStatus::Gone);
         let (text, hint) = match standing {
             ReplicaStatus::Settled => continue,

@@ -1,5 +1,6 @@
-//! The rescue archives of `--conflict=overwrite`. Each old stream is written to an ordinary archive of its own, which
-//! is checked and on disk before the stream is deleted. Whatever happens to this run then, `chatto-load` restores it.
+//! The rescue archives of `--conflict=overwrite`. Each old stream is written to its own archive, which is checked and on
+//! disk before the stream is deleted. It is an ordinary archive, so `chatto-load` can restore it, even if this run is
+//! killed. Does not delete streams.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use crate::terminal::Messages;
 /// How much of a stream's name goes into its archive's file name, in characters.
 const NAME_IN_FILE: usize = 50;
 
-/// Restores an archive into a server. It says what went wrong by itself.
+/// Restores an archive into a server. It reports its own errors.
 pub(super) type Restore = fn(Server, File, Messages) -> LocalBoxFuture<'static, anyhow::Result<Exit>>;
 
 /// The rescue archives of one run.

@@ -1,4 +1,4 @@
-//! The loop of a load: the streams of an archive, as the archive brings them.
+//! The loop of a load: handles the streams of an archive in the order in which they come. Knows no bytes of a snapshot.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,11 +16,11 @@ use super::context::Context;
 use super::critical_sections::CriticalSections;
 use super::existing::Existing;
 use super::input::Events;
-use super::job::{Described, Job, until};
+use super::job::{ArchivedStream, Job, until};
 use super::left_alone;
 use super::options::LoadOptions;
 use super::outcomes::Outcomes;
-use super::pairing::{Pairing, Step};
+use super::pairing::{PairedEvent, Pairing};
 use super::refusals;
 use super::replacing::Replacing;
 use super::replicas;
@@ -70,7 +70,7 @@ impl Loading {
             replacing,
             outcomes: RefCell::new(Outcomes::new(messages, progress.clone())),
             progress,
-            fresh: RefCell::default(),
+            unconfirmed: RefCell::default(),
             gone: Cell::new(false),
         });
         Loading {
@@ -127,7 +127,7 @@ impl Loading {
     }
 
     async fn follow(&mut self, events: &mut Events) -> anyhow::Result<Ended> {
-        let mut steps = VecDeque::new();
+        let mut ready = VecDeque::new();
         loop {
             let due = self.current.as_ref().and_then(Job::silent_until);
             let idle = (!self.batch.is_empty()).then(|| Instant::now() + IDLE);
@@ -147,15 +147,15 @@ impl Loading {
                 }
             };
             let event = event.ok_or_else(|| anyhow::anyhow!("reading the archive broke off"))?;
-            let paired = self.pairing.take(event, &mut steps);
-            while let Some(step) = steps.pop_front() {
-                if let Step::End(ended) = step {
+            let paired = self.pairing.take(event, &mut ready);
+            while let Some(event) = ready.pop_front() {
+                if let PairedEvent::End(ended) = event {
                     self.batch.restore().await;
                     self.is_gone()?;
                     self.end_of_attempts().await;
                     return Ok(ended);
                 }
-                self.step(step).await?;
+                self.handle(event).await?;
                 self.is_gone()?;
             }
             paired?;
@@ -175,15 +175,15 @@ impl Loading {
         Err(Failure::new(Exit::Unreachable, what).hint(go_on))
     }
 
-    async fn step(&mut self, step: Step) -> anyhow::Result<()> {
-        match step {
-            Step::Index(index) => self.index(&index)?,
-            Step::Manifest(manifest) => {
+    async fn handle(&mut self, event: PairedEvent) -> anyhow::Result<()> {
+        match event {
+            PairedEvent::Index(index) => self.index(&index)?,
+            PairedEvent::Manifest(manifest) => {
                 self.end_of_attempts().await;
                 self.manifest(manifest)?;
             }
-            Step::Begin { stream, json } => self.begin(stream, json).await?,
-            Step::Bytes(bytes) => {
+            PairedEvent::Begin { stream, json } => self.begin(stream, json).await?,
+            PairedEvent::Bytes(bytes) => {
                 if let Some(job) = &mut self.current {
                     if job.is_to_begin() {
                         self.batch.restore().await;
@@ -191,8 +191,8 @@ impl Loading {
                     job.take(bytes).await;
                 }
             }
-            Step::Finish => self.finish().await,
-            Step::Abandoned { stream, attempt, reason } => {
+            PairedEvent::Finish => self.finish().await,
+            PairedEvent::Abandoned { stream, attempt, reason } => {
                 let reason = Printable::new(&reason);
                 let what = format!("stream {stream}: attempt {attempt} was abandoned: {reason}");
                 self.context.messages.detail(&what);
@@ -202,9 +202,9 @@ impl Loading {
                 }
                 self.current = None;
             }
-            Step::Empty { stream, file } => self.announced.empty(stream, file),
-            Step::Keys => self.has_keys = true,
-            Step::End(_) => {}
+            PairedEvent::Empty { stream, file } => self.announced.empty(stream, file),
+            PairedEvent::Keys => self.has_keys = true,
+            PairedEvent::End(_) => {}
         }
         Ok(())
     }
@@ -271,7 +271,7 @@ impl Loading {
             return Ok(());
         }
         let (has_sum, bytes) = (self.announced.has_index(), self.announced.bytes(&stream));
-        self.current = Job::begin(&self.context, Described { stream, json, has_sum, bytes })?;
+        self.current = Job::begin(&self.context, ArchivedStream { stream, json, has_sum, bytes })?;
         Ok(())
     }
 

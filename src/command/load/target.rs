@@ -1,6 +1,5 @@
-//! What a stream's configuration must become at the destination, and what the destination cannot take.
-//! A pure function of JSON; the configuration stays the server's own text but for the field that
-//! changes.
+//! Changes a stream's configuration for the destination: replicas, placement, and settings that must go. Pure: a function
+//! of JSON. Except for the fields that change, the configuration stays the server's own text.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +23,7 @@ pub(super) enum BadBackup {
     OtherStream(crate::names::Printable),
 }
 
-/// What is wanted of every stream.
+/// The options that change every stream.
 #[derive(Clone, Copy)]
 pub(super) struct TargetOptions<'a> {
     /// The replicas that the destination shall have; none leaves the archive's.
@@ -35,7 +34,7 @@ pub(super) struct TargetOptions<'a> {
     pub dropped: &'a [String],
 }
 
-/// What the restored stream will be like, as far as it matters for judging the result.
+/// The properties of the restored stream that matter when it is compared with the archive.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traits {
     /// Replicas in the archive.
