@@ -1,8 +1,10 @@
 //! Building streams, KV buckets, object stores and consumers on a server the way clients make them,
 //! message by message.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
-use async_nats::Client;
+use async_nats::{Client, StatusCode};
 use chatto_pipes::jetstream::Version;
 use futures_util::StreamExt as _;
 use serde_json::{Value as Json, json};
@@ -185,6 +187,9 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// How long a node of a cluster may take to learn that another one has made a consumer.
+const LEARNED: Duration = Duration::from_secs(60);
+
 /// Takes `count` messages from a pull consumer and answers the n-th with `answer(n)`; `None`
 /// leaves it pending. Returns when the server has taken in the answers. The first one goes out when all
 /// messages have come: one that is refused earlier may come again among them.
@@ -201,10 +206,16 @@ pub async fn consume(
     let mut messages = client.subscribe(inbox.clone()).await?;
     let api = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}");
     let body = json!({ "batch": count, "expires": 30 * SECOND }).to_string();
-    client.publish_with_reply(api, inbox, body.into()).await?;
+    client.publish_with_reply(api.clone(), inbox.clone(), body.clone().into()).await?;
+    let deadline = Instant::now() + LEARNED;
     let mut came = Vec::new();
     while came.len() < count {
         let message = messages.next().await.context("the connection ended")?;
+        if message.status == Some(StatusCode::NO_RESPONDERS) && came.is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            client.publish_with_reply(api.clone(), inbox.clone(), body.clone().into()).await?;
+            continue;
+        }
         anyhow::ensure!(
             message.status.is_none(),
             "{stream}/{name}: {:?} instead of message {}",
