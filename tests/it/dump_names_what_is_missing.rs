@@ -2,16 +2,19 @@
 //! server leaves out, consumers that are ahead. Consumers that other servers keep it adds.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::time::Duration;
 
 use crate::support::archive::{Archive, load};
 use crate::support::cluster::Cluster;
-use crate::support::programs::{program, program_for, refused, run, run_with};
+use crate::support::programs::{finish, program, program_for, refused, run, run_with, spawn};
 use crate::support::s2::{unwrapped, wrapped};
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, builder};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use async_nats::Client;
 use futures_util::StreamExt as _;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value as Json, json};
 
 async fn create(client: &Client, stream: &str, more: Json) -> Result<()> {
@@ -123,7 +126,7 @@ async fn becomes_old(client: &Client, stream: &str, name: &str) -> Result<()> {
         if time("ts")?.duration_since(time("created")?) > jiff::SignedDuration::from_secs(3) {
             return Ok(());
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -183,6 +186,42 @@ async fn consumers_that_other_nodes_keep() -> Result<()> {
             assert_eq!(delivered(&client, "EVT", name, 16).await?, (5..=20).collect::<Vec<_>>(), "{release}");
         }
     }
+    Ok(())
+}
+
+/// The node that leads the only replica of a consumer stands still for a while: the dump asks again until it answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_whose_leader_comes_back() -> Result<()> {
+    let cluster = Cluster::start_with_system("2.14.5").await?;
+    let meta_leader = cluster.meta_leader_after(&cluster.system().await?, None).await?;
+    let client = cluster.nodes[meta_leader].client().await?;
+    create(&client, "EVT", json!({ "num_replicas": 3 })).await?;
+    let leaders = [meta_leader, cluster.leader_of(&client, "EVT").await?];
+    let idle = (0..3).find(|node| !leaders.contains(node)).context("a node that leads neither")?;
+    let mut readers = 0;
+    loop {
+        let name = format!("reader{readers}");
+        let config = json!({ "durable_name": name, "num_replicas": 1 });
+        create_consumer(&client, "EVT", &name, config).await?;
+        readers += 1;
+        let info = api::call(&client, &format!("CONSUMER.INFO.EVT.{name}"), Json::Null).await?;
+        if info["cluster"]["leader"] == format!("n{}", idle + 1) {
+            becomes_old(&client, "EVT", &name).await?;
+            break;
+        }
+    }
+    let process = Pid::from_raw(i32::try_from(cluster.nodes[idle].process_id())?).context("a process")?;
+    let lists = client.subscribe("$JS.API.CONSUMER.LIST.EVT").await?;
+    client.flush().await?;
+    kill_process(process, Signal::STOP)?;
+    let dump = spawn(program_for("chatto-dump", &cluster.nodes[meta_leader]).stdout(Stdio::piped()));
+    let listed_twice = tokio::time::timeout(Duration::from_secs(60), lists.take(2).count()).await;
+    kill_process(process, Signal::CONT).unwrap();
+    let dump = finish(dump).expect_code(0);
+    assert_eq!(listed_twice.context("the consumers are not listed again")?, 2);
+    assert_eq!(dump.stderr, "");
+    let entry = Archive::read(&dump.stdout).in_manifest("EVT");
+    assert_eq!((&entry["consumers"], &entry["missing_consumers"]), (&json!(readers), &Json::Null), "{entry}");
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::consumers::{Compared, completing, left_out, may_lack_some};
+use super::consumers::{Compared, ConsumerSearch, may_lack_some};
 use super::output::{Output, Snapshot, Writing};
 use super::plan::HALF;
 use super::rsyncable::{Rewritten, Rsyncable, rewriting};
@@ -46,10 +46,10 @@ pub(super) struct Captured {
 
 impl Captured {
     /// Looks which consumers are not in the snapshot, unless none were wanted, or that is known.
-    pub async fn compare_consumers(&mut self, server: &Server, stream: &StreamName, unwanted: bool) {
+    pub async fn compare_consumers(&mut self, search: &ConsumerSearch, stream: &StreamName, unwanted: bool) {
         if !unwanted && self.left_out.is_none() {
             let contents = &self.proven.contents;
-            self.left_out = Some(left_out(server, stream, contents, self.consumers, self.begun).await);
+            self.left_out = Some(search.left_out(stream, contents, self.consumers, self.begun).await);
         }
     }
 }
@@ -142,6 +142,8 @@ pub(super) struct Attempt<'a> {
     /// How it is written again, if it is.
     pub rsyncable: Option<Rsyncable>,
     pub no_consumers: bool,
+    /// What finds the consumers that the snapshot lacks.
+    pub search: &'a ConsumerSearch,
     pub check: bool,
     /// What may be held in memory in all, in bytes.
     pub buffer: usize,
@@ -232,9 +234,9 @@ impl Attempt<'_> {
             let (stream, created) = (self.stream, self.created);
             let adds_consumers = !self.no_consumers && may_lack_some(self.server, self.replicas);
             let of = Rewritten { stream, description, created, adds_consumers };
-            return Some(rewriting(self.server, &of, begun, self.room.min(PART_SIZE)));
+            return Some(rewriting(self.search, &of, begun, self.room.min(PART_SIZE)));
         }
-        Some(completing(self.server, self.stream, &description.reported, begun))
+        Some(self.search.completing(self.stream, &description.reported, begun))
     }
 }
 

@@ -10,14 +10,17 @@
 //! `server/stream_backup.go`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
+use super::watchdog::Pulse;
 use crate::command::conversion::Conversion;
 use crate::jetstream::{ConsumerInfo, Error, ListedConsumer, Position, Server};
 use crate::names::StreamName;
@@ -29,6 +32,10 @@ const YOUNG: Duration = Duration::from_secs(2);
 
 /// The most that the configurations of added consumers may take, in bytes.
 const MAX_ADDED: usize = 16 << 20;
+
+/// The pause before the consumers are listed again. A cluster's list takes some seconds itself where a leader does not
+/// answer.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What servers write into the metadata of every answer, about themselves.
 const ANSWERED: [&str; 2] = ["_nats.ver", "_nats.level"];
@@ -47,99 +54,144 @@ pub(super) struct LeftOut {
 /// What the look at the consumers comes to.
 pub(super) type Compared = Result<LeftOut, Error>;
 
-/// Finds them. `promised` is how many consumers the server spoke of when the snapshot began, at `begun`. No
-/// request is made where that settles it.
-pub(super) async fn left_out(
-    server: &Server,
-    stream: &StreamName,
-    contents: &Contents,
-    promised: u64,
-    begun: Instant,
-) -> Compared {
-    // In a cluster a server counts those that it keeps itself.
-    if contents.consumers == promised && !server.may_be_in_cluster() {
-        return Ok(LeftOut::default());
-    }
-    let (left_out, _) = find(server, stream, contents.names.as_deref(), begun, false).await?;
-    Ok(left_out)
+/// What looks for them; all streams of a dump share it.
+#[derive(Clone)]
+pub(super) struct ConsumerSearch {
+    server: Server,
+    /// Told of all that happens.
+    pulse: Arc<Pulse>,
+    /// Set when a consumer's leader has been waited for in vain: its server is down, and another may be too. No stream
+    /// waits for one any more.
+    waits_no_more: Arc<AtomicBool>,
 }
 
-/// Begins to add to a snapshot what it lacks and can be added: consumers with fewer replicas than their stream. Finds
-/// nothing where the snapshot's format leaves none of them out.
-pub(super) fn completing(
-    server: &Server,
-    stream: &StreamName,
-    reported: &ReportedState,
-    begun: Instant,
-) -> Conversion<Option<Compared>> {
-    let (server, stream, last, runtime) =
-        (server.clone(), stream.clone(), reported.last_seq, Handle::current());
-    Conversion::begin(move |from, to| {
-        let mut compared = None;
-        snapshot::add_consumers(&stream, last, from, to, |names| {
-            let (left_out, added) = runtime.block_on(found(&server, &stream, names, begun));
-            compared = Some(left_out);
-            added
-        })?;
-        Ok(compared)
-    })
+impl ConsumerSearch {
+    pub fn new(server: &Server, pulse: &Arc<Pulse>) -> Self {
+        ConsumerSearch { server: server.clone(), pulse: Arc::clone(pulse), waits_no_more: Arc::default() }
+    }
+
+    /// Finds what a snapshot has left out. `promised` is how many consumers the server spoke of when the snapshot began,
+    /// at `begun`. No request is made where that settles it.
+    pub async fn left_out(
+        &self,
+        stream: &StreamName,
+        contents: &Contents,
+        promised: u64,
+        begun: Instant,
+    ) -> Compared {
+        // In a cluster a server counts those that it keeps itself.
+        if contents.consumers == promised && !self.server.may_be_in_cluster() {
+            return Ok(LeftOut::default());
+        }
+        Ok(self.find(stream, contents.names.as_deref(), begun, false).await?.left_out)
+    }
+
+    /// Begins to add to a snapshot what it lacks and can be added: consumers with fewer replicas than their stream.
+    /// Finds nothing where the snapshot's format leaves none of them out.
+    pub fn completing(
+        &self,
+        stream: &StreamName,
+        reported: &ReportedState,
+        begun: Instant,
+    ) -> Conversion<Option<Compared>> {
+        let (search, stream, last, runtime) =
+            (self.clone(), stream.clone(), reported.last_seq, Handle::current());
+        Conversion::begin(move |from, to| {
+            let mut compared = None;
+            snapshot::add_consumers(&stream, last, from, to, |names| {
+                let (left_out, added) = runtime.block_on(search.found(&stream, names, begun));
+                compared = Some(left_out);
+                added
+            })?;
+            Ok(compared)
+        })
+    }
+
+    /// Finds the consumers that are not among `held`, and makes those that can be added.
+    pub async fn found(
+        &self,
+        stream: &StreamName,
+        held: Option<&[String]>,
+        begun: Instant,
+    ) -> (Compared, Vec<Consumer>) {
+        match self.find(stream, held, begun, true).await {
+            Ok(Found { left_out, added, .. }) => (Ok(left_out), added),
+            Err(error) => (Err(error), Vec::new()),
+        }
+    }
+
+    /// Finds the consumers that are not among `held`, and, where that is to be done, makes of each one that can be
+    /// added. While a leader of one is being elected, the server says nothing of it but its name: then it is asked again.
+    async fn find(
+        &self,
+        stream: &StreamName,
+        held: Option<&[String]>,
+        begun: Instant,
+        adds: bool,
+    ) -> Result<Found, Error> {
+        let Some(held) = held else {
+            let what = "the snapshot has too many consumers to be compared".into();
+            return Err(Error::Answer { request: "CONSUMER.LIST".into(), what });
+        };
+        let held: BTreeSet<&str> = held.iter().map(String::as_str).collect();
+        let until = Instant::now() + self.server.patience();
+        loop {
+            let young = begun.elapsed() + YOUNG;
+            let mut found = Found { room: MAX_ADDED, ..Found::default() };
+            let take = |listed: ListedConsumer| {
+                if !held.contains(listed.name.as_str()) && listed.age.is_none_or(|age| age >= young) {
+                    found.take(listed, adds);
+                }
+            };
+            self.server.consumers(stream, take).await?;
+            self.pulse.beat();
+            if !found.lacks_a_leader || self.waits_no_more.load(Ordering::Relaxed) {
+                return Ok(found);
+            }
+            if Instant::now() >= until {
+                self.waits_no_more.store(true, Ordering::Relaxed);
+                return Ok(found);
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// What one list of consumers shows.
+#[derive(Default)]
+struct Found {
+    left_out: LeftOut,
+    added: Vec<Consumer>,
+    /// What the configurations of more of them may take, in bytes.
+    room: usize,
+    /// Whether there is one whose leader does not answer.
+    lacks_a_leader: bool,
+}
+
+impl Found {
+    /// Takes a consumer that the snapshot lacks.
+    fn take(&mut self, listed: ListedConsumer, adds: bool) {
+        let name = listed.name;
+        if listed.is_ephemeral {
+            self.left_out.ephemeral.push(name);
+            return;
+        }
+        self.lacks_a_leader |= listed.info.is_none();
+        let consumer = listed.info.filter(|_| adds).and_then(|info| consumer(&name, &info));
+        match consumer.filter(|consumer| consumer.info.get().len() <= self.room) {
+            Some(consumer) => {
+                self.room -= consumer.info.get().len();
+                self.left_out.added.push(name);
+                self.added.push(consumer);
+            }
+            None => self.left_out.lasting.push(name),
+        }
+    }
 }
 
 /// Whether a snapshot may lack what can be added.
 pub(super) fn may_lack_some(server: &Server, replicas: u32) -> bool {
     replicas > 1 && server.may_be_in_cluster()
-}
-
-/// Finds the consumers that are not among `held`, and makes those that can be added.
-pub(super) async fn found(
-    server: &Server,
-    stream: &StreamName,
-    held: Option<&[String]>,
-    begun: Instant,
-) -> (Compared, Vec<Consumer>) {
-    match find(server, stream, held, begun, true).await {
-        Ok((left_out, added)) => (Ok(left_out), added),
-        Err(error) => (Err(error), Vec::new()),
-    }
-}
-
-/// Finds the consumers that are not among `held`, and, where that is to be done, makes of each one that can be
-/// added.
-async fn find(
-    server: &Server,
-    stream: &StreamName,
-    held: Option<&[String]>,
-    begun: Instant,
-    adds: bool,
-) -> Result<(LeftOut, Vec<Consumer>), Error> {
-    let Some(held) = held else {
-        let what = "the snapshot has too many consumers to be compared".into();
-        return Err(Error::Answer { request: "CONSUMER.LIST".into(), what });
-    };
-    let held: BTreeSet<&str> = held.iter().map(String::as_str).collect();
-    let young = begun.elapsed() + YOUNG;
-    let (mut left_out, mut added, mut room) = (LeftOut::default(), Vec::new(), MAX_ADDED);
-    let take = |listed: ListedConsumer| {
-        if held.contains(listed.name.as_str()) || listed.age.is_some_and(|age| age < young) {
-            return;
-        }
-        let name = listed.name;
-        if listed.is_ephemeral {
-            left_out.ephemeral.push(name);
-            return;
-        }
-        let consumer = listed.info.filter(|_| adds).and_then(|info| consumer(&name, &info));
-        match consumer.filter(|consumer| consumer.info.get().len() <= room) {
-            Some(consumer) => {
-                room -= consumer.info.get().len();
-                left_out.added.push(name);
-                added.push(consumer);
-            }
-            None => left_out.lasting.push(name),
-        }
-    };
-    server.consumers(stream, take).await?;
-    Ok((left_out, added))
 }
 
 /// The consumer that a server says this of. None of one in memory: a server that restores one from a tar makes it

@@ -10,12 +10,11 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::consumers::{Compared, found};
+use super::consumers::{Compared, ConsumerSearch};
 use super::plan::Plan;
 use crate::archive::SMALL_PARTS;
 use crate::command::conversion::Conversion;
 use crate::description::Description;
-use crate::jetstream::Server;
 use crate::names::StreamName;
 use crate::snapshot::{self, Origin};
 
@@ -51,12 +50,12 @@ pub(super) struct Rewritten<'a> {
 
 /// Begins to write a snapshot again, in pieces of at most `piece` bytes.
 pub(super) fn rewriting(
-    server: &Server,
+    search: &ConsumerSearch,
     of: &Rewritten<'_>,
     begun: Instant,
     piece: usize,
 ) -> Conversion<Option<Compared>> {
-    let (server, stream) = (server.clone(), of.stream.clone());
+    let (search, stream) = (search.clone(), of.stream.clone());
     let (config, reported) = (of.description.config.clone(), of.description.reported.clone());
     let created = of.created.and_then(|created| created.as_nanosecond().try_into().ok());
     let (adds, runtime) = (of.adds_consumers, Handle::current());
@@ -67,7 +66,7 @@ pub(super) fn rewriting(
             if !adds {
                 return Vec::new();
             }
-            let (left_out, added) = runtime.block_on(found(&server, &stream, Some(names), begun));
+            let (left_out, added) = runtime.block_on(search.found(&stream, Some(names), begun));
             compared = Some(left_out);
             added
         })?;

@@ -16,7 +16,7 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::attempt::{Attempt, AttemptError, Captured, Flaw, OutputError, Overflow, converts, written};
-use super::consumers::{Compared, LeftOut};
+use super::consumers::{Compared, ConsumerSearch, LeftOut};
 use super::output::Output;
 use super::plan::failed_entry;
 use super::rsyncable::Rsyncable;
@@ -69,6 +69,8 @@ pub(super) struct Dumping<'a> {
     gone: Arc<AtomicBool>,
     /// Told of all that happens.
     pulse: Arc<Pulse>,
+    /// What finds the consumers that a snapshot lacks.
+    search: ConsumerSearch,
     /// How many streams are in the archive with something missing.
     incomplete: Cell<u64>,
 }
@@ -110,7 +112,8 @@ impl<'a> Dumping<'a> {
     ) -> Self {
         let room = (settings.buffer / 4).min(PART_SIZE);
         let (hints, gone, incomplete) = Default::default();
-        Dumping { server, output, settings, messages, progress, room, hints, gone, pulse, incomplete }
+        let search = ConsumerSearch::new(server, &pulse);
+        Dumping { server, output, settings, messages, progress, room, hints, gone, pulse, search, incomplete }
     }
 
     /// Captures and writes `streams`, which are sorted by size. The archive's order does not depend on
@@ -162,6 +165,7 @@ impl<'a> Dumping<'a> {
         reserved: Option<OwnedSemaphorePermit>,
     ) -> tokio::task::JoinHandle<Small> {
         let server = self.server.clone();
+        let search = self.search.clone();
         let mut retry = self.retry();
         let progress = self.progress.clone();
         let reserve = expected_size(&stream);
@@ -183,6 +187,7 @@ impl<'a> Dumping<'a> {
                     created: stream.created,
                     rsyncable,
                     no_consumers,
+                    search: &search,
                     check,
                     // So much that a snapshot of the expected size is never held up.
                     buffer: reserve.saturating_mul(if converts { 8 } else { 4 }),
@@ -194,7 +199,7 @@ impl<'a> Dumping<'a> {
                 match attempt.run().await.and_then(|taken| retry.settle(taken, attempts)) {
                     Ok(mut taken) => {
                         flight.done();
-                        taken.compare_consumers(&server, &stream.name, no_consumers).await;
+                        taken.compare_consumers(&search, &stream.name, no_consumers).await;
                         break Ok((taken, attempts));
                     }
                     Err(AttemptError::Outgrown) => break Err(Failed::Outgrown),
@@ -232,6 +237,7 @@ impl<'a> Dumping<'a> {
                 created: listed.created,
                 rsyncable: self.settings.rsyncable,
                 no_consumers: self.settings.no_consumers,
+                search: &self.search,
                 check: self.settings.check,
                 buffer: self.settings.buffer,
                 room: self.room,
@@ -242,7 +248,7 @@ impl<'a> Dumping<'a> {
             let error = match attempt.run().await.and_then(|taken| retry.settle(taken, attempts)) {
                 Ok(mut taken) => {
                     flight.done();
-                    taken.compare_consumers(self.server, stream, self.settings.no_consumers).await;
+                    taken.compare_consumers(&self.search, stream, self.settings.no_consumers).await;
                     if taken.snapshot.is_some() {
                         return self.write_whole(stream, taken, attempts).await;
                     }
