@@ -1,8 +1,8 @@
 //! A stream's description: its configuration, and its state when the snapshot began. A server sends both with a
 //! snapshot, and an archive keeps them as `backup.json`: `{"config": …, "state": …}`.
 //!
-//! Both are carried as the raw JSON that the server wrote, because every release has fields that this program does
-//! not know. What the program does know of them is parsed once, here.
+//! Both are kept as the raw JSON that the server wrote, because every release has fields that this program does not know.
+//! The fields that it knows are parsed once, here. Knows neither servers nor archives.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -1,4 +1,4 @@
-//! Exit codes: this enum is their only source. Knows nothing of what leads to them.
+//! The exit codes. This enum is their only source. Knows nothing of what leads to them.
 
 use std::process::{ExitCode, Termination};
 

@@ -1,5 +1,5 @@
-//! The small types that the other modules speak in: stream names, globs, subjects, byte sizes, and names made
-//! safe to print. Knows nothing of files, servers or archives.
+//! Small types that all modules use: stream names, globs, subjects, byte sizes, and names that are safe to print. Knows
+//! nothing of files, servers or archives.
 
 mod printable;
 mod stream_name;

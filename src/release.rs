@@ -1,5 +1,5 @@
-//! What depends on the release of nats-server. This file is the only place that knows it: a new release,
-//! setting, API level or snapshot format is a line here.
+//! Everything that depends on the release of nats-server. No other file knows it: a new release, setting, API level or
+//! snapshot format is a line here. Asks no server.
 //!
 //! | fact | source in nats-server |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | [`of_index`] | `server/filestore.go`, `fullStateVersion`; 2.15.1 by experiment |
 //! | [`STREAM_SETTINGS`], [`CONSUMER_SETTINGS`] | the JSON names of `StreamConfig`, `StreamSource` and `ConsumerConfig` (`server/stream.go`, `server/consumer.go`), compared between the tags v2.10.0 to v2.14.5 and the main branch of August 2026 |
 //!
-//! Servers before 2.10 are not supported, so what 2.10 brought is not listed.
+//! Servers before 2.10 are not supported, so the settings that came with 2.10 are not listed.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,8 @@
-//! What a configuration of a stream or a consumer means, whichever program wrote it. Pure.
+//! Compares configurations of streams and consumers by their meaning, whichever program wrote them. Pure: knows no server.
 //!
-//! One program writes a default and another leaves it out, and a server adds to the metadata what it likes
-//! (`_nats.…`). Neither is a difference. `differences` and `not_kept` are for streams' configurations: a consumer
-//! means something by `num_replicas` 0 and 1.
+//! One program writes a default value and another leaves it out, and a server adds its own metadata (`_nats.…`). Neither is a
+//! difference. `differences` and `not_kept` are for streams only, because for a consumer `num_replicas` 0 and 1 are not the
+//! same.
 
 use std::collections::BTreeSet;
 

@@ -1,10 +1,10 @@
-//! The edges: the standard streams, the words for a person, the report for a program. stdout is data, stderr is words.
-//! Knows nothing of what is said.
+//! The standard streams, the messages for a person, and the report for a program. stdout is data, stderr is messages. Knows
+//! nothing of what the messages are about.
 //!
-//! What holds at the terminal, for every program:
+//! The rules at the terminal, for every program:
 //!
-//! - Binary data is neither written to a terminal nor read from one: refused before anything else.
-//! - An error is one line, `PROGRAM: error: …`, and a line `PROGRAM: hint: …` where the reader can act.
+//! - Binary data is neither written to a terminal nor read from one. The program refuses it before anything else.
+//! - An error is one line, `PROGRAM: error: …`. If the reader can act, a line `PROGRAM: hint: …` follows.
 //! - Success is silent, unless stderr is a terminal or `-v` was given.
 //! - Progress is shown on a terminal, under the rules of [`progress`].
 //! - Names from a server or an archive are escaped (`names::Printable`) before they come here.

@@ -1,4 +1,4 @@
-//! `chatto-dump`: see its man page, and `command::dump`.
+//! The program `chatto-dump`: see its man page, and `command::dump`.
 
 use chatto_pipes::{command, exit::Exit};
 

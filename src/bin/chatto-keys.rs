@@ -1,4 +1,4 @@
-//! `chatto-keys`: see its man page, and `command::keys`.
+//! The program `chatto-keys`: see its man page, and `command::keys`.
 
 use chatto_pipes::{command, exit::Exit};
 

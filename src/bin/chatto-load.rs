@@ -1,4 +1,4 @@
-//! `chatto-load`: see its man page, and `command::load`.
+//! The program `chatto-load`: see its man page, and `command::load`.
 
 use chatto_pipes::{command, exit::Exit};
 

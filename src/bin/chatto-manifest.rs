@@ -1,4 +1,4 @@
-//! `chatto-manifest`: see its man page, and `command::manifest`.
+//! The program `chatto-manifest`: see its man page, and `command::manifest`.
 
 use chatto_pipes::{command, exit::Exit};
 

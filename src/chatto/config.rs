@@ -1,6 +1,6 @@
-//! Where Chatto's NATS is and how to be let in: `chatto.toml`, the environment, a context of the
-//! `nats` program, and the options, in rising order of precedence. Only the `[nats]` table is read;
-//! the rest of the file is none of our business. Opens no connection.
+//! Finds Chatto's NATS server and the credentials for it: in `chatto.toml`, the environment, a context of the `nats`
+//! program, and the options. Each of these takes precedence over the one before. It reads only the `[nats]` table of the
+//! file. Opens no connection.
 
 mod context;
 mod error;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 pub use error::{ConfigError, DEFAULT_FILE};
 
-use crate::jetstream::connection::{Auth, Connection, Sourced, Tls};
+use crate::jetstream::connection::{Auth, Connection, SourcedText, Tls};
 use crate::names::Printable;
 
 /// What the configuration comes to.
@@ -96,24 +96,27 @@ struct Embedded {
     data_dir: Option<PathBuf>,
 }
 
-/// What there is to know of a Chatto that is stopped.
+/// What the configuration says of a stopped Chatto.
 #[derive(Debug)]
-pub struct Stopped {
-    /// `nats.embedded.data_dir`, where the server inside Chatto is enabled and this is set.
+pub struct StoppedChatto {
+    /// `nats.embedded.data_dir`, if it is set and the server inside Chatto is enabled.
     pub data_dir: Option<PathBuf>,
-    /// Where a server would answer if Chatto were not stopped; without credentials.
+    /// The addresses where Chatto's server would answer if it ran, without credentials.
     pub urls: Vec<String>,
 }
 
-/// Reads the file, lays `env` over it, and gives what matters when nothing is to be connected to.
-pub fn stopped(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<Stopped, ConfigError> {
+/// Reads the file and then `env`, which takes precedence. Gives only what a stopped Chatto needs.
+pub fn stopped_chatto(
+    file: Option<&Path>,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<StoppedChatto, ConfigError> {
     let mut nats = read(file)?.nats;
     apply_environment(&mut nats, env)?;
     let listed = non_empty(&nats.client.url).map(String::from).or_else(|| embedded_url(&nats.embedded).ok());
-    // A list that leads nowhere has no server that could answer.
+    // An invalid list has no server that could answer.
     let urls = listed.and_then(|list| servers::of(&list).ok()).map_or_else(Vec::new, |(urls, _)| urls);
     let data_dir = nats.embedded.data_dir.filter(|dir| nats.embedded.enabled && !dir.as_os_str().is_empty());
-    Ok(Stopped { data_dir, urls })
+    Ok(StoppedChatto { data_dir, urls })
 }
 
 /// Reads the file, lays `env` over it, the context over that, and `overrides` over all.
@@ -154,7 +157,7 @@ pub fn resolve(
         None => {
             let auth = chosen.or(in_url).map_or_else(|| configured_auth(&nats), Ok)?;
             let ca = nats.client.ca_cert.filter(|pem| !pem.trim().is_empty());
-            let ca = ca.map(|pem| Sourced { from: "nats.client.ca_cert".into(), text: pem.into() });
+            let ca = ca.map(|pem| SourcedText { from: "nats.client.ca_cert".into(), text: pem.into() });
             (auth, Tls { ca, ..Tls::default() }, None, None)
         }
     };

@@ -1,5 +1,5 @@
-//! Whether a process has a store directory open. A nats-server takes no lock, and one that is idle has
-//! closed its files after two minutes, so this goes by signs, and the absence of signs proves nothing.
+//! Finds processes that use a store directory. A nats-server takes no lock, and an idle one closes its files after two
+//! minutes. So this looks for signs. If there are none, that proves nothing. Changes nothing.
 //!
 //! | sign, in Linux's `/proc/PID` | of |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `cmdline` of a process called `nats-server` names the directory | an idle server |
 //! | `comm` is `chatto` and `cwd` is the directory or above it, or `environ` names it | an idle Chatto |
 //!
-//! Where there is no `/proc`, or a process belongs to somebody else, nothing is known.
+//! If there is no `/proc`, or if a process belongs to another user, nothing is known.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};

@@ -1,5 +1,5 @@
-//! Chatto's encryption keys: what a key record is, when one is valid, and the export file. A pure matter
-//! of bytes; knows no server and no envelope.
+//! Chatto's encryption keys: the key records, the checks of a record, and the export file. Pure: knows no server and no
+//! envelope.
 //!
 //! A key lives in the bucket `ENCRYPTION_KEYS` under its *key ref*:
 //!
@@ -7,8 +7,8 @@
 //! |---|---|
 //! | `user.ID` | 32 bytes |
 //! | `kek.` and 24 letters or digits | 32 bytes, or a message with algorithm [`KEK_ALGORITHM`] |
-//! | `call.e2ee.ID` | a message with another algorithm; a call's key dies with the call, so it is never exported |
-//! | `dek.…` | belongs into another bucket; old exports hold some |
+//! | `call.e2ee.ID` | a message with another algorithm; the key is of no use after the call, so it is never exported |
+//! | `dek.…` | belongs to another bucket; old exports hold some |
 //!
 //! The message is protobuf, `{ bytes key = 1; string algorithm = 2; }`, with a key of 32 bytes.
 //!
@@ -121,8 +121,8 @@ impl fmt::Display for KeyRef {
 }
 
 impl KeyKind {
-    /// Whether keys of this kind belong into an export.
-    pub fn is_kept(self) -> bool {
+    /// Whether keys of this kind are exported.
+    pub fn is_exported(self) -> bool {
         !matches!(self, KeyKind::Call | KeyKind::Dek)
     }
 }
@@ -155,8 +155,8 @@ impl fmt::Debug for KeyRecord {
 
 /// Why a record is not a key that Chatto could use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
-    /// The ref is of no kind that is known here.
+pub enum InvalidKey {
+    /// The kind of the ref is not known here.
     #[error("unknown kind of key")]
     Kind,
     /// Neither [`KEY_LEN`] bytes nor a message, where the kind allows one.
@@ -181,18 +181,18 @@ pub enum Invalid {
 
 impl KeyRecord {
     /// Checks that the value is one of the ref's kind. Call and data keys are not looked into.
-    pub fn validate(&self) -> Result<(), Invalid> {
+    pub fn validate(&self) -> Result<(), InvalidKey> {
         match self.key_ref.kind() {
             KeyKind::User if self.value.len() == KEY_LEN => Ok(()),
-            KeyKind::User => Err(Invalid::Value),
+            KeyKind::User => Err(InvalidKey::Value),
             KeyKind::Kek if self.value.len() == KEY_LEN => Ok(()),
-            KeyKind::Kek => match message(&self.value).ok_or(Invalid::Value)? {
-                (key, _) if key.len() != KEY_LEN => Err(Invalid::Value),
-                (_, algorithm) if algorithm != KEK_ALGORITHM.as_bytes() => Err(Invalid::Algorithm),
+            KeyKind::Kek => match message(&self.value).ok_or(InvalidKey::Value)? {
+                (key, _) if key.len() != KEY_LEN => Err(InvalidKey::Value),
+                (_, algorithm) if algorithm != KEK_ALGORITHM.as_bytes() => Err(InvalidKey::Algorithm),
                 _ => Ok(()),
             },
             KeyKind::Call | KeyKind::Dek => Ok(()),
-            KeyKind::Unknown => Err(Invalid::Kind),
+            KeyKind::Unknown => Err(InvalidKey::Kind),
         }
     }
 }
@@ -242,50 +242,50 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 
 /// Which format of an export is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
+pub enum ExportVersion {
     /// The only one that Chatto v0.0.x reads. It names users, not refs, so it can hold nothing else.
     Two,
     /// What Chatto v0.1 and later write.
     Three,
 }
 
-impl Version {
+impl ExportVersion {
     fn number(self) -> u32 {
         match self {
-            Version::Two => 2,
-            Version::Three => 3,
+            ExportVersion::Two => 2,
+            ExportVersion::Three => 3,
         }
     }
 
     /// Whether an export of this version can hold the key.
     pub fn holds(self, key_ref: &KeyRef) -> bool {
-        self == Version::Three || key_ref.kind() == KeyKind::User
+        self == ExportVersion::Three || key_ref.kind() == KeyKind::User
     }
 }
 
-impl FromStr for Version {
+impl FromStr for ExportVersion {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "2" => Ok(Version::Two),
-            "3" => Ok(Version::Three),
+            "2" => Ok(ExportVersion::Two),
+            "3" => Ok(ExportVersion::Three),
             _ => Err("the versions are 2 and 3"),
         }
     }
 }
 
-/// An export file, as it is written.
+/// The JSON of an export file.
 #[derive(Serialize)]
-struct Written<'a> {
+struct ExportFile<'a> {
     version: u32,
     created_at: String,
     key_count: usize,
-    keys: Vec<WrittenKey<'a>>,
+    keys: Vec<ExportedKey<'a>>,
 }
 
 #[derive(Serialize)]
-struct WrittenKey<'a> {
+struct ExportedKey<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key_ref: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -304,26 +304,26 @@ fn base64<S: Serializer>(key: &[u8], to: S) -> Result<S::Ok, S::Error> {
 /// None that depends on the records; the JSON library's type has one.
 pub fn export(
     records: &[KeyRecord],
-    version: Version,
+    version: ExportVersion,
     created_at: Timestamp,
 ) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut sorted: Vec<&KeyRecord> = records.iter().collect();
     sorted.sort_by(|a, b| a.key_ref.cmp(&b.key_ref));
-    let written = Written {
+    let written = ExportFile {
         version: version.number(),
         created_at: created_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         key_count: sorted.len(),
         keys: sorted
             .iter()
-            .map(|record| WrittenKey {
-                key_ref: (version == Version::Three).then(|| record.key_ref.as_str()),
+            .map(|record| ExportedKey {
+                key_ref: (version == ExportVersion::Three).then(|| record.key_ref.as_str()),
                 user_id: record.key_ref.user_id(),
                 key: &record.value,
             })
             .collect(),
     };
-    // Measured first, because a vector that grows leaves unwiped copies of itself behind.
-    let mut len = Counter(0);
+    // The length comes first, because a vector that grows leaves copies behind that are not wiped.
+    let mut len = ByteCounter(0);
     serde_json::to_writer_pretty(&mut len, &written)?;
     let mut json = Zeroizing::new(Vec::with_capacity(len.0.saturating_add(1)));
     serde_json::to_writer_pretty(&mut *json, &written)?;
@@ -331,9 +331,9 @@ pub fn export(
     Ok(json)
 }
 
-struct Counter(usize);
+struct ByteCounter(usize);
 
-impl Write for Counter {
+impl Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 = self.0.saturating_add(bytes.len());
         Ok(bytes.len())
@@ -344,9 +344,9 @@ impl Write for Counter {
     }
 }
 
-/// What an export file holds.
+/// The content of an export file, checked.
 #[derive(Debug)]
-pub struct Import {
+pub struct ParsedExport {
     /// The version of the file.
     pub version: u64,
     /// The keys to import, each valid, no ref twice.
@@ -388,29 +388,29 @@ pub enum ImportError {
         /// Its ref, as far as there is one.
         key_ref: KeyRef,
         /// What is wrong with it.
-        reason: Invalid,
+        reason: InvalidKey,
     },
 }
 
 #[derive(Deserialize)]
-struct Read {
+struct ImportFile {
     version: u64,
     key_count: Option<u64>,
     #[serde(deserialize_with = "bounded")]
-    keys: Vec<ReadKey>,
+    keys: Vec<ImportedKey>,
 }
 
 /// The first [`KEYS_MAX`] keys, and one more where there are more.
-fn bounded<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ReadKey>, D::Error> {
+fn bounded<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ImportedKey>, D::Error> {
     struct Keys;
     impl<'de> Visitor<'de> for Keys {
-        type Value = Vec<ReadKey>;
+        type Value = Vec<ImportedKey>;
 
         fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
             f.write_str("a list of keys")
         }
 
-        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<ReadKey>, A::Error> {
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<ImportedKey>, A::Error> {
             let mut keys = Vec::new();
             while keys.len() <= KEYS_MAX
                 && let Some(key) = list.next_element()?
@@ -425,7 +425,7 @@ fn bounded<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ReadKey>, D::Error>
 }
 
 #[derive(Deserialize)]
-struct ReadKey {
+struct ImportedKey {
     key_ref: Option<String>,
     user_id: Option<String>,
     key: Value,
@@ -463,8 +463,8 @@ impl<'de> Deserialize<'de> for Value {
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub fn import(json: &[u8]) -> Result<Import, ImportError> {
-    let read: Read = serde_json::from_slice(json)
+pub fn import(json: &[u8]) -> Result<ParsedExport, ImportError> {
+    let read: ImportFile = serde_json::from_slice(json)
         .map_err(|e| ImportError::NotAnExport { line: e.line(), column: e.column() })?;
     if !matches!(read.version, 2 | 3) {
         return Err(ImportError::Version(read.version));
@@ -491,24 +491,24 @@ pub fn import(json: &[u8]) -> Result<Import, ImportError> {
             reason,
         };
         if key_ref.as_str().is_empty() {
-            return Err(refuse(Invalid::NoRef));
+            return Err(refuse(InvalidKey::NoRef));
         }
         if key.user_id.is_some() && key.user_id.as_deref() != key_ref.user_id() {
-            return Err(refuse(Invalid::User));
+            return Err(refuse(InvalidKey::User));
         }
         if !seen.insert(key_ref.clone()) {
-            return Err(refuse(Invalid::Twice));
+            return Err(refuse(InvalidKey::Twice));
         }
-        let value = key.key.0.ok_or_else(|| refuse(Invalid::Base64))?;
+        let value = key.key.0.ok_or_else(|| refuse(InvalidKey::Base64))?;
         let record = KeyRecord { key_ref: key_ref.clone(), value };
         record.validate().map_err(refuse)?;
-        if record.key_ref.kind().is_kept() {
+        if record.key_ref.kind().is_exported() {
             records.push(record);
         } else {
             skipped.push(record.key_ref);
         }
     }
-    Ok(Import { version: read.version, records, skipped })
+    Ok(ParsedExport { version: read.version, records, skipped })
 }
 
 #[cfg(test)]
@@ -556,16 +556,16 @@ mod tests {
         let unknown_field = [&[0x18, 0x80, 0x01][..], &message].concat();
         for (key_ref, value, verdict) in [
             ("user.U1", &key[..], Ok(())),
-            ("user.U1", &key[1..], Err(Invalid::Value)),
-            ("user.U1", &message, Err(Invalid::Value)),
+            ("user.U1", &key[1..], Err(InvalidKey::Value)),
+            ("user.U1", &message, Err(InvalidKey::Value)),
             (KEK, &key, Ok(())),
             (KEK, &message, Ok(())),
             (KEK, &unknown_field, Ok(())),
-            (KEK, &kek(&key[1..], KEK_ALGORITHM), Err(Invalid::Value)),
-            (KEK, &kek(&key, "livekit-call-e2ee-v1"), Err(Invalid::Algorithm)),
-            (KEK, &[], Err(Invalid::Value)),
+            (KEK, &kek(&key[1..], KEK_ALGORITHM), Err(InvalidKey::Value)),
+            (KEK, &kek(&key, "livekit-call-e2ee-v1"), Err(InvalidKey::Algorithm)),
+            (KEK, &[], Err(InvalidKey::Value)),
             ("call.e2ee.C", &message, Ok(())),
-            ("space.S1", &key, Err(Invalid::Kind)),
+            ("space.S1", &key, Err(InvalidKey::Kind)),
         ] {
             assert_eq!(record(key_ref, value).validate(), verdict, "{key_ref} {value:?}");
         }
@@ -585,7 +585,7 @@ mod tests {
     #[test]
     fn an_export_is_what_chatto_writes() {
         let records = [record("user.U1", &[0; KEY_LEN]), record(KEK, &kek(&[1; KEY_LEN], KEK_ALGORITHM))];
-        let json = export(&records, Version::Three, "2026-11-22T08:00:00.5Z".parse().unwrap()).unwrap();
+        let json = export(&records, ExportVersion::Three, "2026-11-22T08:00:00.5Z".parse().unwrap()).unwrap();
         let expected = r#"{
   "version": 3,
   "created_at": "2026-11-22T08:00:00Z",
@@ -613,7 +613,7 @@ mod tests {
     #[test]
     fn version_two_names_users_and_no_refs() {
         let records = [record("user.U2", &[1; KEY_LEN]), record("user.U1", &[0; KEY_LEN])];
-        let json = export(&records, Version::Two, "2026-11-22T08:00:00Z".parse().unwrap()).unwrap();
+        let json = export(&records, ExportVersion::Two, "2026-11-22T08:00:00Z".parse().unwrap()).unwrap();
         let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
         let expected = serde_json::json!({
             "version": 2,
@@ -626,8 +626,8 @@ mod tests {
         });
         assert_eq!(read, expected);
         assert_eq!(import(&json).unwrap().records[1].key_ref.as_str(), "user.U2");
-        assert!(Version::Two.holds(&KeyRef::new("user.U1")));
-        assert!(!Version::Two.holds(&KeyRef::new(KEK)));
+        assert!(ExportVersion::Two.holds(&KeyRef::new("user.U1")));
+        assert!(!ExportVersion::Two.holds(&KeyRef::new(KEK)));
     }
 
     #[test]
@@ -650,13 +650,13 @@ mod tests {
         const GOOD: &str =
             r#"{"key_ref":"user.U1","user_id":"U1","key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}"#;
         for (bad, reason) in [
-            (r#"{"key_ref":"user.U2","key":"AAAA"}"#, Invalid::Value),
-            (r#"{"key_ref":"user.U2","key":"SECRET!"}"#, Invalid::Base64),
-            (r#"{"key_ref":"space.S","key":"AAAA"}"#, Invalid::Kind),
-            (r#"{"user_id":"U2","key":"AAAA"}"#, Invalid::NoRef),
-            (r#"{"key_ref":"user.U2","user_id":"U3","key":"AAAA"}"#, Invalid::User),
-            (r#"{"key_ref":"kek.x","user_id":"x","key":"AAAA"}"#, Invalid::User),
-            (GOOD, Invalid::Twice),
+            (r#"{"key_ref":"user.U2","key":"AAAA"}"#, InvalidKey::Value),
+            (r#"{"key_ref":"user.U2","key":"SECRET!"}"#, InvalidKey::Base64),
+            (r#"{"key_ref":"space.S","key":"AAAA"}"#, InvalidKey::Kind),
+            (r#"{"user_id":"U2","key":"AAAA"}"#, InvalidKey::NoRef),
+            (r#"{"key_ref":"user.U2","user_id":"U3","key":"AAAA"}"#, InvalidKey::User),
+            (r#"{"key_ref":"kek.x","user_id":"x","key":"AAAA"}"#, InvalidKey::User),
+            (GOOD, InvalidKey::Twice),
         ] {
             let json = format!(r#"{{"version":3,"keys":[{GOOD},{bad}]}}"#);
             match import(json.as_bytes()) {

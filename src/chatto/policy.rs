@@ -1,9 +1,8 @@
-//! Which streams a backup holds, and the order they are captured in. A pure function of names and
-//! storage; knows no server.
+//! Decides which streams a backup holds, and in which order they are captured. Pure: a function of names and storage, which
+//! knows no server.
 //!
-//! Chatto's own backup leaves out what must not leak (keys, session tokens), what dies with the
-//! process (presence, calls) and what can be made again (caches). Everything else of the account is
-//! captured, known or not: a stream that nobody told us about is data all the same.
+//! Like Chatto's own backup, it leaves out secrets (keys, session tokens), temporary data (presence, calls) and data that
+//! Chatto makes again (caches). Every other stream of the account is captured, even if its name is not known here.
 
 use crate::names::StreamName;
 

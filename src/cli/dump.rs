@@ -1,4 +1,4 @@
-//! `chatto-dump`.
+//! The options of `chatto-dump`. Knows what may be typed, and not what it does.
 
 use std::path::PathBuf;
 

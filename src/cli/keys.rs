@@ -1,4 +1,4 @@
-//! `chatto-keys`.
+//! The options of `chatto-keys`. Knows what may be typed, and not what it does.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::offline::OfflineOptions;
 use super::options::{ConnectionOptions, DecryptionOptions, MessageOptions};
 use super::program::Program;
-use crate::chatto::keys::Version;
+use crate::chatto::keys::ExportVersion;
 
 /// Export and import a Chatto server's encryption keys; encrypt and decrypt backups
 #[derive(Debug, Parser)]
@@ -52,7 +52,7 @@ pub struct Export {
     pub plaintext: bool,
     /// Version of the export: 3, or 2 for Chatto v0.0.x, which can hold user keys only
     #[arg(long, help_heading = EXPORT, value_name = "N", default_value = "3")]
-    pub format_version: Version,
+    pub format_version: ExportVersion,
     #[command(flatten)]
     pub say: MessageOptions,
     #[command(flatten)]

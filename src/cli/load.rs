@@ -1,4 +1,4 @@
-//! `chatto-load`.
+//! The options of `chatto-load`. Knows what may be typed, and not what it does.
 
 use std::path::PathBuf;
 

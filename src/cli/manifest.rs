@@ -1,4 +1,4 @@
-//! `chatto-manifest`.
+//! The options of `chatto-manifest`. Knows what may be typed, and not what it does.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
-//! The options of every program, as data. No I/O happens here, so that tests and documentation checks
-//! can import it.
+//! The options of every program, as data. Does no I/O, so that tests and the checks of the documentation can import it.
 
 // A text on a group of options that is flattened would replace the group's own.
 #![allow(missing_docs)]

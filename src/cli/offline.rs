@@ -1,4 +1,4 @@
-//! The options of a stopped Chatto.
+//! The options for the data of a stopped Chatto. Does no I/O.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The options that several programs have.
+//! The options that several programs share. Does no I/O.
 
 use std::path::PathBuf;
 use std::time::Duration;

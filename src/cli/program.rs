@@ -1,4 +1,4 @@
-//! What every program's command line has in common.
+//! What the command lines of all programs have in common. Does no I/O.
 
 use clap::{Command, Parser};
 

@@ -1,9 +1,9 @@
-//! Where the address space is limited (`ulimit -v`). An allocation that fails ends a program at once, in the
-//! middle of a stream; so it needs little, or says before it begins that there is too little.
+//! Handles a limited address space (`ulimit -v`). If an allocation fails, the program ends at once, in the middle of a
+//! stream. So the program reserves little, and if the limit is too low, it says so before it begins. Knows no streams.
 //!
-//! Most of what is reserved and not used are arenas of the C library's allocator: 64 MiB, or 128 while one is being
-//! made, for each thread. How many there may be is read from the environment before `main`, so under a limit a
-//! program starts itself again with one. A dump of 40 streams needs less than 120 MB then, and 400 MB otherwise.
+//! Most of the reserved memory is arenas of the C library's allocator: 64 MiB for each thread, or 128 MiB while one is
+//! being made. The C library reads the number of arenas from the environment before `main`. So if there is a limit, the
+//! program starts itself again with one arena. A dump of 40 streams then needs less than 120 MB instead of 400 MB.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;

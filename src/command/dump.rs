@@ -1,9 +1,9 @@
 //! `chatto-dump`: write a Chatto server's data to stdout as a tar archive.
 //!
-//! Lists every stream of the account, leaves out what Chatto's policy leaves out, captures the rest
-//! in Chatto's order, and writes each as it comes. A stream counts only when its snapshot has been
-//! read to the end as it flowed past and agrees with what the server said of it. What fails is tried
-//! again; what fails for good is named, in the manifest and on stderr, and the rest is whole.
+//! Lists every stream of the account, leaves out the streams that Chatto's policy leaves out, captures the others in
+//! Chatto's order, and writes each one as it comes. A snapshot is accepted only when it has been read to its end and agrees
+//! with the state that the server reported. A stream that fails is tried again. If it fails for good, it is named in the
+//! manifest and on stderr, and the other streams are dumped.
 
 mod attempt;
 mod consumers;
@@ -119,8 +119,8 @@ async fn dump(
         plan.unavailable.iter().filter(|(name, _)| StreamName::new(name.as_str()).is_err()).count();
     let without_keys = plan.skipped.iter().any(|(_, why)| *why == Skip::Keys);
     let (include_keys, settings) = (options.include_keys, &settings);
-    let archiving = Archiving { server, include_keys, settings, messages, progress };
-    let Written { stats, incomplete } = archiving.write(plan, stdout).await.map_err(to_nobody)?;
+    let run = DumpRun { server, include_keys, settings, messages, progress };
+    let WrittenArchive { stats, incomplete } = run.write(plan, stdout).await.map_err(to_nobody)?;
 
     let failed = stats.failed + nameless as u64;
     messages.closing(&format!(
@@ -143,15 +143,15 @@ async fn dump(
     Ok(if failed > 0 || incomplete > 0 { Exit::Partial } else { Exit::Done })
 }
 
-/// An archive that was written, whole.
-struct Written {
+/// An archive that was written to its end.
+struct WrittenArchive {
     stats: Stats,
-    /// How many streams are in it with something missing.
+    /// How many of its streams are not complete.
     incomplete: u64,
 }
 
-/// What writes an archive.
-struct Archiving<'a> {
+/// A run that writes one archive.
+struct DumpRun<'a> {
     server: &'a Server,
     include_keys: bool,
     settings: &'a Settings,
@@ -159,10 +159,10 @@ struct Archiving<'a> {
     progress: Progress,
 }
 
-impl Archiving<'_> {
-    /// Writes the archive that `plan` leads to, whole, and gives its totals. Ends in any case.
-    async fn write(&self, plan: Plan, to: File) -> Result<Written, OutputError> {
-        // The longest that anything waits which is not this program itself; twice that is none of it.
+impl DumpRun<'_> {
+    /// Writes the archive of `plan`, and gives its totals. The watchdog ends it if nothing happens any more.
+    async fn write(&self, plan: Plan, to: File) -> Result<WrittenArchive, OutputError> {
+        // No wait for anything outside this program is longer than this. Twice that time is a fault of this program.
         let check = if self.settings.check { CHECK_LIMIT } else { Duration::ZERO };
         let limit = self.server.patience().max(check).max(BACK_OFF_MAX).saturating_mul(2);
         let pulse = Arc::new(Pulse::default());
@@ -172,13 +172,13 @@ impl Archiving<'_> {
         }
     }
 
-    /// The same without an eye on it, except that `pulse` is told of all that happens.
+    /// The same without the watchdog. It reports everything that happens to `pulse`.
     async fn write_unwatched(
         &self,
         plan: Plan,
         to: File,
         pulse: &Arc<Pulse>,
-    ) -> Result<Written, OutputError> {
+    ) -> Result<WrittenArchive, OutputError> {
         let begun = std::time::Instant::now();
         let index = self.index(&plan);
         let mut manifest = Manifest {
@@ -226,10 +226,10 @@ impl Archiving<'_> {
         manifest.stats = manifest.count(duration_ms);
         let stats = manifest.stats;
         written(output.finish(manifest)).await?;
-        Ok(Written { stats, incomplete: dumping.incomplete() })
+        Ok(WrittenArchive { stats, incomplete: dumping.incomplete() })
     }
 
-    /// What the archive begins with.
+    /// The index, with which the archive begins.
     fn index(&self, plan: &Plan) -> Index {
         let rsyncable = self.settings.rsyncable.is_some();
         let index = Index {
@@ -281,8 +281,8 @@ pub(super) async fn rescue(
     let name = stream.name.clone();
     let plan = Plan { captures: vec![stream], skipped: Vec::new(), unavailable: Vec::new() };
     let (settings, progress) = (&settings, Progress::new(DOING));
-    let archiving = Archiving { server, include_keys: true, settings, messages, progress };
-    let Written { stats, .. } = archiving.write(plan, to).await?;
+    let run = DumpRun { server, include_keys: true, settings, messages, progress };
+    let WrittenArchive { stats, .. } = run.write(plan, to).await?;
     if stats.failed > 0 {
         anyhow::bail!("a snapshot of stream {name} is not to be had");
     }

@@ -1,4 +1,4 @@
-//! A failure that a command words itself. Knows no other error.
+//! A failure with a message, a hint and an exit code from a command itself. Knows no other error.
 
 use crate::exit::Exit;
 use crate::names::Printable;

@@ -1,10 +1,10 @@
-//! What becomes of memory that was freed.
+//! Makes the C library keep freed memory. Knows nothing of what the memory is for.
 //!
-//! glibc gives the free end of a heap back to the system as soon as it has 128 KiB, and takes it again for the next
-//! chunk of a snapshot: every page of it is then filled with zeros and mapped again. That was a fifth of the CPU of a dump of
-//! attachments. How much it keeps follows the largest block that it has mapped by itself and that was freed
-//! (mallopt(3), `M_MMAP_THRESHOLD`): twice as much. So one such block, which nobody writes to, makes it keep more. With
-//! another C library nothing changes.
+//! When the free end of a heap has 128 KiB, glibc gives it back to the system, and takes it again for the next chunk of a
+//! snapshot. The kernel then fills every page with zeros and maps it again. That was a fifth of the CPU of a dump of
+//! attachments. glibc keeps twice the size of the largest block that was mapped alone and freed (mallopt(3),
+//! `M_MMAP_THRESHOLD`). So one such block, which nobody writes to, makes it keep more. With another C library nothing
+//! changes.
 
 use std::hint::black_box;
 

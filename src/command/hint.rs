@@ -1,4 +1,4 @@
-//! What a person can do about an error of a server, in terms of our options and of Chatto's configuration.
+//! Hints for the errors of a server: which option, or which setting of Chatto, helps. The errors themselves know no options.
 
 use crate::jetstream::private_server::{self, RELEASES};
 use crate::jetstream::store::StoreError;

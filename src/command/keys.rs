@@ -1,9 +1,8 @@
 //! `chatto-keys`: export, import and list a Chatto server's encryption keys; seal and open files.
 //!
-//! Keys and data belong into two files in two places: message bodies can be read only with both. An
-//! export is encrypted unless it goes into a pipe, where another program may encrypt it. An import
-//! validates its whole input before it writes anything, and never overwrites a key, also not one that
-//! appears while it runs: the server itself refuses that.
+//! Keys and data belong in two files in two places, because whoever has both can read the messages. An export is encrypted,
+//! unless it goes into a pipe, where another program may encrypt it. An import checks its whole input before it writes
+//! anything. It never overwrites a key, not even one that appears while it runs: the server itself refuses that.
 
 mod bucket;
 mod crypt;

@@ -1,9 +1,9 @@
-//! How a program gets at its server: through the network, or by a private nats-server on the data
-//! directory of a stopped Chatto, or by a throwaway one.
+//! Gives a program its server: through the network, or as a private nats-server on the data directory of a stopped Chatto,
+//! or as a throwaway one. Knows nothing of what the program does there.
 //!
-//! A directory is opened only when it is certain what is in it: it holds a store of one account, not
-//! encrypted, no process seems to use it, and the server is not older than the one that wrote it. What
-//! the server then does not list of what is on the disk is as good as unavailable, never an omission.
+//! A directory is opened only under these conditions: it holds a store of one account that is not encrypted, no process
+//! seems to use it, and the nats-server is not older than the one that wrote it. If a stream is on the disk and the server
+//! does not list it, the stream counts as unavailable, so it is never left out silently.
 
 mod directory;
 mod intent;
@@ -23,7 +23,7 @@ use self::directory::Directory;
 pub(super) use self::intent::Intent;
 use super::Failure;
 use super::failure::shown;
-use super::report_option::Signalled;
+use super::report_option::EndedBySignal;
 use super::session::{self, EndSignals};
 use crate::chatto::config::{self, NatsConfig};
 use crate::cli;
@@ -51,7 +51,7 @@ const MAX_PAYLOAD: u32 = 64 << 20;
 /// How long a configured server may take to answer, if it is there against all expectation.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-/// Who takes care of the signals that ask a program to end, while it works on a private server.
+/// Who handles the signals that ask a program to end while it works on a private server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signals {
     /// The work is dropped at once.
@@ -60,7 +60,7 @@ pub(super) enum Signals {
     AreWatched,
 }
 
-/// A way to a server, known to be good as far as that can be known before it is taken.
+/// A way to a server, checked as far as this is possible before it is used.
 pub(super) enum Endpoint {
     Network(Box<NatsConfig>),
     Private { binary: PathBuf, directory: Option<Directory> },
@@ -89,7 +89,7 @@ impl Endpoint {
         if !options.offline && options.data_dir.is_none() {
             return Ok(Endpoint::Network(Box::new(session::configuration(connect)?)));
         }
-        let stopped = config::stopped(connect.config.as_deref(), |name| std::env::var(name).ok())?;
+        let stopped = config::stopped_chatto(connect.config.as_deref(), |name| std::env::var(name).ok())?;
         let configured = stopped.data_dir.clone();
         let path = match &options.data_dir {
             Some(dir) => dir.clone(),
@@ -210,12 +210,12 @@ async fn start(
         options.start_limit = START_LIMIT;
         options.stop_limit = STOP_LIMIT;
     }
-    let (starter, call_off) = Starter::new();
+    let (starter, cancel) = Starter::new();
     let mut starting = tokio::task::spawn_blocking(move || starter.start(&binary, &options));
     let started = tokio::select! {
         started = &mut starting => started,
         signal = endings.next() => {
-            call_off.now();
+            cancel.now();
             // One that became ready at the last moment is stopped by being dropped.
             let _ = starting.await;
             return Ok(Err(signal));
@@ -304,7 +304,7 @@ fn place(url: &str) -> Option<(String, u16)> {
 
 /// What its work came to, or the signal that ended it.
 pub(super) fn ended(ended: Result<Exit, SignalKind>) -> anyhow::Result<Exit> {
-    Ok(ended.map_err(|signal| Signalled(signal.as_raw_value()))?)
+    Ok(ended.map_err(|signal| EndedBySignal(signal.as_raw_value()))?)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! stdout, for a program that writes its result there.
+//! stdout, for programs that write their result there. Knows nothing of the result.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
-//! The bytes of a snapshot on their way to a thread that reads them. Memory is bounded by whoever counts the bytes
-//! that are fed.
+//! Passes the bytes of a snapshot to another thread, which reads them. The caller counts the bytes that it feeds, and so
+//! bounds the memory. Knows no format.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};

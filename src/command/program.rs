@@ -1,4 +1,5 @@
-//! What every program does before and after its work: parses the options, and ends with a message and an exit code.
+//! What every program does before and after its work: it parses the options, and ends with a message and an exit code. Knows
+//! nothing of the work.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -9,7 +10,7 @@ use clap::error::{ContextKind, ErrorKind};
 use super::address_space;
 use super::output::require_stdout;
 use super::report::{exit_of, say};
-use super::report_option::{self, Signalled};
+use super::report_option::{self, EndedBySignal};
 use crate::cli::Program;
 use crate::exit::Exit;
 use crate::names::Printable;
@@ -59,7 +60,7 @@ fn parse_and_run<A: Program>(
     match run(arguments) {
         Ok(exit) => report_option::finish(messages, exit),
         Err(error) => {
-            if let Some(Signalled(signal)) = error.downcast_ref() {
+            if let Some(EndedBySignal(signal)) = error.downcast_ref() {
                 // It does not come back.
                 let _ = report_option::end_by(messages, *signal);
                 return Exit::Failed;

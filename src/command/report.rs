@@ -1,5 +1,5 @@
-//! From an error to words on stderr and an exit code. The only place that knows which error ends a
-//! program how.
+//! Turns an error into a message on stderr and an exit code. This is the only place that knows which error leads to which
+//! exit code.
 
 use super::failure::Failure;
 use super::hint;

@@ -1,4 +1,4 @@
-//! `--report`: sees to it that a run which is asked for a report leaves one, however it ends.
+//! `--report`: makes sure that there is a report, however the run ends. Knows nothing of the run.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -21,7 +21,7 @@ const OPTION: &str = "--report";
 /// A run that a signal ended, and that has left everything as it should.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("ended by signal {0}")]
-pub(super) struct Signalled(pub i32);
+pub(super) struct EndedBySignal(pub i32);
 
 /// Makes ready for the report that `arguments` ask for, which may be wrong otherwise.
 ///

@@ -1,5 +1,5 @@
-//! What the programs that read and write envelopes share: their input, and what the options say about
-//! passphrases, identities and recipients.
+//! What all programs that read and write envelopes share: their input, and the options for passphrases, identities and
+//! recipients. Knows nothing of the content.
 
 use std::fs::File;
 use std::io;
@@ -53,7 +53,7 @@ pub(super) fn unlock(
     Ok(given)
 }
 
-/// What to encrypt with, as far as it is known before anything else happens.
+/// What to encrypt with, as far as the options say it.
 pub(super) enum Sealing {
     /// What the options name.
     Given(envelope::Encryption),

@@ -1,6 +1,6 @@
-//! The check that runs beside a flowing snapshot: a thread that reads the same bytes as the pipe or
-//! the server, to their end, and gives a verdict. A snapshot that is over before a thread is worth its while
-//! is checked on the spot.
+//! The verifier: a thread that checks a snapshot while it flows. It reads the same bytes as the pipe or the server, to their
+//! end, and gives a verdict. If a snapshot is too short to be worth a thread, it is checked without one. Does not know where
+//! the bytes come from.
 
 use std::io;
 
@@ -17,7 +17,7 @@ use crate::snapshot::{self, Contents, InspectOptions, OwnConfig, ReportedState};
 /// anybody up for long.
 const ON_THE_SPOT: usize = 16 << 10;
 
-/// A check under way. Memory is bounded by whoever counts the bytes that are fed.
+/// A verifier at work. The caller counts the bytes that it feeds, and so bounds the memory.
 pub(super) struct Verifier {
     snapshot: Feed,
     fed: usize,
@@ -37,7 +37,7 @@ enum Check {
     Beginning,
 }
 
-/// What a snapshot was proven to hold.
+/// The verified content of a snapshot.
 #[derive(Debug, Clone)]
 pub(super) struct Proven {
     pub contents: Contents,
@@ -45,7 +45,7 @@ pub(super) struct Proven {
     pub bytes: u64,
 }
 
-/// Why a snapshot does not count.
+/// Why a snapshot is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotProven {
     #[error(transparent)]

@@ -1,5 +1,4 @@
-//! What can go wrong with an envelope, and what a person can do about it. Holds no secret: nothing here
-//! ever carries a passphrase, an identity or the content.
+//! The errors of an envelope, and the hints for them. No error holds a passphrase, an identity or content.
 
 use std::error::Error as StdError;
 use std::io;
@@ -14,13 +13,13 @@ use crate::terminal::prompt::PromptError;
 
 /// A layer that is cut or altered. Found as the inner error of the [`io::Error`] that reading gave.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{format} layer is {kind} after {} of its content{}", Size(*.after), Because(.reason))]
+#[error("{format} layer is {kind} after {} of its content{}", Size(*.after), Reason(.reason))]
 pub struct Damaged {
     /// The layer.
     pub format: LayerKind,
     /// Whether it ended too early or held what it should not.
     pub kind: DamageKind,
-    /// Bytes of its content that were handed out before.
+    /// How many bytes of its content were read before.
     pub after: u64,
     /// What the decoder said; may be empty.
     pub reason: String,
@@ -29,9 +28,9 @@ pub struct Damaged {
 /// How a layer is [`Damaged`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DamageKind {
-    /// It ends before its end.
+    /// Its end is missing.
     Cut,
-    /// It holds what it should not; for age, which cannot always tell, it may be cut.
+    /// It holds wrong bytes. With age, it may also be cut, because age cannot always tell these apart.
     Altered,
 }
 
@@ -44,17 +43,16 @@ impl std::fmt::Display for DamageKind {
     }
 }
 
-struct Because<'a>(&'a str);
+struct Reason<'a>(&'a str);
 
-impl std::fmt::Display for Because<'_> {
+impl std::fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", Printable::new(self.0)) }
     }
 }
 
 impl Damaged {
-    /// The damage that lies in `error` or in anything that it was made of, also inside an
-    /// [`io::Error`] that other code wrapped again.
+    /// The damage in `error` or in one of its causes, also inside an [`io::Error`] that other code has wrapped.
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Damaged> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -83,7 +81,7 @@ impl Damaged {
 /// Why an envelope could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The input could not be read; the envelope has nothing to do with it.
+    /// The input could not be read. This is no fault of the envelope.
     #[error("cannot read the input")]
     Read(#[source] io::Error),
     /// The envelope could not be written.
@@ -92,7 +90,7 @@ pub enum Error {
     /// A layer is cut or altered.
     #[error(transparent)]
     Damaged(#[from] Damaged),
-    /// An age layer that the given secrets do not open.
+    /// The given secrets do not open an age layer.
     #[error(transparent)]
     Locked(#[from] Locked),
     /// Wrapped by something that is not opened here.
@@ -101,10 +99,10 @@ pub enum Error {
     /// More than [`LAYERS_MAX`] layers.
     #[error("the input is wrapped more than {LAYERS_MAX} times")]
     TooDeep,
-    /// To be decrypted, but not encrypted.
+    /// The input should be decrypted, but is not encrypted.
     #[error("the input is not encrypted with age")]
     NotSealed,
-    /// zstd that needs more memory than a restore should take on the word of its input.
+    /// A zstd layer that needs more memory than an input may ask for.
     #[error(
         "the zstd layer needs a window of more than {}, or of more than {} inside another zstd layer",
         Size(1 << ZSTD_WINDOW_LOG_MAX),
@@ -117,7 +115,7 @@ pub enum Error {
     /// age of a version that does not exist yet.
     #[error("the age layer is of a version that is not known here")]
     Version,
-    /// Secrets that were given, but are no use.
+    /// A given secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
@@ -141,8 +139,7 @@ pub enum Locked {
     Work(u8),
 }
 
-/// Why a passphrase, an identity or a recipient that was given is no use. Names where it came from,
-/// never what it was.
+/// Why a given passphrase, identity or recipient cannot be used. The error names its source, never the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// A file that cannot be read.
@@ -174,7 +171,7 @@ pub enum SecretError {
     /// A passphrase is needed, none was given, and nobody can be asked.
     #[error("a passphrase is needed, and there is no terminal to ask at")]
     NoTerminal(#[source] io::Error),
-    /// The terminal stopped listening in the middle.
+    /// The terminal failed while it was asked.
     #[error("cannot ask at the terminal")]
     Terminal(#[source] io::Error),
     /// A line of an identity file.

@@ -1,4 +1,5 @@
-//! The secrets that a user gave: in files, through descriptors, as an option's text, or at the terminal.
+//! The secrets that a user gives: in files, through descriptors, as the text of an option, or at the terminal. Does not know
+//! what they open.
 
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -26,7 +27,7 @@ const ATTEMPTS: u32 = 3;
 const OPTION: &str = "given by the options";
 const TYPED: &str = "typed at the terminal";
 
-/// The secrets that a user gave by options, and the terminal where they gave none.
+/// The secrets that a user gave with options. If they gave none, the program asks at the terminal.
 pub struct GivenSecrets {
     passphrase: PassphraseSource,
     identities: Vec<PathBuf>,
@@ -142,15 +143,16 @@ fn passphrase_of_file(file: &Path, warn: &mut dyn FnMut(&str)) -> Result<Passphr
 fn identities_of_file(file: &Path) -> Result<Vec<Identity>, SecretError> {
     let content = read_secret(file, "the identity file", IDENTITY_FILE_MAX)?;
     let wrapped = |error: Error| SecretError::Identity(printable(file), Box::new(error));
-    let opened = open(Box::new(Wiped(io::Cursor::new(content))), &mut ForFile(file)).map_err(wrapped)?;
+    let opened = open(Box::new(WipedReader(io::Cursor::new(content))), &mut IdentityFileSecrets(file))
+        .map_err(wrapped)?;
     let content = read_at_most(opened, IDENTITY_FILE_MAX).map_err(|e| wrapped(Error::reading(e)))?;
     if content.starts_with(b"-----BEGIN ") { ssh_key(&content, file) } else { age_identities(&content, file) }
 }
 
-/// Keeps a secret wiped while it is read as an input.
-struct Wiped(io::Cursor<Zeroizing<Vec<u8>>>);
+/// Reads a secret as an input, and wipes it afterwards.
+struct WipedReader(io::Cursor<Zeroizing<Vec<u8>>>);
 
-impl Read for Wiped {
+impl Read for WipedReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let from = usize::try_from(self.0.position()).unwrap_or(usize::MAX);
         let n = self.0.get_ref().get(from..).unwrap_or_default().read(buf)?;
@@ -160,15 +162,15 @@ impl Read for Wiped {
 }
 
 /// The secrets for an identity file that is itself encrypted: the terminal alone, as with age(1).
-struct ForFile<'a>(&'a Path);
+struct IdentityFileSecrets<'a>(&'a Path);
 
-impl ForFile<'_> {
+impl IdentityFileSecrets<'_> {
     fn prompt(&self) -> String {
         format!("passphrase of {}: ", printable(self.0))
     }
 }
 
-impl Secrets for ForFile<'_> {
+impl Secrets for IdentityFileSecrets<'_> {
     fn passphrase(&mut self, attempt: u32) -> Result<Option<Passphrase>, SecretError> {
         at_terminal(&self.prompt(), attempt)
     }
@@ -200,7 +202,7 @@ fn ssh_key(content: &[u8], file: &Path) -> Result<Vec<Identity>, SecretError> {
         Key::Encrypted(key) => {
             let mut attempt = 1;
             loop {
-                let passphrase = ForFile(file).passphrase(attempt)?.ok_or_else(|| {
+                let passphrase = IdentityFileSecrets(file).passphrase(attempt)?.ok_or_else(|| {
                     let wrong = Error::Locked(Locked::Passphrase);
                     SecretError::Identity(printable(file), Box::new(wrong))
                 })?;

@@ -1,25 +1,25 @@
-//! gzip as gzip(1) reads it: member after member, and zero bytes after the last (tape drives and block
-//! devices pad). `flate2::read::MultiGzDecoder` refuses those zeros, hence this.
+//! Reads gzip as gzip(1) does: one member after another, and then zero bytes, because tape drives and block devices pad.
+//! `flate2::read::MultiGzDecoder` refuses these zeros, so this is our own reader. Knows nothing of the content.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
 use flate2::bufread::GzDecoder;
 
 /// The content of all members.
-pub(super) struct Members<R>(State<R>);
+pub(super) struct GzipReader<R>(State<R>);
 
 enum State<R> {
     Member(Box<GzDecoder<R>>),
     End,
 }
 
-impl<R: BufRead> Members<R> {
+impl<R: BufRead> GzipReader<R> {
     pub fn new(input: R) -> Self {
-        Members(State::Member(Box::new(GzDecoder::new(input))))
+        GzipReader(State::Member(Box::new(GzDecoder::new(input))))
     }
 }
 
-impl<R: BufRead> Read for Members<R> {
+impl<R: BufRead> Read for GzipReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while let State::Member(member) = &mut self.0 {
             let n = member.read(buf)?;
@@ -32,7 +32,7 @@ impl<R: BufRead> Read for Members<R> {
             match input.fill_buf()?.first() {
                 None => {}
                 Some(0) => padding(&mut input)?,
-                Some(_) => *self = Members::new(input),
+                Some(_) => *self = GzipReader::new(input),
             }
         }
         Ok(0)

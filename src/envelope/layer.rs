@@ -1,5 +1,5 @@
-//! Tells the three kinds of failure under a stack of decoders apart: the input could not be read, a layer
-//! is damaged, or a layer further out is. The decoders mix them up in [`io::Error`]s.
+//! Separates three kinds of failure in a stack of decoders: the input could not be read, this layer is damaged, or an outer
+//! layer is damaged. The decoders mix them in their [`io::Error`]s. Knows no layer's format.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -34,7 +34,7 @@ pub(super) fn unmark(error: io::Error) -> io::Error {
     }
 }
 
-/// A decoder whose own errors become [`Damaged`]; those from further out pass.
+/// A decoder. Its own errors become [`Damaged`], and errors of outer layers pass unchanged.
 pub(super) struct Layer<R> {
     decoder: R,
     format: LayerKind,

@@ -1,4 +1,4 @@
-//! The bounds of what is opened and of what is given to open it.
+//! The limits for layers and for secrets.
 
 use crate::terminal::prompt::MAX_LINE;
 

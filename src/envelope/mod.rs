@@ -1,8 +1,8 @@
-//! Opens whatever a person wrapped an archive in, and seals: gzip, zstd and age, in any nesting.
+//! Opens the layers around an archive: gzip, zstd and age, in any nesting. Also encrypts with age.
 //!
-//! A file must be restorable by whoever holds it, without knowing how it was made, so every layer is
-//! recognised by its first bytes. This module must not know what is inside: input that begins like no
-//! layer is handed on as it is, and the reader of the content judges it.
+//! Whoever has a file must be able to restore it without knowing how it was made. So every layer is recognised by its first
+//! bytes. This module does not know the content: if an input begins like no layer, it is passed on unchanged, and the reader
+//! of the content decides what it is.
 //!
 //! | first bytes | layer | source |
 //! |---|---|---|
@@ -11,17 +11,18 @@
 //! | `age-encryption.org/` | age | <https://age-encryption.org/v1> |
 //! | `-----BEGIN AGE ENCRYPTED FILE-----` | age, armored | the same |
 //!
-//! What other programs unwrap is named together with the command that does it (see [`Foreign`]).
+//! For other formats, the error names the command that unwraps them (see [`Foreign`]).
 //!
 //! # What a reader may rely on
 //!
-//! - Bytes of an age layer are handed out only once they are authenticated; those of gzip and zstd
-//!   as they come, since their checksums follow the content. *The end* of every layer is proven only
-//!   when [`Opened`] has been read to its end: read on after the last byte that you need.
-//! - A layer that is cut or altered is an [`io::Error`](std::io::Error) that holds a [`Damaged`], however far the
-//!   reading had come; [`Damaged::find`] recognises it inside any chain of errors.
+//! - The bytes of an age layer are passed on only after they are authenticated. Those of gzip and zstd are passed on as
+//!   they come, because their checksums come after the content. *The end* of every layer is proven only when [`Opened`] has
+//!   been read to its end: so read on after the last byte that you need.
+//! - If a layer is cut or altered, reading gives an [`io::Error`](std::io::Error) that holds a [`Damaged`], at any place.
+//!   [`Damaged::find`] finds it in any chain of errors.
 //! - Memory is bounded by one large zstd window ([`ZSTD_WINDOW_LOG_MAX`]) and [`LAYERS_MAX`] small ones
-//!   ([`ZSTD_WINDOW_LOG_NESTED`]), whatever the input says of itself, and by [`SCRYPT_WORK_FACTOR_MAX`] while a passphrase is tried.
+//!   ([`ZSTD_WINDOW_LOG_NESTED`]), whatever the input asks for. While a passphrase is tried, [`SCRYPT_WORK_FACTOR_MAX`] is
+//!   the bound.
 
 mod error;
 mod given;

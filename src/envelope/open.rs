@@ -1,4 +1,4 @@
-//! Takes off one layer after the other, until the content is reached.
+//! Opens one layer after the other, until it reaches the content. Does not look at the content.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -13,7 +13,7 @@ use super::{gzip, unlock};
 /// Bytes read ahead of a layer.
 const BUFFER: usize = 64 << 10;
 
-/// The content of an input, without its wrappings.
+/// The content of an input, without its layers.
 pub struct Opened {
     input: Box<dyn Read + Send>,
     layers: Vec<LayerKind>,
@@ -65,7 +65,7 @@ pub fn open(input: Box<dyn Read + Send>, secrets: &mut dyn Secrets) -> Result<Op
         layers.push(format);
         let whole = BufReader::with_capacity(BUFFER, whole);
         input = match format {
-            LayerKind::Gzip => Box::new(Layer::new(format, gzip::Members::new(whole))),
+            LayerKind::Gzip => Box::new(Layer::new(format, gzip::GzipReader::new(whole))),
             LayerKind::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(whole).map_err(Error::Read)?;
                 let window = if nested { ZSTD_WINDOW_LOG_NESTED } else { ZSTD_WINDOW_LOG_MAX };

@@ -1,4 +1,4 @@
-//! Which layer an input is wrapped in, by its first bytes.
+//! Recognises the outermost layer of an input by its first bytes. Opens nothing.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ impl fmt::Display for LayerKind {
     }
 }
 
-/// A wrapping that is recognised, but left to the program that knows it.
+/// A format that is recognised, but that another program must open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreign {
     /// What it is called.

@@ -1,5 +1,5 @@
-//! Seals: writes an age file that age(1) opens, and Chatto's own restore too when it is sealed with a
-//! passphrase.
+//! Encrypts: writes an age file that age(1) opens. If it is encrypted with a passphrase, Chatto's own restore opens it too.
+//! Does not know the content.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::names::Printable;
 /// The longest recipients file, in bytes.
 const RECIPIENTS_FILE_MAX: u64 = 1 << 20;
 
-/// What opens a seal.
+/// The passphrase or the recipients to encrypt with.
 pub enum Encryption {
     /// A passphrase, and the scrypt work factor it is stretched with, as a power of two:
     /// [`SCRYPT_WORK_FACTOR`], except in tests, which cannot wait.

@@ -1,5 +1,5 @@
-//! Passphrases and identities: what opens an age layer, and how a file that holds one is read.
-//! Secrets are wiped from memory when dropped, and have no `Debug` that shows them.
+//! Passphrases and identities: the secrets that open an age layer, and the files that hold them. Secrets are wiped from
+//! memory when they are dropped, and no `Debug` shows them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use crate::names::Printable;
 
 pub use age::secrecy::SecretString as Passphrase;
 
-/// Something that opens what was sealed to a recipient: an age identity, an SSH key.
+/// A secret that opens files for one recipient: an age identity or an SSH key.
 pub type Identity = Box<dyn age::Identity>;
 
 /// Answers [`open`](super::open()) when it meets an age layer. Asked only then, and only for the kind of secret

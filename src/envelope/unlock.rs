@@ -1,4 +1,5 @@
-//! Opens an age layer: bounds what its header may cost, then asks for what its recipients call for.
+//! Opens an age layer. It checks first how much work the header asks for, and then asks for the secret that the recipients
+//! need. Does not know the content.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
@@ -31,7 +32,7 @@ pub(super) fn open<R: BufRead>(mut input: R, secrets: &mut dyn Secrets) -> Resul
         return Err(Error::Version);
     }
     let decryptor = Decryptor::new_buffered(Cursor::new(header).chain(input)).map_err(invalid)?;
-    let ask = Ask { secrets: RefCell::new(secrets), error: Cell::new(None) };
+    let ask = AskingIdentity { secrets: RefCell::new(secrets), error: Cell::new(None) };
     decryptor
         .decrypt(std::iter::once(&ask as &dyn age::Identity))
         .map_err(|error| ask.error.take().unwrap_or_else(|| invalid(error)))
@@ -82,12 +83,12 @@ fn invalid(error: DecryptError) -> Error {
 /// Meets the crate as one identity that opens anything, and asks for the right secret once it is known
 /// what kind of recipient the file has. The crate's error type has no room for ours, so an error is put
 /// aside here.
-struct Ask<'a> {
+struct AskingIdentity<'a> {
     secrets: RefCell<&'a mut dyn Secrets>,
     error: Cell<Option<Error>>,
 }
 
-impl age::Identity for Ask<'_> {
+impl age::Identity for AskingIdentity<'_> {
     fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, DecryptError>> {
         self.unwrap_stanzas(std::slice::from_ref(stanza))
     }
@@ -108,7 +109,7 @@ impl age::Identity for Ask<'_> {
     }
 }
 
-impl Ask<'_> {
+impl AskingIdentity<'_> {
     fn passphrase(&self, stanza: &Stanza) -> Result<Result<FileKey, DecryptError>, Error> {
         // Before anybody is asked to type.
         let work = stanza.args.get(1).map(String::as_str).unwrap_or_default();
@@ -158,16 +159,16 @@ pub(super) fn room_to_stretch(work_factor: u8) -> Result<(), Error> {
 
 /// The binary age file inside an armored one.
 pub(super) fn armored<R: Read>(input: R) -> impl BufRead + use<R> {
-    BufReader::new(age::armor::ArmoredReader::new(Lines { input, run: 0 }))
+    BufReader::new(age::armor::ArmoredReader::new(LineLimit { input, run: 0 }))
 }
 
 /// Refuses lines without end, which the crate would read into memory.
-struct Lines<R> {
+struct LineLimit<R> {
     input: R,
     run: usize,
 }
 
-impl<R: Read> Read for Lines<R> {
+impl<R: Read> Read for LineLimit<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.input.read(buf)?;
         for byte in buf.iter().take(n) {

@@ -9,7 +9,7 @@ use tempfile::TempPath;
 use tokio::sync::watch;
 
 use super::connection::{Auth, Connection};
-use super::guard::{self, Guard};
+use super::guard::{self, SizeGuard};
 use super::permission_violation::{PermissionViolation, ViolationSender};
 use super::tls::{self, Setup};
 use super::{Error, credentials};
@@ -31,7 +31,7 @@ pub struct Server {
     pub(super) servers: Arc<str>,
     losses: watch::Receiver<u64>,
     denials: ViolationSender,
-    pub(super) guard: Guard,
+    pub(super) guard: SizeGuard,
     /// Read whenever the connection is made anew.
     _authorities: Option<Arc<TempPath>>,
     /// Where every request of the JetStream API begins: `$JS.API`, or that of a domain.
@@ -103,7 +103,7 @@ pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Resul
         }
     };
     let client = client.map_err(|e| connect_error(to, &e))?;
-    let guard = Guard::over(&client);
+    let guard = SizeGuard::over(&client);
     let api_prefix = match &to.js_domain {
         Some(domain) => format!("$JS.{domain}.API").into(),
         None => API_PREFIX.into(),

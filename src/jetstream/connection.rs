@@ -32,7 +32,7 @@ pub enum Auth {
     /// A user name and a password.
     UserPass(String, SecretString),
     /// The content of a `.creds` file: a user's JWT and its seed.
-    Credentials(Sourced),
+    Credentials(SourcedText),
     /// An nkey seed (`SU…`).
     NKey(SecretString),
 }
@@ -41,16 +41,16 @@ pub enum Auth {
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
     /// PEM of the only certificate authorities to trust; implies TLS.
-    pub ca: Option<Sourced>,
+    pub ca: Option<SourcedText>,
     /// PEM of a client's certificate with its chain, and of its private key; implies TLS.
-    pub client: Option<(Sourced, Sourced)>,
+    pub client: Option<(SourcedText, SourcedText)>,
     /// Begin with the handshake, before the server has said a word.
     pub first: bool,
 }
 
 /// A text that may be secret, and where it comes from, for messages.
 #[derive(Debug, Clone)]
-pub struct Sourced {
+pub struct SourcedText {
     /// A path, or a key of the configuration.
     pub from: String,
     /// The text.

@@ -26,14 +26,14 @@ const CONNECTING: u64 = 32 << 20;
 
 /// Whether a server has sent something that is too large.
 #[derive(Clone)]
-pub(super) struct Guard(watch::Receiver<bool>);
+pub(super) struct SizeGuard(watch::Receiver<bool>);
 
-impl Guard {
+impl SizeGuard {
     /// Watches over `client` for as long as anybody holds the guard.
-    pub fn over(client: &Client) -> Guard {
+    pub fn over(client: &Client) -> SizeGuard {
         let (tell, told) = watch::channel(false);
         tokio::spawn(watch_over(client.clone(), client.statistics(), tell));
-        Guard(told)
+        SizeGuard(told)
     }
 
     /// Returns when something too large has come, with what is to be said of it.

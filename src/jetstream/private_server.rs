@@ -133,7 +133,7 @@ impl Default for Options {
     }
 }
 
-/// A server that is about to be started. [`CallOff`] ends the wait for it.
+/// A server that is about to be started. [`StartCanceller`] ends the wait for it.
 #[derive(Debug)]
 pub struct Starter {
     events: Sender<Event>,
@@ -142,9 +142,9 @@ pub struct Starter {
 
 /// Calls the start of a server off, from another thread.
 #[derive(Clone, Debug)]
-pub struct CallOff(Sender<Event>);
+pub struct StartCanceller(Sender<Event>);
 
-impl CallOff {
+impl StartCanceller {
     /// What was started is shut down, and [`Starter::start`] ends with [`Error::CalledOff`]. Nothing
     /// happens to a server that is ready.
     pub fn now(&self) {
@@ -179,10 +179,10 @@ struct Info {
 
 impl Starter {
     /// A start that can be called off.
-    pub fn new() -> (Self, CallOff) {
+    pub fn new() -> (Self, StartCanceller) {
         let (events, heard) = channel();
-        let call_off = CallOff(events.clone());
-        (Starter { events, heard }, call_off)
+        let cancel = StartCanceller(events.clone());
+        (Starter { events, heard }, cancel)
     }
 
     /// Starts `binary` and waits until it is ready.

@@ -16,7 +16,7 @@ use async_nats::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 use secrecy::ExposeSecret;
 use tempfile::{NamedTempFile, TempPath};
 
-use super::connection::{Sourced, Tls};
+use super::connection::{SourcedText, Tls};
 use super::error::Error;
 use super::tls_fault::TlsFault;
 use crate::names::Printable;
@@ -91,7 +91,7 @@ fn config(tls: &Tls) -> Result<Option<ClientConfig>, Error> {
     }))
 }
 
-fn certificates(pem: &Sourced) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn certificates(pem: &SourcedText) -> Result<Vec<CertificateDer<'static>>, Error> {
     let found: Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(pem.text.expose_secret().as_bytes()).collect();
     match found {

@@ -1,4 +1,4 @@
-//! Texts from outside, made safe to print.
+//! Makes texts from outside safe to print. Does not know where they came from.
 
 use std::fmt;
 

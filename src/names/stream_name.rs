@@ -1,4 +1,4 @@
-//! The name of a stream, checked.
+//! The name of a stream, checked. Knows no server.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Subjects of messages: patterns that select them, prefixes that replace one another, and the new name of a
-//! stream. Each is an argument of a program, and is checked when it is read.
+//! Patterns that select subjects, prefixes that replace each other, and new names of streams. Each is an argument of a
+//! program, and is checked when it is parsed. Knows no messages.
 
 use std::borrow::Cow;
 use std::fmt;

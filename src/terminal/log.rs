@@ -1,4 +1,4 @@
-//! What was said, kept for the report of the run if there is to be one.
+//! Keeps the messages that were printed, if the run writes a report. Prints nothing.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};

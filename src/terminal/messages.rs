@@ -1,4 +1,5 @@
-//! A program's words on stderr: for a person as lines, for a program that reads along as JSON.
+//! The messages of a program on stderr: as lines for a person, or as JSON for another program. Does not know what they are
+//! about.
 
 use serde_json::{Value, json};
 

@@ -1,12 +1,12 @@
-//! How far a program is. Whoever does the work notes it here; it is shown as lines at the bottom of a
-//! terminal, as JSON lines for a program, or as one line when SIGUSR1 asks. Knows no server and no archive.
+//! The progress of a program. The code that does the work notes it here. It is shown as lines at the bottom of a terminal,
+//! as JSON lines for another program, or as one line after SIGUSR1. Knows no server and no archive.
 //!
 //! The rules of the terminal:
 //!
-//! - Nothing is shown before [`TAKEN`] bytes have gone through the pipe: a program downstream that asks for
-//!   a passphrase on the same terminal reads nothing meanwhile. Nor while the terminal's echo is off.
-//! - Whatever is shown is gone when the program ends.
-//! - Without a terminal there is nothing but the answers to SIGUSR1.
+//! - Nothing is shown before [`TAKEN`] bytes have gone through the pipe, or while the terminal's echo is off. The next
+//!   program in the pipe may ask for a passphrase on the same terminal, and it reads nothing meanwhile.
+//! - The lines are removed when the program ends.
+//! - Without a terminal, only SIGUSR1 is answered.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, Metadata};
@@ -597,7 +597,7 @@ pub(super) fn run_summary() -> RunSummary {
     current().as_ref().map(Progress::summary).unwrap_or_default()
 }
 
-/// Takes down the digest of what is written or read through it, if there will be a report.
+/// Computes the digest of the bytes that are written or read through it, if there will be a report.
 pub struct ReportHash<T> {
     inner: T,
     progress: Progress,

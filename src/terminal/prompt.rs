@@ -1,13 +1,12 @@
-//! Asks for a secret line at the controlling terminal, while stdin and stdout are pipes. Knows not what the line is for.
+//! Asks for a secret line at the controlling terminal, while stdin and stdout are pipes. Does not know what the line is for.
 //!
-//! Only the echo is turned off. Ctrl-C stays a signal of the terminal, which reaches all programs of a
-//! pipeline at once; a prompt that read it as a character would end itself alone. In return a signal can
-//! come while the echo is off, so a thread waits for those that end or stop a program and restores the
-//! terminal first.
+//! It turns off only the echo. So Ctrl-C stays a signal of the terminal, which reaches all programs of a pipeline. (A prompt
+//! that reads it as a character would end only its own program.) But a signal can come while the echo is off. So a thread
+//! waits for the signals that end or stop a program, and restores the terminal first.
 //!
-//! The programs of one pipeline share a terminal. Two that asked at once would each get parts of both answers, and
-//! the first to end would bring back the echo that the other had turned off. So each waits for its turn: it locks
-//! the terminal's device while it asks.
+//! The programs of one pipeline share a terminal. If two of them asked at the same time, each would get parts of both
+//! answers, and the first to end would turn the echo on again for the other. So a program locks the terminal's device while
+//! it asks.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -142,32 +141,32 @@ pub fn tell(text: &str) -> Result<(), PromptError> {
 
 struct Terminal {
     file: Arc<File>,
-    turn: Turn,
+    lock: TerminalLock,
 }
 
-/// A lock on the terminal's device, for as long as one prompt stands. None where it is not known which device that
-/// is, or it cannot be locked: then every program asks at once.
+/// A lock on the terminal's device while a program asks. None if the device is not known or cannot be locked. Then programs
+/// do not wait for each other.
 #[derive(Clone)]
-struct Turn(Option<Arc<OwnedFd>>);
+struct TerminalLock(Option<Arc<OwnedFd>>);
 
-impl Turn {
+impl TerminalLock {
     /// Waits until no other program asks.
-    fn take() -> Turn {
-        let turn = Turn(device().map(Arc::new));
-        turn.again();
-        turn
+    fn acquire() -> TerminalLock {
+        let lock = TerminalLock(device().map(Arc::new));
+        lock.reacquire();
+        lock
     }
 
-    /// Waits once more, after [`Turn::give_up`].
-    fn again(&self) {
+    /// Waits once more, after [`TerminalLock::release`].
+    fn reacquire(&self) {
         if let Some(device) = &self.0 {
-            // What cannot be locked is not waited for.
+            // If the lock fails, the program asks without it.
             while flock(device, FlockOperation::LockExclusive) == Err(Errno::INTR) {}
         }
     }
 
     /// Lets another program ask.
-    fn give_up(&self) {
+    fn release(&self) {
         if let Some(device) = &self.0 {
             let _ = flock(device, FlockOperation::Unlock);
         }
@@ -206,7 +205,7 @@ impl Terminal {
     /// The terminal, once it is this program's turn.
     fn in_turn() -> Result<Self, PromptError> {
         let file = Terminal::open()?;
-        Ok(Terminal { file, turn: Turn::take() })
+        Ok(Terminal { file, lock: TerminalLock::acquire() })
     }
 
     fn open() -> Result<Arc<File>, PromptError> {
@@ -216,7 +215,7 @@ impl Terminal {
 
     /// One line without its line feed.
     fn hidden(&self, prompt: &str) -> Result<Zeroizing<Vec<u8>>, PromptError> {
-        let hidden = Hidden::new(self, prompt).map_err(PromptError::Terminal)?;
+        let hidden = EchoOff::new(self, prompt).map_err(PromptError::Terminal)?;
         let line = self.line().map_err(PromptError::Terminal);
         hidden.restore();
         line
@@ -239,14 +238,14 @@ impl Terminal {
     }
 }
 
-/// A terminal with its echo off, until [`Hidden::restore`].
-struct Hidden {
+/// A terminal with its echo off, until [`EchoOff::restore`].
+struct EchoOff {
     signals: Handle,
     watcher: JoinHandle<()>,
 }
 
-impl Hidden {
-    fn new(Terminal { file: terminal, turn }: &Terminal, prompt: &str) -> std::io::Result<Self> {
+impl EchoOff {
+    fn new(Terminal { file: terminal, lock }: &Terminal, prompt: &str) -> std::io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut hidden = before.clone();
         hidden.local_modes.remove(LocalModes::ECHO);
@@ -257,7 +256,7 @@ impl Hidden {
         defaults(false)?;
         let watcher = std::thread::Builder::new().name("prompt".into()).spawn({
             let (terminal, before, hidden) = (Arc::clone(terminal), before.clone(), hidden.clone());
-            let (turn, prompt) = (turn.clone(), prompt.to_string());
+            let (lock, prompt) = (lock.clone(), prompt.to_string());
             move || {
                 for signal in signals.forever() {
                     // Nothing can be done here about a terminal that is gone.
@@ -266,10 +265,10 @@ impl Hidden {
                     if is_handled(signal) {
                         continue;
                     }
-                    // Who is stopped in the background keeps nobody waiting.
-                    turn.give_up();
+                    // While this program is stopped, others may ask.
+                    lock.release();
                     let _ = emulate_default_handler(signal);
-                    turn.again();
+                    lock.reacquire();
                     // Only a stopped program comes here, once it goes on.
                     let _ = tcsetattr(&terminal, OptionalActions::Now, &hidden);
                     let _ = write!(&*terminal, "{prompt}");
@@ -278,7 +277,7 @@ impl Hidden {
         });
         let watcher = watcher.inspect_err(|_| drop(defaults(true)))?;
         *HIDDEN.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(terminal), before));
-        let this = Hidden { signals: handle, watcher };
+        let this = EchoOff { signals: handle, watcher };
         let shown = tcsetattr(terminal, OptionalActions::Now, &hidden)
             .map_err(std::io::Error::from)
             .and_then(|()| (&**terminal).write_all(prompt.as_bytes()));

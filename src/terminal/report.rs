@@ -1,8 +1,8 @@
-//! The report: what a run came to, as one JSON object for a program (`--report`). It is documented in
-//! chatto-report(5): members may be added. Knows how a run ended, what was said and how far it came, and not why.
+//! The report of a run, as one JSON object for another program (`--report`). chatto-report(5) documents it; members may be
+//! added. Knows how a run ended, its messages and its progress, but nothing of the work.
 //!
-//! A process has one report, as it has one stderr. It is written once, at the end: a file takes the place of the
-//! one before only when it is whole and on the disk, so a run that is killed leaves the old report as it was.
+//! A process has one report. It is written once, at the end. A new file replaces the old one only when it is whole and on
+//! the disk, so a run that is killed leaves the old report as it was.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -55,7 +55,7 @@ pub enum Unwritable {
     Output,
 }
 
-/// What is known before the work begins.
+/// The members that are known before the work begins.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RunHeader {
     /// The program.

@@ -1,8 +1,6 @@
-//! Lines that stand at the bottom of the terminal and change. Knows the terminal and not what the lines
-//! say.
+//! Lines at the bottom of the terminal that change. Knows the terminal, and not what the lines say.
 //!
-//! stderr is one for the whole process, and so is the screen: whoever writes words goes through
-//! [`words`], which takes the lines away first.
+//! A process has one stderr, so it has one screen. All messages go through [`words`], which removes the lines first.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,9 +1,10 @@
-//! Descriptors 0 to 2: as plain files, whether they are terminals, and which were closed when the program began.
+//! Descriptors 0 to 2: as plain files, whether they are terminals, and which of them were closed when the program began.
+//! Reads and writes nothing itself.
 //!
-//! The standard library opens `/dev/null` in the place of each before `main`, so that no other file takes that
-//! place. It also hides that there is no output: whoever writes into it believes that all is written. A
-//! `/dev/null` that the user gave cannot be told from that one afterwards (some programs give theirs for reading and
-//! writing too), so this looks before the standard library does.
+//! If one of them is closed, the standard library opens `/dev/null` in its place before `main`, so that no other file gets
+//! its number. But then a program without an output believes that it has written everything. A `/dev/null` that the user gave
+//! looks the same (some programs open theirs for reading and writing too). So this module looks before the standard library
+//! does.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};

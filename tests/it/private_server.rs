@@ -99,10 +99,10 @@ fn a_start_that_is_called_off_ends_at_once() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     // Only its owner may read the configuration, and it is there while the server starts.
     install(&script, "#!/bin/sh\nstat -c %a \"$2\" > \"${0%/*}/ready\"\nexec sleep 1000\n");
-    let (starter, call_off) = Starter::new();
+    let (starter, cancel) = Starter::new();
     let waiting = std::thread::spawn(move || starter.start(&script, &Options::default()));
     assert_eq!(fs::read_to_string(&fifo).unwrap(), "600\n");
-    call_off.now();
+    cancel.now();
     let error = waiting.join().unwrap().unwrap_err();
     assert!(matches!(error, Error::CalledOff), "{error:?}");
 }

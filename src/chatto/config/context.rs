@@ -1,4 +1,4 @@
-//! A context of the `nats` program: a JSON file that says where a server is and how to be let in.
+//! Reads a context of the `nats` program: a JSON file with a server and its credentials. Opens no connection.
 //!
 //! The format is that of `natscontext/context.go` in nats-io/jsm.go:
 //!
@@ -11,8 +11,8 @@
 //! | `description`, `name`, `color_scheme`, `jetstream_event_prefix` | nothing that matters here | passed over |
 //! | anything else, such as `nsc`, `user_jwt`, `socks_proxy`, `windows_cert_store` | | refused unless it is empty |
 //!
-//! What is not understood is refused, since doing without it would lead to another server, or to the
-//! same one by a way that its owner did not choose.
+//! A context with any other setting is refused. Without that setting, the program would connect to another server, or in a
+//! way that the owner of the context did not choose.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, and what to do about it.
+//! The errors of a configuration, and the hints for them. Knows no server.
 
 use std::path::PathBuf;
 

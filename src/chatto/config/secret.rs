@@ -1,4 +1,5 @@
-//! Files that hold a secret or a certificate: read once, no more than a bound, and wiped.
+//! Reads files that hold a secret or a certificate: once, up to a bound, and wiped from memory afterwards. Does not know
+//! what the secret is for.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +10,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::error::ConfigError;
-use crate::jetstream::connection::Sourced;
+use crate::jetstream::connection::SourcedText;
 use crate::names::Printable;
 
 /// The largest such file, in bytes: a system's bundle of certificates has some 200 KiB.
@@ -38,9 +39,9 @@ pub(super) fn seed(path: &Path) -> Result<SecretString, ConfigError> {
 }
 
 /// The content of the file as it is.
-pub(super) fn whole(path: &Path) -> Result<Sourced, ConfigError> {
+pub(super) fn whole(path: &Path) -> Result<SourcedText, ConfigError> {
     let from = Printable::new(&path.to_string_lossy()).to_string();
-    Ok(Sourced { from, text: read(path, FILE_MAX)?.as_str().into() })
+    Ok(SourcedText { from, text: read(path, FILE_MAX)?.as_str().into() })
 }
 
 /// The file as text that is wiped when it is dropped.

@@ -1,5 +1,5 @@
-//! A list of servers as people write it: separated by commas, with or without a scheme, with
-//! credentials in it or without.
+//! Parses a list of servers as people write it: separated by commas, with or without a scheme, with or without
+//! credentials. Opens no connection.
 
 use async_nats::ServerAddr;
 use secrecy::SecretString;

@@ -1,4 +1,4 @@
-//! What a dump will do, decided from the list of streams before anything is captured.
+//! Decides what a dump does with each stream of the list, before anything is captured. Pure: asks no server.
 
 use crate::archive::{IndexedStream, ManifestStream, StreamKind};
 use crate::chatto::policy::{self, CaptureStep, Skip};
@@ -6,11 +6,11 @@ use crate::cli;
 use crate::jetstream::{Listed, Listing};
 use crate::names::StreamName;
 
-/// What a stream is that has the mark of a restore.
+/// What is wrong with a stream that a restore has not completed.
 pub(super) const HALF: &str =
     "a restore of it is under way or was cut off, so what is there is not the stream";
 
-/// Every stream of the account, sorted into what happens to it.
+/// Every stream of the account, by what happens to it.
 pub(super) struct Plan {
     /// To be captured, in order: by step, then small before large, then by name.
     pub captures: Vec<Listed>,

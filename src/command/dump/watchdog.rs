@@ -1,16 +1,15 @@
-//! The watchdog of last resort: a dump in which nothing happens any more ends, and says so.
+//! The watchdog: if nothing happens in a dump any more, it ends the dump with a message. Knows no streams.
 //!
-//! Every wait for the server has a time limit of its own. A dump that stands still for longer than that waits
-//! for itself, which is a fault of this program. Then the dump ends with a message; nobody has to look at a backup
-//! that never ends. The program that takes our bytes may take as long as it likes, and so may a disk and a check. While
-//! one of them has something to do, the watchdog does not count.
+//! Every wait for the server has its own time limit. If nothing happens for longer than that, parts of this program wait
+//! for each other, which is a fault of this program. Without the watchdog, such a backup would never end. The reader of our
+//! output may take any time, and so may a disk and a check. While one of them is at work, the watchdog does not count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// How often a dump is looked at before it counts as stuck. Looks are counted instead of time: a machine
-/// that stood still, or a program that was stopped, gets its looks afterwards.
+/// How often the watchdog looks at a dump before the dump counts as stuck. It counts looks and not time, because the machine
+/// or the program may have been stopped for a while.
 const LOOKS: u32 = 10;
 
 /// What shows that a dump lives; shared by everybody who does a part of it.

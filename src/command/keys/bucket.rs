@@ -1,4 +1,4 @@
-//! The key bucket on a server: read all of it, add what is not there.
+//! The key bucket on a server: reads all keys, and adds keys that are missing. Does not look into a key.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -8,7 +8,7 @@ use crate::jetstream::{Bucket, Error};
 /// Requests under way at once: a server far away answers them all in the time of one.
 const AT_ONCE: usize = 32;
 
-/// How often a key is looked at that others create and delete at the same time.
+/// How often a key is tried if others create and delete it at the same time.
 const TRIES: u32 = 5;
 
 /// Every key that is not deleted, sorted by ref; `None` when there is no bucket.
@@ -22,9 +22,9 @@ pub(super) async fn fetch(bucket: &Bucket<'_>) -> Result<Option<Vec<KeyRecord>>,
     Ok(Some(found.into_iter().flatten().collect()))
 }
 
-/// What became of a record.
+/// The result for one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum KeyOutcome {
     /// It was not there and is now.
     Imported,
     /// It was there, with this value.
@@ -33,14 +33,14 @@ pub(super) enum Outcome {
     Different,
 }
 
-/// Adds what is not there, and tells `done` of every record what became of it.
+/// Adds the keys that are missing, and reports the result of every key to `done`.
 ///
 /// # Errors
 /// The first request that failed; some records are in by then, and another run finds them there.
 pub(super) async fn add(
     bucket: &Bucket<'_>,
     records: &[KeyRecord],
-    mut done: impl FnMut(&KeyRecord, Outcome),
+    mut done: impl FnMut(&KeyRecord, KeyOutcome),
 ) -> Result<(), Error> {
     let mut outcomes = stream::iter(records)
         .map(|record| async move { Ok((record, create(bucket, record).await?)) })
@@ -51,22 +51,22 @@ pub(super) async fn add(
     Ok(())
 }
 
-/// Tells `done` of every record what [`add`] would do, and changes nothing.
+/// Reports to `done` what [`add`] would do with every key, and changes nothing.
 ///
 /// # Errors
 /// The first request that failed.
-pub(super) async fn look(
+pub(super) async fn compare(
     bucket: &Bucket<'_>,
     records: &[KeyRecord],
-    mut done: impl FnMut(&KeyRecord, Outcome),
+    mut done: impl FnMut(&KeyRecord, KeyOutcome),
 ) -> Result<(), Error> {
     let mut outcomes = stream::iter(records)
         .map(|record| async move {
             let found = bucket.get(record.key_ref.as_str()).await?.and_then(|entry| entry.value);
             let outcome = match found {
-                None => Outcome::Imported,
-                Some(value) if *value == *record.value => Outcome::There,
-                Some(_) => Outcome::Different,
+                None => KeyOutcome::Imported,
+                Some(value) if *value == *record.value => KeyOutcome::There,
+                Some(_) => KeyOutcome::Different,
             };
             Ok::<_, Error>((record, outcome))
         })
@@ -77,22 +77,22 @@ pub(super) async fn look(
     Ok(())
 }
 
-async fn create(bucket: &Bucket<'_>, record: &KeyRecord) -> Result<Outcome, Error> {
+async fn create(bucket: &Bucket<'_>, record: &KeyRecord) -> Result<KeyOutcome, Error> {
     let key = record.key_ref.as_str();
     let mut after = 0;
     for _ in 0..TRIES {
         if bucket.create(key, &record.value, after).await? {
-            return Ok(Outcome::Imported);
+            return Ok(KeyOutcome::Imported);
         }
         after = match bucket.get(key).await? {
             Some(entry) => match entry.value {
-                Some(value) if *value == *record.value => return Ok(Outcome::There),
-                Some(_) => return Ok(Outcome::Different),
+                Some(value) if *value == *record.value => return Ok(KeyOutcome::There),
+                Some(_) => return Ok(KeyOutcome::Different),
                 None => entry.sequence,
             },
             None => 0,
         };
     }
     // It never stood still: whoever writes it has the word.
-    Ok(Outcome::Different)
+    Ok(KeyOutcome::Different)
 }

@@ -1,4 +1,5 @@
-//! `chatto-keys seal` and `chatto-keys open`: age, with a passphrase that need not be typed.
+//! `chatto-keys seal` and `chatto-keys open`: encrypt and decrypt with age, with a passphrase that nobody has to type. Know
+//! nothing of the content.
 
 use std::io::{self, BufWriter, Read, Write};
 

@@ -1,4 +1,4 @@
-//! `chatto-keys export`.
+//! `chatto-keys export`: reads the keys of a server, checks them, and writes the export file.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::output::{PROGRAM, write_failure};
 use super::server::fetch;
 use crate::archive;
-use crate::chatto::keys::{self, KEYS_MAX, KeyRecord, Version};
+use crate::chatto::keys::{self, ExportVersion, KEYS_MAX, KeyRecord};
 use crate::cli;
 use crate::command::secrets::{Sealing, sealing};
 use crate::command::{Failure, offline};
@@ -36,7 +36,7 @@ pub(super) fn run(options: cli::Export, progress: &Progress) -> anyhow::Result<E
         Err(signal) => return offline::ended(Err(signal)),
     };
     let (kept, left_out): (Vec<KeyRecord>, Vec<KeyRecord>) =
-        found.into_iter().partition(|record| record.key_ref.kind().is_kept());
+        found.into_iter().partition(|record| record.key_ref.kind().is_exported());
     let (valid, invalid) = validated(kept, messages);
     progress.keys(Keys {
         done: valid.len() as u64,
@@ -88,7 +88,7 @@ fn validated(records: Vec<KeyRecord>, messages: Messages) -> (Vec<KeyRecord>, u6
 }
 
 /// Refuses keys that an export of this version cannot hold.
-fn require_room(keys: &[KeyRecord], version: Version) -> Result<(), Failure> {
+fn require_room(keys: &[KeyRecord], version: ExportVersion) -> Result<(), Failure> {
     if let Some(other) = keys.iter().find(|record| !version.holds(&record.key_ref)) {
         let text = format!("key {}: an export of version 2 can hold keys of users only", other.key_ref);
         return Err(Failure::new(Exit::Failed, text).hint(

@@ -1,5 +1,5 @@
-//! The file that `import` and `verify` read: an export, in any envelope and perhaps in a tar. It is read
-//! whole and checked whole before anybody gets a key of it.
+//! Reads the file of `import` and `verify`: an export in any envelope, and perhaps in a tar. It reads and checks the whole
+//! file before anybody gets a key from it. Knows no server.
 
 use std::io::{self, Cursor, Read};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use crate::archive;
-use crate::chatto::keys::{self, EXPORT_MAX, Import};
+use crate::chatto::keys::{self, EXPORT_MAX, ParsedExport};
 use crate::cli;
 use crate::command::Failure;
 use crate::command::secrets::{input, read_failure, unlock};
@@ -28,7 +28,7 @@ pub(super) const ARCHIVE_IS_RESTORED: &str =
     "an archive of chatto-dump is restored by chatto-load, and its keys with it if it holds them";
 pub(super) const ARCHIVE_IS_VERIFIED: &str = "an archive of chatto-dump is checked by chatto-manifest verify";
 
-/// An input that is not read yet, and what opens it.
+/// An input that has not been read yet, and the secrets that open it.
 pub(super) struct KeyFile {
     file: Option<PathBuf>,
     secrets: GivenSecrets,
@@ -51,7 +51,7 @@ impl KeyFile {
         progress: &Progress,
         of_archive: &str,
         of_bad: &str,
-    ) -> anyhow::Result<Import> {
+    ) -> anyhow::Result<ParsedExport> {
         let opened = envelope::open(Box::new(input(self.file.as_deref())?), &mut self.secrets)?;
         let json = export_in(progress.summed(opened), of_archive)?;
         let import = keys::import(&json)

@@ -1,8 +1,8 @@
-//! `chatto-keys import`.
+//! `chatto-keys import`: adds the keys of an export file to a server, and overwrites none.
 
 use anyhow::Context;
 
-use super::bucket::{Outcome, add, look};
+use super::bucket::{KeyOutcome, add, compare};
 use super::file::{self, ARCHIVE_IS_RESTORED};
 use super::output::PROGRAM;
 use crate::chatto::keys::{BUCKET, BUCKET_DESCRIPTION, KeyKind, KeyRecord, KeyRef};
@@ -24,7 +24,7 @@ pub(super) fn run(options: cli::Import, progress: &Progress) -> anyhow::Result<E
 
     say_skipped(&import.skipped, messages);
 
-    let mut tally = Tally { dry_run, messages, imported: 0, there: 0, different: 0 };
+    let mut counts = KeyCounts { dry_run, messages, imported: 0, there: 0, different: 0 };
     let records = &import.records;
     let replicas = access.replicas().unwrap_or(1);
     let added = access.run(&options.connect, messages, Signals::EndIt, async |reached| {
@@ -37,35 +37,35 @@ pub(super) fn run(options: cli::Import, progress: &Progress) -> anyhow::Result<E
             let made = bucket.make(BUCKET_DESCRIPTION, replicas).await;
             made.with_context(|| format!("cannot make the bucket {BUCKET}"))?;
         }
-        let mut done = |record: &KeyRecord, outcome| tally.add(&record.key_ref, outcome);
+        let mut done = |record: &KeyRecord, outcome| counts.add(&record.key_ref, outcome);
         match (is_there, dry_run) {
-            (false, true) => records.iter().for_each(|record| done(record, Outcome::Imported)),
-            (true, true) => look(&bucket, records, done).await?,
+            (false, true) => records.iter().for_each(|record| done(record, KeyOutcome::Imported)),
+            (true, true) => compare(&bucket, records, done).await?,
             (_, false) => add(&bucket, records, done).await?,
         }
         Ok(())
     });
     progress.keys(Keys {
-        done: tally.imported,
-        there: tally.there,
+        done: counts.imported,
+        there: counts.there,
         skipped: import.skipped.len() as u64,
-        failed: tally.different,
+        failed: counts.different,
     });
     let added = added.with_context(|| match dry_run {
         true => "cannot look at the server's keys".to_owned(),
         false => {
             let keys = counted(records.len() as u64, "key");
-            format!("{} of {keys} imported; it is safe to run it again", tally.imported)
+            format!("{} of {keys} imported; it is safe to run it again", counts.imported)
         }
     })?;
     if let Err(signal) = added {
         return offline::ended(Err(signal));
     }
-    Ok(tally.conclude())
+    Ok(counts.conclude())
 }
 
-/// What has become of the keys so far.
-struct Tally {
+/// The results so far.
+struct KeyCounts {
     dry_run: bool,
     messages: Messages,
     imported: u64,
@@ -73,20 +73,20 @@ struct Tally {
     different: u64,
 }
 
-impl Tally {
-    /// Counts what has become of a key, and says it.
-    fn add(&mut self, key: &KeyRef, outcome: Outcome) {
+impl KeyCounts {
+    /// Counts the result of a key, and prints it.
+    fn add(&mut self, key: &KeyRef, outcome: KeyOutcome) {
         let imported = self.imported_or_not();
         let count = match outcome {
-            Outcome::Imported => {
+            KeyOutcome::Imported => {
                 self.messages.detail(&format!("key {key}: {imported}"));
                 &mut self.imported
             }
-            Outcome::There => {
+            KeyOutcome::There => {
                 self.messages.detail(&format!("key {key}: already there"));
                 &mut self.there
             }
-            Outcome::Different => {
+            KeyOutcome::Different => {
                 self.messages.error(&format!("key {key}: the server has another value for it, which stays"));
                 &mut self.different
             }
@@ -94,9 +94,9 @@ impl Tally {
         *count = count.saturating_add(1);
     }
 
-    /// Says what has become of all of them.
+    /// Prints the totals, and gives the exit code.
     fn conclude(&self) -> Exit {
-        let Tally { dry_run, messages, imported, there, different } = *self;
+        let KeyCounts { dry_run, messages, imported, there, different } = *self;
         let imported = format!("{} {}", counted(imported, "key"), self.imported_or_not());
         messages.closing(&format!("{imported}, {there} already there, {different} different"));
         if different == 0 {

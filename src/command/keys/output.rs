@@ -1,4 +1,4 @@
-//! What the actions have in common that write a result.
+//! What all actions that write a result have in common. Knows no keys.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! The keys of a server, which `export` and `list` read.
+//! Reads the keys of a server, for `export` and `list`. Writes nothing.
 
 use anyhow::Context;
 use tokio::signal::unix::SignalKind;

@@ -1,8 +1,8 @@
-//! `chatto-keys verify`: whether an import would take the file, found out without a server.
+//! `chatto-keys verify`: checks, without a server, whether an import would accept the file.
 
 use super::file::{ARCHIVE_IS_VERIFIED, KeyFile};
 use super::output::PROGRAM;
-use crate::chatto::keys::{Import, KeyKind, KeyRef};
+use crate::chatto::keys::{KeyKind, KeyRef, ParsedExport};
 use crate::cli;
 use crate::command::Failure;
 use crate::command::output::print;
@@ -41,7 +41,7 @@ pub(super) fn run(options: cli::VerifyKeys, progress: &Progress) -> anyhow::Resu
     Ok(Exit::Done)
 }
 
-fn verdict(import: &Import) -> String {
+fn verdict(import: &ParsedExport) -> String {
     let held = by_kind(import.records.iter().map(|record| &record.key_ref));
     let skipped = match by_kind(import.skipped.iter()) {
         none if none.is_empty() => none,

@@ -1,5 +1,5 @@
-//! The data directory of a stopped Chatto: what must hold before a server may open it, and how it is
-//! left. Starts no server.
+//! The data directory of a stopped Chatto: the checks before a server may open it, and the clean-up afterwards. Starts no
+//! server.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -20,7 +20,7 @@ use crate::jetstream::private_server;
 use crate::jetstream::store::{self, Store, StoreError};
 use crate::release::Version;
 
-/// A data directory that nobody else of us works on.
+/// A data directory, locked against our other programs.
 pub(in crate::command) struct Directory {
     pub path: PathBuf,
     /// What it holds.

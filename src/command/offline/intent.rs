@@ -1,4 +1,4 @@
-//! What a program wants with a stopped Chatto's directory.
+//! What a program does with the directory of a stopped Chatto: read, change or create it.
 
 /// What a program wants with a stopped Chatto's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
