@@ -1,5 +1,5 @@
-//! A snapshot that is written again while it flows, on a thread of its own. Memory: what is fed is bounded by whoever
-//! counts it, and what has been written by [`AHEAD`] pieces, or by two large ones.
+//! Writes a snapshot again while it flows, on its own thread. Memory: the caller counts the bytes that it feeds, and so
+//! bounds them. Converted bytes are bounded by [`AHEAD`] pieces, or by two large ones. Knows no format.
 
 use std::io::{self, Write};
 use std::mem;
@@ -18,7 +18,7 @@ const PIECE: usize = 64 << 10;
 /// How many of them wait at most.
 const AHEAD: usize = 64;
 
-/// A conversion under way, which also finds out a `T`.
+/// A conversion at work. At its end it gives a `T`.
 pub(super) struct Conversion<T> {
     snapshot: Feed,
     written: Receiver<Bytes>,
@@ -88,7 +88,7 @@ impl<T: Send + 'static> Conversion<T> {
     }
 }
 
-/// The snapshot as it goes on.
+/// The output of the conversion.
 pub(super) struct Output {
     to: Sender<Bytes>,
     /// What is sent in one piece.

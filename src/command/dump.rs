@@ -24,8 +24,8 @@ use self::attempt::{OutputError, written};
 use self::output::Output;
 use self::plan::{Plan, failed_entry, skipped_entry};
 use self::rsyncable::{Rsyncable, newest};
-use self::streams::{BACK_OFF_MAX, Dumping, Settings};
-use self::watchdog::Pulse;
+use self::streams::{BACK_OFF_MAX, CaptureOptions, Dumping};
+use self::watchdog::Heartbeat;
 use super::Failure;
 use super::offline::{self, Endpoint, Intent, Signals};
 use super::output::{hint_of_output, print, require_stdout};
@@ -104,7 +104,7 @@ async fn dump(
     messages: Messages,
     progress: Progress,
 ) -> anyhow::Result<Exit> {
-    let settings = Settings {
+    let capture_options = CaptureOptions {
         no_consumers: options.no_consumers,
         check: options.check,
         jobs: usize::from(options.jobs),
@@ -118,8 +118,8 @@ async fn dump(
     let nameless =
         plan.unavailable.iter().filter(|(name, _)| StreamName::new(name.as_str()).is_err()).count();
     let without_keys = plan.skipped.iter().any(|(_, why)| *why == Skip::Keys);
-    let (include_keys, settings) = (options.include_keys, &settings);
-    let run = DumpRun { server, include_keys, settings, messages, progress };
+    let (include_keys, options) = (options.include_keys, &capture_options);
+    let run = DumpRun { server, include_keys, options, messages, progress };
     let WrittenArchive { stats, incomplete } = run.write(plan, stdout).await.map_err(to_nobody)?;
 
     let failed = stats.failed + nameless as u64;
@@ -154,7 +154,7 @@ struct WrittenArchive {
 struct DumpRun<'a> {
     server: &'a Server,
     include_keys: bool,
-    settings: &'a Settings,
+    options: &'a CaptureOptions,
     messages: Messages,
     progress: Progress,
 }
@@ -163,21 +163,21 @@ impl DumpRun<'_> {
     /// Writes the archive of `plan`, and gives its totals. The watchdog ends it if nothing happens any more.
     async fn write(&self, plan: Plan, to: File) -> Result<WrittenArchive, OutputError> {
         // No wait for anything outside this program is longer than this. Twice that time is a fault of this program.
-        let check = if self.settings.check { CHECK_LIMIT } else { Duration::ZERO };
+        let check = if self.options.check { CHECK_LIMIT } else { Duration::ZERO };
         let limit = self.server.patience().max(check).max(BACK_OFF_MAX).saturating_mul(2);
-        let pulse = Arc::new(Pulse::default());
+        let heartbeat = Arc::new(Heartbeat::default());
         tokio::select! {
-            written = self.write_unwatched(plan, to, &pulse) => written,
-            () = pulse.stopped(limit) => Err(OutputError::Stuck(limit)),
+            written = self.write_unwatched(plan, to, &heartbeat) => written,
+            () = heartbeat.stopped(limit) => Err(OutputError::Stuck(limit)),
         }
     }
 
-    /// The same without the watchdog. It reports everything that happens to `pulse`.
+    /// The same without the watchdog. It reports everything that happens to `heartbeat`.
     async fn write_unwatched(
         &self,
         plan: Plan,
         to: File,
-        pulse: &Arc<Pulse>,
+        heartbeat: &Arc<Heartbeat>,
     ) -> Result<WrittenArchive, OutputError> {
         let begun = std::time::Instant::now();
         let index = self.index(&plan);
@@ -187,7 +187,7 @@ impl DumpRun<'_> {
             generator: Some(index.generator.clone()),
             server: index.server.clone(),
             include_keys: Some(index.include_keys),
-            rsyncable: self.settings.rsyncable.is_some(),
+            rsyncable: self.options.rsyncable.is_some(),
             edited: Vec::new(),
             streams: Vec::new(),
             stats: Stats::default(),
@@ -199,15 +199,15 @@ impl DumpRun<'_> {
         );
         let mtime = u64::try_from(index.created_at.as_second()).unwrap_or_default();
         let to = Metered::new(progress.summed(to), progress.clone());
-        let output = Output::new(to, mtime, Arc::clone(pulse)).map_err(OutputError::Archive)?;
+        let output = Output::new(to, mtime, Arc::clone(heartbeat)).map_err(OutputError::Archive)?;
         written(output.index(index)).await?;
 
         let entries = &mut manifest.streams;
         entries.extend(self.unavailable(plan.unavailable));
         let mut captures = plan.captures;
-        let (server, settings) = (self.server, self.settings);
+        let (server, options) = (self.server, self.options);
         let dumping =
-            Dumping::new(server, &output, settings, self.messages, progress.clone(), Arc::clone(pulse));
+            Dumping::new(server, &output, options, self.messages, progress.clone(), Arc::clone(heartbeat));
         for step in CaptureStep::ALL {
             let later = captures.iter().position(|stream| CaptureStep::of(&stream.name) > step);
             let rest = captures.split_off(later.unwrap_or(captures.len()));
@@ -231,7 +231,7 @@ impl DumpRun<'_> {
 
     /// The index, with which the archive begins.
     fn index(&self, plan: &Plan) -> Index {
-        let rsyncable = self.settings.rsyncable.is_some();
+        let rsyncable = self.options.rsyncable.is_some();
         let index = Index {
             version: 1,
             created_at: if rsyncable { newest(plan) } else { whole_seconds(Timestamp::now()) },
@@ -269,7 +269,7 @@ pub(super) async fn rescue(
     to: File,
     messages: Messages,
 ) -> anyhow::Result<()> {
-    let settings = Settings {
+    let options = CaptureOptions {
         no_consumers: false,
         check: false,
         jobs: 1,
@@ -280,8 +280,8 @@ pub(super) async fn rescue(
     };
     let name = stream.name.clone();
     let plan = Plan { captures: vec![stream], skipped: Vec::new(), unavailable: Vec::new() };
-    let (settings, progress) = (&settings, Progress::new(DOING));
-    let run = DumpRun { server, include_keys: true, settings, messages, progress };
+    let (options, progress) = (&options, Progress::new(DOING));
+    let run = DumpRun { server, include_keys: true, options, messages, progress };
     let WrittenArchive { stats, .. } = run.write(plan, to).await?;
     if stats.failed > 0 {
         anyhow::bail!("a snapshot of stream {name} is not to be had");

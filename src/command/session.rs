@@ -1,5 +1,5 @@
-//! What the network programs do before their own work: resolve the configuration,
-//! connect, and start the machinery that runs them.
+//! What all network programs do before their own work: they read the configuration, connect, and start the async runtime.
+//! Knows nothing of the work.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

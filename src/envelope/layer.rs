@@ -6,8 +6,8 @@ use std::io::{self, ErrorKind, Read};
 use super::error::{DamageKind, Damaged, Error};
 use super::recognise::LayerKind;
 
-/// The outermost input. Marks its errors, so that no layer takes them for damage of its own, and
-/// retries interrupted reads, which not every decoder does.
+/// The outermost input. It marks its errors, so that no layer takes them for its own damage. It also
+/// retries interrupted reads, because not every decoder does.
 pub(super) struct OuterInput(pub Box<dyn Read + Send>);
 
 /// An error of the input on its way out through the layers.

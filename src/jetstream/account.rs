@@ -1,5 +1,5 @@
-//! What an account may hold, and what it holds: the answer to `INFO` (nats-server, `server/jetstream.go`,
-//! `JetStreamAccountStats`).
+//! The limits of an account, and how much of them it uses: the answer to `INFO` (nats-server, `server/jetstream.go`,
+//! `JetStreamAccountStats`). Decides nothing.
 //!
 //! | field | meaning |
 //! |---|---|

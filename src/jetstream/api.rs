@@ -1,4 +1,4 @@
-//! Requests to the JetStream API, and the few answers that are looked into.
+//! Requests to the JetStream API, and the few answers that this program parses. Knows no Chatto.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::error::{ApiError, NOT_ENABLED, STREAM_NOT_FOUND};
 use super::guard::MAX_ANSWER;
-use super::{Error, Mark, Replicas, Server};
+use super::{Error, Replicas, RestoreMarker, Server};
 use crate::names::{Printable, StreamName};
 
 /// How long the elections of a cluster may take that has lost a server.
@@ -222,19 +222,19 @@ impl Server {
         inbox.rsplit('.').next().unwrap_or(&inbox).to_owned()
     }
 
-    /// A mark that no other run has.
-    pub fn new_mark(&self) -> Mark {
-        Mark::new(&self.unique())
+    /// A marker that no other run has.
+    pub fn new_marker(&self) -> RestoreMarker {
+        RestoreMarker::new(&self.unique())
     }
 
-    /// Takes the mark of a restore from the stream, whose configuration is `config` otherwise.
+    /// Takes the marker of a restore from the stream, whose configuration is `config` otherwise.
     ///
     /// # Errors
     /// Where the server does not do it, or does not answer.
-    pub async fn take_mark(&self, name: &StreamName, config: &RawValue) -> Result<(), Error> {
+    pub async fn remove_marker(&self, name: &StreamName, config: &RawValue) -> Result<(), Error> {
         let request = format!("STREAM.UPDATE.{}", name.as_str());
         let wrong = |e: serde_json::Error| Error::Answer { request: request.clone(), what: e.to_string() };
-        let body = Mark::removed(config).map_err(wrong)?.get().to_owned();
+        let body = RestoreMarker::removed(config).map_err(wrong)?.get().to_owned();
         let deadline = Instant::now() + self.patience_of_failures();
         loop {
             if !self.reconnected().await {
@@ -246,7 +246,7 @@ impl Server {
                 Err(e) => return Err(e),
                 Ok(answer) => {
                     let reply: StreamReply = parsed(&request, &answer)?;
-                    return match Mark::of(&reply.config) {
+                    return match RestoreMarker::of(&reply.config) {
                         None => Ok(()),
                         Some(_) => Err(Error::Answer { request, what: "the mark is still there".into() }),
                     };

@@ -1,7 +1,7 @@
-//! Key-value buckets, as far as keys are read one by one and created without ever overwriting one.
+//! Key-value buckets: reads keys one by one, and creates keys without ever overwriting one. Does not look into values.
 //!
-//! A bucket `B` is the stream `KV_B`, a key `k` the subject `$KV.B.k`, its value the last message there
-//! (NATS's ADR-8). A delete leaves a message with the header `KV-Operation: DEL` or `PURGE`; from server
+//! A bucket `B` is the stream `KV_B`. A key `k` is the subject `$KV.B.k`, and its value is the last message there (NATS's
+//! ADR-8). A delete leaves a message with the header `KV-Operation: DEL` or `PURGE`; from server
 //! 2.11 on, a limit may leave one with `Nats-Marker-Reason`. A message with
 //! `Nats-Expected-Last-Subject-Sequence: N` is stored only if N is still the sequence of the last message of
 //! its subject, 0 if there is none: the server decides, so two writers cannot both create a key.

@@ -1,4 +1,4 @@
-//! One snapshot of one stream, as it arrives.
+//! Receives one snapshot of one stream. Does not look into the bytes.
 //!
 //! The protocol (nats-server, `server/jetstream_api.go`, `streamSnapshot`):
 //!
@@ -10,9 +10,9 @@
 //! | 4 | we | publish an empty message to each chunk's reply subject: the ack |
 //! | 5 | server | sends an empty message: status 204 or none, or an error |
 //!
-//! A server sends at most a window of chunks ahead of the acks and gives up when they stop:
-//! after 5 s since 2.12.5, after 2 s before. So the acks follow the pipe, which keeps memory flat, but
-//! they never stop: a stalled pipe is bridged by one now and then until the buffer is full.
+//! A server sends at most a window of chunks ahead of the acks. If the acks stop, it gives up: after 5 s since 2.12.5, and
+//! after 2 s before. So the acks follow the pipe, which bounds the memory. While the pipe stalls, one ack is sent from time
+//! to time, until the buffer is full.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use super::api::{StreamReply, parsed};
 use super::connect::LossWatch;
 use super::permission_violation::ViolationReceiver;
-use super::{Error, InFlight, Mark, Server};
+use super::{Error, InFlight, RestoreMarker, Server};
 use crate::description::{BadDescription, Description};
 use crate::names::{Printable, StreamName};
 use crate::release::{self, Version};
@@ -235,9 +235,9 @@ impl Capture {
         })
     }
 
-    /// Whether the stream has the mark of a restore: what is there is not the stream.
+    /// Whether the stream has the marker of a restore: what is there is not the stream.
     pub fn is_half_restored(&self) -> bool {
-        Mark::of(&self.reply.config).is_some()
+        RestoreMarker::of(&self.reply.config).is_some()
     }
 
     /// The stream's configuration, and its state when the snapshot began.

@@ -1,4 +1,5 @@
-//! One connection to a server or a cluster, and what it says of itself.
+//! One connection to a server or a cluster, and the facts that the server reports about itself. Does not know where the
+//! address came from.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What it takes to reach a server and to be let in. Does not know where that was said.
+//! The data that a connection needs: addresses, credentials and certificates. Does not know where they came from.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The consumers of a stream, as the server lists them.
+//! The consumers of a stream, as the server lists them. Changes none.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Why a server may have refused a user's credentials. It says only "Authorization Violation", whatever
-//! the reason; the user's own JWT says until when it holds.
+//! Finds out why a server may have refused a user's credentials. The server says only "Authorization Violation" for every
+//! reason, but the user's own JWT says when it expires. Verifies no signature.
 //!
 //! A credentials file holds, between lines of dashes, the JWT (three parts in base64url, the second of
 //! them JSON with `exp` in seconds since 1970, RFC 7519) and then the seed.

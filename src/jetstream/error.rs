@@ -1,4 +1,4 @@
-//! What can go wrong between us and a server, in words for a person.
+//! The errors between us and a server, as messages for a person. Knows no options: `command::hint` has the hints.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A bound for what is not yet a whole message. The client library holds a message, or a line, until its end has come,
+//! Bounds the bytes that are not a whole message yet. The client library holds a message, or a line, until its end has come,
 //! and takes any length that the server announces. So the guard watches how much has come since the last whole message,
 //! and cuts the connection when that is more than any answer has.
 //!

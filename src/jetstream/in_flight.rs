@@ -1,5 +1,5 @@
-//! In-flight bytes: how much of what arrived is still in memory. A piece of bytes is counted until its last owner
-//! (the pipe, the verifier) drops it.
+//! In-flight bytes: counts the bytes that have arrived and are still in memory. A piece of bytes is counted until its last
+//! owner (the pipe, the verifier) drops it. Does not know what the bytes are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

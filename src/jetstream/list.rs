@@ -1,7 +1,7 @@
-//! Every stream of the account, however many, and those that the server knows of but cannot show.
+//! Lists every stream of the account, also those that the server knows but cannot describe.
 //!
-//! In a cluster the list comes from the streams' leaders, so a stream without one is on the first list and not on the
-//! second: for a backup that is a failure, never an omission.
+//! In a cluster, the descriptions come from the streams' leaders. So a stream without a leader is on the list of names, and
+//! not on the list of descriptions. For a backup, such a stream is a failure, and must not be left out silently.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use serde_json::Map;
 use serde_json::value::RawValue;
 
 use super::pages::Page;
-use super::{Error, Mark, Server};
+use super::{Error, RestoreMarker, Server};
 use crate::names::{Printable, StreamName};
 use crate::release::STREAM_SETTINGS;
 use crate::settings::{self, Config};
@@ -50,8 +50,8 @@ pub struct Listed {
     pub created: Option<Timestamp>,
     /// When its last message was written, if there has been one.
     pub last_time: Option<Timestamp>,
-    /// The mark of a restore that is under way or was cut off: what is there is not the stream.
-    pub mark: Option<Mark>,
+    /// The marker of a restore that is under way or was cut off: what is there is not the stream.
+    pub marker: Option<RestoreMarker>,
     /// Whether somebody has written to it since that restore was begun.
     pub written_since: bool,
 }
@@ -190,7 +190,7 @@ fn listed(item: &ListItem) -> Result<Result<Listed, Unavailable>, Error> {
     let failed = |e: serde_json::Error| Error::Answer { request: "STREAM.LIST".into(), what: e.to_string() };
     let config: ItemConfig = serde_json::from_str(item.config.get()).map_err(failed)?;
     let all: Config = serde_json::from_str(item.config.get()).map_err(failed)?;
-    let mark = Mark::of(&item.config);
+    let marker = RestoreMarker::of(&item.config);
     Ok(match StreamName::new(config.name.as_str()) {
         Ok(name) => Ok(Listed {
             name,
@@ -204,8 +204,8 @@ fn listed(item: &ListItem) -> Result<Result<Listed, Unavailable>, Error> {
             last_seq: item.state.last_seq,
             created: time(&item.created),
             last_time: time(&item.state.last_ts),
-            written_since: mark.as_ref().is_some_and(|mark| mark.is_older_than(&item.state.last_ts)),
-            mark,
+            written_since: marker.as_ref().is_some_and(|marker| marker.is_older_than(&item.state.last_ts)),
+            marker,
         }),
         Err(bad) => Err(Unavailable { name: config.name, reason: bad.to_string() }),
     })

@@ -1,12 +1,11 @@
-//! Talk to a NATS server with JetStream: connect, list streams, capture one as a snapshot, restore
-//! one from it. Knows nothing of tar, of what is inside a snapshot, or of Chatto's rules.
+//! Talks to a NATS server with JetStream: connects, lists streams, captures a stream as a snapshot, and restores one. Knows
+//! nothing of tar, of the content of a snapshot, or of Chatto's rules.
 //!
-//! What a server sends has a bound: an answer ([`api`]), a list ([`pages`]), a description and a chunk
-//! ([`capture`]), and whatever comes without being a message ([`guard`]).
+//! Everything that a server sends has a bound: an answer ([`api`]), a list ([`pages`]), a description and a chunk
+//! ([`capture`]), and bytes that are no whole message yet ([`guard`]).
 //!
-//! Everything here is plain requests on the `$JS.API` subjects (documented in NATS's reference,
-//! "JetStream wire API"), and every configuration and state is carried as the JSON text that the
-//! server sent: each server version knows fields that a typed struct would lose.
+//! All requests go to the `$JS.API` subjects (documented in NATS's reference, "JetStream wire API"). Every configuration
+//! and state is kept as the JSON text that the server sent, because each release knows fields that a struct would drop.
 
 mod account;
 mod account_lock;
@@ -21,12 +20,12 @@ mod error;
 mod guard;
 mod in_flight;
 mod list;
-mod mark;
 mod pages;
 mod permission_violation;
 pub mod private_server;
 mod replicas;
 mod restore;
+mod restore_marker;
 pub mod store;
 mod tls;
 mod tls_fault;
@@ -41,10 +40,10 @@ pub use consumers::{ConsumerInfo, ListedConsumer, Position};
 pub use error::{ApiError, Error};
 pub use in_flight::InFlight;
 pub use list::{Listed, Listing, Unavailable};
-pub use mark::Mark;
 pub use permission_violation::to_allow;
 pub use replicas::Replicas;
 pub use restore::{Restore, RestoreError};
+pub use restore_marker::RestoreMarker;
 pub use tls_fault::TlsFault;
 
 pub use crate::release::Version;

@@ -1,8 +1,8 @@
 //! Lists that the API gives page by page: `{"offset":N}` is answered with `total` and the items from N on.
 //!
-//! `STREAM.NAMES` pages by 1,024 items, `STREAM.LIST` and `CONSUMER.LIST` by 256, subjects by 100,000. A list
-//! may grow while it is read, and a server may give any `total`, or the same page again: what bounds a list is
-//! how much of it has come.
+//! A page of `STREAM.NAMES` has 1,024 items, one of `STREAM.LIST` and `CONSUMER.LIST` 256, and one of subjects 100,000. A
+//! list may grow while it is read, and a server may give any `total`, or the same page again. So the items that have come
+//! are counted, and that bounds a list. Knows no items.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! What a server does not let its user do.
+//! Permission violations: what a server does not let its user do.
 //!
 //! A server answers a message that may not be published, or a subscription that may not be made, with
 //! a line of its own (`-ERR 'Permissions Violation for Publish to "SUBJECT"'`, nats-server
-//! `server/client.go`). It is no answer to the request, so whoever waits for an answer would wait for ever. This module
-//! takes that line to the one who waits.
+//! `server/client.go`). This line is no answer to the request, so the request would wait
+//! for ever. This module passes the line to the code that waits. Does not know what was requested.
 
 use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};
 

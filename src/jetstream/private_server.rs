@@ -1,22 +1,21 @@
 //! A private, throwaway nats-server: started, awaited, stopped and cleaned up after.
 //!
-//! It listens on loopback alone, asks for a random token, and lives in a directory that only its
-//! owner can read. `chatto-load --rehearse`, `--offline`, the demo and the tests all start theirs
-//! here. Knows nothing of streams and prints nothing.
+//! It listens on loopback only, asks for a random token, and lives in a directory that only its owner can read.
+//! `chatto-load --rehearse`, `--offline`, the demo and the tests all start their servers here. Knows nothing of streams,
+//! and prints nothing.
 //!
-//! How it comes to be known that the server is ready, without a pause of guessed length: its log is
-//! read from a pipe until it names the port it listens on, and then a connection must be greeted
-//! with `INFO`. (The server can write its ports to a file instead, but not in one step, and later.)
+//! How we learn that the server is ready, without guessing a pause: we read its log from a pipe until it names its port,
+//! and then a connection must get `INFO`. (The server can write its ports to a file instead, but later, and not in one
+//! step.)
 //!
-//! What becomes of it when we die: it is in a process group of its own, so that Ctrl-C is ours alone
-//! and a load can clean up on a server that still runs. A shell beside it reads a pipe whose other end
-//! only we hold; when that ends without a word, even by `SIGKILL`, the shell stops the server and
-//! removes the private directory with all that is in it: a throwaway server's store holds what may have been
-//! encrypted in the archive. (`PR_SET_PDEATHSIG` would do the former, but only on Linux, and without
-//! `unsafe` only through a program that not every system has.)
+//! What happens when our process dies: the server has its own process group, so Ctrl-C reaches only us, and a load can
+//! clean up on a server that still runs. A shell beside the server reads a pipe, and only we have the other end. When the
+//! pipe ends without a word, even by `SIGKILL`, the shell stops the server and removes the private directory, because the
+//! store of a throwaway server holds data that may be encrypted in the archive. (`PR_SET_PDEATHSIG` could stop the server
+//! too, but only on Linux, and without `unsafe` only through a program that not every system has.)
 //!
-//! The configuration, with the token in it, is gone as soon as the server has read it. Where the store
-//! is somebody else's, so is the private directory, and a crash leaves nothing behind.
+//! The configuration, with the token in it, is removed as soon as the server has read it. If the store belongs to somebody
+//! else, the private directory is removed then too, so a crash leaves nothing behind.
 
 mod binary;
 mod error;

@@ -1,5 +1,5 @@
-//! Where the copies of a cluster's stream stand: the `cluster` part of the answer to `STREAM.INFO`
-//! (nats-server, `server/stream.go`, `ClusterInfo` and `PeerInfo`), which the stream's leader gives.
+//! The state of a stream's replicas in a cluster: the `cluster` part of the answer to `STREAM.INFO` (nats-server,
+//! `server/stream.go`, `ClusterInfo` and `PeerInfo`), which the stream's leader gives. Waits for nothing.
 //!
 //! | field | meaning |
 //! |---|---|

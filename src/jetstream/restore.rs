@@ -1,4 +1,4 @@
-//! Restores one stream from a snapshot's bytes. Several chunks are on their way at once.
+//! Restores one stream from a snapshot's bytes. Several chunks are in flight at once. Does not look into the bytes.
 //!
 //! The protocol (nats-server, `server/jetstream_api.go`, `processStreamRestore`):
 //!
@@ -11,8 +11,8 @@
 //! | 5 | we | publish an empty chunk: commit |
 //! | 6 | server | answers it with the stream's `config` and `state`, or an error |
 //!
-//! Up to [`WINDOW`] chunks are sent before the first of them is acknowledged, because a chunk would cost a round trip
-//! otherwise. They arrive in order. If no chunk comes for 5 s, the server drops the restore and tells nobody.
+//! Up to [`WINDOW`] chunks are sent before the first of them is acknowledged. Otherwise each chunk would take a round trip.
+//! They arrive in order. If no chunk comes for 5 s, the server drops the restore and tells nobody.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::api::{StreamReply, checked, parsed};
 use super::connect::LossWatch;
 use super::permission_violation::ViolationReceiver;
-use super::{Error, Mark, Removal, Server};
+use super::{Error, Removal, RestoreMarker, Server};
 use crate::names::StreamName;
 
 /// The largest chunk sent, in bytes, where the server takes messages of that size.
@@ -131,7 +131,7 @@ async fn answer(server: &Server, request: &str, body: String) -> Result<Option<S
 }
 
 /// Requests a restore until there is a subject for its chunks, up to [`BEGINNINGS`] times. A stream that was created
-/// without one is deleted in between, if it has the mark that `config` has.
+/// without one is deleted in between, if it has the marker that `config` has.
 async fn begun(
     server: &Server,
     stream: &StreamName,
@@ -139,13 +139,14 @@ async fn begun(
     config: &RawValue,
     body: String,
 ) -> Result<Subject, RestoreError> {
-    let mark = Mark::of(config);
+    let marker = RestoreMarker::of(config);
     for _ in 1..BEGINNINGS {
         if let Some(subject) = answer(server, request, body.clone()).await? {
             return Ok(subject);
         }
-        let removed =
-            server.remove_if(stream, |reply| mark.is_some() && Mark::of(&reply.config) == mark).await;
+        let removed = server
+            .remove_if(stream, |reply| marker.is_some() && RestoreMarker::of(&reply.config) == marker)
+            .await;
         if !matches!(removed, Ok(Removal::Gone)) {
             return Err(RestoreError::NotListening);
         }
@@ -154,7 +155,7 @@ async fn begun(
 }
 
 impl Restore {
-    /// Requests a restore of `stream`. `config` and `state` are JSON. In a cluster, `config` must have a [`Mark`].
+    /// Requests a restore of `stream`. `config` and `state` are JSON. In a cluster, `config` must have a [`RestoreMarker`].
     ///
     /// # Errors
     /// After [`RestoreError::NotListening`] there is a stream that this request has created.

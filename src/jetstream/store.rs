@@ -1,5 +1,5 @@
-//! A server's store directory, looked at from outside while no server runs on it: whose streams it
-//! holds, and which nats-server it takes to open it. Reads little, changes nothing.
+//! Looks at a server's store directory while no server runs on it: whose streams it holds, and which nats-server can open
+//! it. Reads little, and changes nothing.
 //!
 //! | path below the store directory | what |
 //! |---|---|

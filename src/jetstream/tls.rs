@@ -1,4 +1,4 @@
-//! TLS 1.2 or newer: whom to trust, how to be known, and what went wrong in words.
+//! TLS 1.2 or newer: trusted authorities, client certificates, and errors as messages. Opens no connection.
 //!
 //! Without certificates of our own, the client library uses the system's authorities wherever the server or the URL's
 //! scheme asks for TLS. It loads them too when it is given a configuration, and fails when it cannot. It does neither when

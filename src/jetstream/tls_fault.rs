@@ -1,4 +1,4 @@
-//! What went wrong with TLS, in words.
+//! The errors of TLS, as messages. Pure.
 
 use std::fmt;
 

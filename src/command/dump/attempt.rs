@@ -1,6 +1,6 @@
-//! One attempt at one stream: take the snapshot, have it checked as it flows past, and see that it
-//! ends well. What becomes of the bytes differs: a small snapshot stays in memory until it is proven,
-//! a large one flows into the archive in parts, or into a spool.
+//! One attempt at one stream: it takes the snapshot, and the verifier checks it while it flows. A small snapshot stays in
+//! memory until it is verified. A large one flows into the archive in parts, or into a spool. Does not know whether there
+//! will be another attempt.
 
 use std::fmt;
 use std::fs::File;
@@ -17,10 +17,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::consumers::{Compared, ConsumerSearch, may_lack_some};
-use super::output::{Output, Snapshot, Writing};
+use super::output::{Output, PendingWrite, Snapshot};
 use super::plan::HALF;
-use super::rsyncable::{Rewritten, Rsyncable, rewriting};
-use super::watchdog::Pulse;
+use super::rsyncable::{RewrittenStream, Rsyncable, rewriting};
+use super::watchdog::Heartbeat;
 use crate::archive::{Digest, PART_SIZE};
 use crate::command::conversion::Conversion;
 use crate::command::verifier::{NotProven, Proven, Verifier};
@@ -29,23 +29,23 @@ use crate::jetstream::{Capture, CaptureError, InFlight, Server, Snapshotting};
 use crate::names::StreamName;
 use crate::snapshot::{Contents, ConvertError, HALF_A_BATCH, InspectOptions};
 
-/// A snapshot that came whole and was proven.
+/// A snapshot that came whole and was verified.
 pub(super) struct Captured {
     pub backup_json: Bytes,
     pub proven: Proven,
-    /// How many consumers the server spoke of when the snapshot began.
+    /// How many consumers the server reported when the snapshot began.
     pub consumers: u64,
     pub captured_at: Timestamp,
     pub begun: Instant,
     pub duration_ms: u64,
     /// The bytes, unless they have flowed into the archive already.
     pub snapshot: Option<Snapshot>,
-    /// The consumers that the server left out, once that was looked into.
+    /// The consumers that the server left out. None if nobody has compared them yet.
     pub left_out: Option<Compared>,
 }
 
 impl Captured {
-    /// Looks which consumers are not in the snapshot, unless none were wanted, or that is known.
+    /// Finds the consumers that are not in the snapshot, unless no consumers are wanted, or this is known already.
     pub async fn compare_consumers(&mut self, search: &ConsumerSearch, stream: &StreamName, unwanted: bool) {
         if !unwanted && self.left_out.is_none() {
             let contents = &self.proven.contents;
@@ -54,23 +54,23 @@ impl Captured {
     }
 }
 
-/// What is wrong with a snapshot that is whole: it was taken at a moment that is none.
+/// What is wrong with a whole snapshot: its parts were not taken at the same moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
+pub(super) struct SnapshotFlaw {
     last_seq: u64,
     within_batch: bool,
     ahead: Vec<String>,
 }
 
-impl Flaw {
-    pub fn of(contents: &Contents) -> Option<Flaw> {
+impl SnapshotFlaw {
+    pub fn of(contents: &Contents) -> Option<SnapshotFlaw> {
         let Contents { last_seq, within_batch, ahead, .. } = contents;
-        let flaw = Flaw { last_seq: *last_seq, within_batch: *within_batch, ahead: ahead.clone() };
+        let flaw = SnapshotFlaw { last_seq: *last_seq, within_batch: *within_batch, ahead: ahead.clone() };
         (flaw.within_batch || !flaw.ahead.is_empty()).then_some(flaw)
     }
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for SnapshotFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.within_batch {
             true => write!(f, "the snapshot does not count: {HALF_A_BATCH}"),
@@ -79,7 +79,7 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// Why an attempt came to nothing.
+/// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AttemptError {
     #[error(transparent)]
@@ -91,21 +91,21 @@ pub(super) enum AttemptError {
     /// A restore has begun since the streams were listed.
     #[error("{HALF}")]
     HalfRestored,
-    /// Nothing can be added to it.
+    /// It cannot be written again.
     #[error("it cannot be passed on: {0}")]
     Convert(#[from] ConvertError),
-    /// It is whole, and another one may be better.
+    /// It is whole, but another attempt may give a better one.
     #[error("{0}")]
-    Flawed(Flaw),
-    /// Larger than was to be expected, and not allowed to flow.
+    Flawed(SnapshotFlaw),
+    /// It is larger than expected, and must not be written in parts here.
     #[error("it is larger than the server said")]
     Outgrown,
-    /// Not this stream's fault: the archive, or the spool, cannot be written.
+    /// The archive or the spool cannot be written. That is no fault of this stream.
     #[error(transparent)]
     Output(#[from] OutputError),
 }
 
-/// The archive or the spool cannot be written, or nothing is: the dump as a whole is over.
+/// Why the whole dump ends: the archive or the spool cannot be written, or nothing happens any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OutputError {
     #[error("cannot write the archive")]
@@ -116,18 +116,18 @@ pub(super) enum OutputError {
         #[source]
         cause: io::Error,
     },
-    /// Nothing happens any more, and nobody is waited for.
+    /// Nothing happens any more, although the program waits for nobody.
     #[error("nothing has been read or written for {} s, although nothing is waited for", .0.as_secs())]
     Stuck(Duration),
 }
 
-/// Where a snapshot goes that is too large for memory.
-pub(super) enum Overflow<'a> {
-    /// Nowhere: the attempt is over, and another one has to make room.
+/// What to do with a snapshot that is too large for memory.
+pub(super) enum LargeSnapshot<'a> {
+    /// End the attempt. Another one gets more memory.
     Refuse,
-    /// Into the archive, as parts of the attempt with this number.
+    /// Write it into the archive, as parts of the attempt with this number.
     Flow { output: &'a Output, attempt: u32, opened: &'a mut bool },
-    /// Into an unlinked file in this directory.
+    /// Write it to an unlinked file in this directory.
     Spool(&'a Path),
 }
 
@@ -142,18 +142,18 @@ pub(super) struct Attempt<'a> {
     /// How it is written again, if it is.
     pub rsyncable: Option<Rsyncable>,
     pub no_consumers: bool,
-    /// What finds the consumers that the snapshot lacks.
+    /// Finds the consumers that are missing from the snapshot.
     pub search: &'a ConsumerSearch,
     pub check: bool,
-    /// What may be held in memory in all, in bytes.
+    /// How much may be held in memory in all, in bytes.
     pub buffer: usize,
     /// The largest snapshot that stays in memory, and the size of a part, in bytes.
     pub room: usize,
-    pub overflow: Overflow<'a>,
+    pub overflow: LargeSnapshot<'a>,
     /// Where to note how many bytes of messages have been read.
     pub read: Arc<AtomicU64>,
-    /// Told of all that happens.
-    pub pulse: Arc<Pulse>,
+    /// Gets a beat for everything that happens.
+    pub heartbeat: Arc<Heartbeat>,
 }
 
 impl Attempt<'_> {
@@ -161,10 +161,10 @@ impl Attempt<'_> {
         let in_flight = Arc::new(InFlight::default());
         let captured_at = Timestamp::now();
         let begun = Instant::now();
-        let pulse = Arc::clone(&self.pulse);
-        pulse.beat();
+        let heartbeat = Arc::clone(&self.heartbeat);
+        heartbeat.beat();
         let capture = Capture::begin(self.server, self.stream, self.snapshotting(&in_flight)).await?;
-        pulse.beat();
+        heartbeat.beat();
         if capture.is_half_restored() {
             return Err(AttemptError::HalfRestored);
         }
@@ -174,19 +174,19 @@ impl Attempt<'_> {
         let wanted = InspectOptions { decoded: Arc::clone(&self.read), names, ..InspectOptions::default() };
         let conversion = self.conversion(&description, begun);
         let (written, most) = (Arc::default(), self.buffer / 2);
-        let mut capture = Source { capture, ended: false, conversion, written, most };
+        let mut capture = SnapshotBytes { capture, ended: false, conversion, written, most };
         let verifier = Verifier::begin(self.stream, &description.reported, wanted);
-        let Gathered { gathered, verifier, overflowed } =
-            gather(&mut capture, verifier, self.room, &pulse).await?;
+        let SmallSnapshot { gathered, verifier, overflowed } =
+            gather(&mut capture, verifier, self.room, &heartbeat).await?;
         let (proven, snapshot) = match (overflowed, self.overflow) {
-            (false, _) => (verdict(verifier, &pulse).await?, Some(Snapshot::Memory(gathered))),
-            (true, Overflow::Refuse) => return Err(AttemptError::Outgrown),
-            (true, Overflow::Spool(dir)) => {
-                let begun = Begun { capture: &mut capture, verifier, gathered, pulse };
+            (false, _) => (verdict(verifier, &heartbeat).await?, Some(Snapshot::Memory(gathered))),
+            (true, LargeSnapshot::Refuse) => return Err(AttemptError::Outgrown),
+            (true, LargeSnapshot::Spool(dir)) => {
+                let begun = PartialCapture { capture: &mut capture, verifier, gathered, heartbeat };
                 let (proven, snapshot) = spool(begun, dir).await?;
                 (proven, Some(snapshot))
             }
-            (true, Overflow::Flow { output, attempt, opened }) => {
+            (true, LargeSnapshot::Flow { output, attempt, opened }) => {
                 *opened = true;
                 let (json, part) = match self.rsyncable {
                     Some(Rsyncable { small_parts }) => {
@@ -195,7 +195,7 @@ impl Attempt<'_> {
                     None => (backup_json.clone(), Some(self.room)),
                 };
                 let head = output.attempt(self.stream.clone(), attempt, json);
-                let begun = Begun { capture: &mut capture, verifier, gathered, pulse };
+                let begun = PartialCapture { capture: &mut capture, verifier, gathered, heartbeat };
                 (flow(begun, head, part, output).await?, None)
             }
         };
@@ -211,16 +211,16 @@ impl Attempt<'_> {
         })
     }
 
-    /// How the snapshot is asked for.
+    /// The request for the snapshot.
     fn snapshotting(&self, in_flight: &Arc<InFlight>) -> Snapshotting {
         let converts = converts(self.server, self.rsyncable, self.no_consumers, self.replicas);
         Snapshotting {
             no_consumers: self.no_consumers,
             check: self.check,
             in_flight: Arc::clone(in_flight),
-            // The other half is for what has been written again, which may be much more than what came. One count of
-            // both would not do: the server sends a window as soon as what came is gone, and what is written of
-            // it comes on top.
+            // The other half is for the converted bytes, which may be many more than those that came. One count for both
+            // is not enough: the server sends a window as soon as the bytes that came are gone, and their converted
+            // bytes come on top.
             buffer: if converts { self.buffer / 2 } else { self.buffer },
         }
     }
@@ -233,7 +233,7 @@ impl Attempt<'_> {
         if self.rsyncable.is_some() {
             let (stream, created) = (self.stream, self.created);
             let adds_consumers = !self.no_consumers && may_lack_some(self.server, self.replicas);
-            let of = Rewritten { stream, description, created, adds_consumers };
+            let of = RewrittenStream { stream, description, created, adds_consumers };
             return Some(rewriting(self.search, &of, begun, self.room.min(PART_SIZE)));
         }
         Some(self.search.completing(self.stream, &description.reported, begun))
@@ -250,26 +250,26 @@ pub(super) fn converts(
     rsyncable.is_some() || (!no_consumers && may_lack_some(server, replicas))
 }
 
-/// What has come of a snapshot that may stay in memory.
-struct Gathered {
+/// The beginning of a snapshot, which stays in memory if there is no more of it.
+struct SmallSnapshot {
     gathered: Vec<Bytes>,
     verifier: Verifier,
-    /// Whether it is too large for that, and more of it comes.
+    /// Whether the snapshot is too large for memory, and more of it comes.
     overflowed: bool,
 }
 
-/// Takes what comes of a snapshot until it is over, or has more than `room` bytes.
+/// Takes the bytes of a snapshot until it ends, or until there are more than `room` bytes.
 async fn gather(
-    capture: &mut Source,
+    capture: &mut SnapshotBytes,
     mut verifier: Verifier,
     room: usize,
-    pulse: &Pulse,
-) -> Result<Gathered, AttemptError> {
+    heartbeat: &Heartbeat,
+) -> Result<SmallSnapshot, AttemptError> {
     let mut gathered = Vec::new();
     let mut size = 0;
     let overflowed = loop {
         let Some(bytes) = capture.next().await? else { break false };
-        pulse.beat();
+        heartbeat.beat();
         size += bytes.len();
         gathered.push(bytes.clone());
         verifier = verifier.fed(bytes).await?;
@@ -277,25 +277,25 @@ async fn gather(
             break true;
         }
     };
-    Ok(Gathered { gathered, verifier, overflowed })
+    Ok(SmallSnapshot { gathered, verifier, overflowed })
 }
 
-/// A snapshot's bytes: as they come, with consumers added that are not in it, or written again.
-struct Source {
+/// The bytes of a snapshot: as they come, with missing consumers added, or written again.
+struct SnapshotBytes {
     capture: Capture,
-    /// Whether all has come.
+    /// Whether all bytes have come.
     ended: bool,
     conversion: Option<Conversion<Option<Compared>>>,
-    /// What has been converted and is still in memory; it is counted apart from what came.
+    /// The converted bytes that are still in memory. The bytes that came are counted separately.
     written: Arc<InFlight>,
-    /// While there is more of it than this, in bytes, no more is taken.
+    /// The most converted bytes in memory. While there are more, none are taken from the conversion.
     most: usize,
 }
 
-impl Source {
+impl SnapshotBytes {
     /// The next bytes; none at the end. To be awaited as [`Capture::next`] is.
     async fn next(&mut self) -> Result<Option<Bytes>, AttemptError> {
-        let Source { capture, ended, conversion, written, most } = self;
+        let SnapshotBytes { capture, ended, conversion, written, most } = self;
         let Some(conversion) = conversion else { return Ok(capture.next().await?) };
         loop {
             let takes = written.bytes() <= *most;
@@ -316,35 +316,35 @@ impl Source {
     }
 }
 
-/// Waits for what the check finds, for as long as it takes.
-async fn verdict(verifier: Verifier, pulse: &Arc<Pulse>) -> Result<Proven, NotProven> {
-    let _at_work = pulse.at_work();
+/// Waits for the verdict, without a time limit.
+async fn verdict(verifier: Verifier, heartbeat: &Arc<Heartbeat>) -> Result<Proven, NotProven> {
+    let _at_work = heartbeat.at_work();
     verifier.verdict().await
 }
 
-/// A snapshot that turned out not to fit into memory.
-struct Begun<'a> {
-    capture: &'a mut Source,
+/// A snapshot that has turned out to be too large for memory, and that has partly come.
+struct PartialCapture<'a> {
+    capture: &'a mut SnapshotBytes,
     verifier: Verifier,
-    /// What has come of it.
+    /// The bytes that have come.
     gathered: Vec<Bytes>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
 }
 
-/// Writes what has come and all that follows in parts of `part` bytes, or in those in which it comes, one part at a
-/// time while the next is being gathered. `head` is the write that opened the attempt.
+/// Writes the bytes that have come, and all that follow, in parts of `part` bytes, or in the pieces in which they come. While
+/// one part is written, the next one is collected. `head` is the write that opened the attempt.
 async fn flow(
-    begun: Begun<'_>,
-    head: Writing<()>,
+    begun: PartialCapture<'_>,
+    head: PendingWrite<()>,
     part: Option<usize>,
     output: &Output,
 ) -> Result<Proven, AttemptError> {
-    let Begun { capture, mut verifier, gathered, pulse } = begun;
-    let mut gathering = Gathering::new(gathered);
+    let PartialCapture { capture, mut verifier, gathered, heartbeat } = begun;
+    let mut queue = PieceQueue::new(gathered);
     let mut writing = Some(head);
     loop {
-        if writing.is_none() && gathering.size >= part.unwrap_or(1) {
-            writing = Some(output.part(gathering.next(part)));
+        if writing.is_none() && queue.size >= part.unwrap_or(1) {
+            writing = Some(output.part(queue.next(part)));
         }
         tokio::select! {
             done = async { match writing.as_mut() {
@@ -356,8 +356,8 @@ async fn flow(
             }
             next = capture.next() => match next? {
                 Some(bytes) => {
-                    pulse.beat();
-                    gathering.push(bytes.clone());
+                    heartbeat.beat();
+                    queue.push(bytes.clone());
                     verifier = verifier.fed(bytes).await?;
                 }
                 None => break,
@@ -367,19 +367,19 @@ async fn flow(
     if let Some(writing) = writing {
         written(writing).await?;
     }
-    let proven = verdict(verifier, &pulse).await?;
-    while gathering.size > 0 {
-        written(output.part(gathering.next(part))).await?;
+    let proven = verdict(verifier, &heartbeat).await?;
+    while queue.size > 0 {
+        written(output.part(queue.next(part))).await?;
     }
     Ok(proven)
 }
 
-/// Writes what has come and all that follows into an unlinked file that only we can read.
-async fn spool(begun: Begun<'_>, dir: &Path) -> Result<(Proven, Snapshot), AttemptError> {
-    let Begun { capture, mut verifier, gathered, pulse } = begun;
+/// Writes the bytes that have come, and all that follow, to an unlinked file that only we can read.
+async fn spool(begun: PartialCapture<'_>, dir: &Path) -> Result<(Proven, Snapshot), AttemptError> {
+    let PartialCapture { capture, mut verifier, gathered, heartbeat } = begun;
     let failed = |cause| OutputError::Spool { dir: dir.display().to_string(), cause };
     let file = tempfile::tempfile_in(dir).map_err(failed)?;
-    let mut waiting = Gathering::new(gathered);
+    let mut waiting = PieceQueue::new(gathered);
     let mut writing: Option<JoinHandle<io::Result<(File, Sha256)>>> = None;
     let mut ended = false;
     let mut idle = Some((file, Sha256::new()));
@@ -388,7 +388,7 @@ async fn spool(begun: Begun<'_>, dir: &Path) -> Result<(Proven, Snapshot), Attem
             && let Some((mut to, mut hasher)) = idle.take()
         {
             let pieces = waiting.take(waiting.size);
-            let at_work = pulse.at_work();
+            let at_work = heartbeat.at_work();
             writing = Some(tokio::task::spawn_blocking(move || {
                 let _at_work = at_work;
                 for piece in pieces {
@@ -408,7 +408,7 @@ async fn spool(begun: Begun<'_>, dir: &Path) -> Result<(Proven, Snapshot), Attem
             }
             next = capture.next(), if !ended => match next? {
                 Some(bytes) => {
-                    pulse.beat();
+                    heartbeat.beat();
                     waiting.push(bytes.clone());
                     verifier = verifier.fed(bytes).await?;
                 }
@@ -416,7 +416,7 @@ async fn spool(begun: Begun<'_>, dir: &Path) -> Result<(Proven, Snapshot), Attem
             }
         }
     }
-    let proven = verdict(verifier, &pulse).await?;
+    let proven = verdict(verifier, &heartbeat).await?;
     match idle {
         Some((file, hasher)) => Ok((proven, Snapshot::Spool(file, Digest::finish(hasher)))),
         None => Err(failed(io::Error::other("its writing broke off")).into()),
@@ -428,15 +428,15 @@ pub(super) async fn written<T>(writing: impl Future<Output = io::Result<T>>) -> 
     writing.await.map_err(OutputError::Archive)
 }
 
-/// Bytes that wait for their turn to be written.
-struct Gathering {
+/// Bytes that wait until they are written.
+struct PieceQueue {
     pieces: std::collections::VecDeque<Bytes>,
     size: usize,
 }
 
-impl Gathering {
+impl PieceQueue {
     fn new(pieces: Vec<Bytes>) -> Self {
-        Gathering { size: pieces.iter().map(Bytes::len).sum(), pieces: pieces.into() }
+        PieceQueue { size: pieces.iter().map(Bytes::len).sum(), pieces: pieces.into() }
     }
 
     fn push(&mut self, bytes: Bytes) {
@@ -444,7 +444,7 @@ impl Gathering {
         self.pieces.push_back(bytes);
     }
 
-    /// Takes what the next part of `part` bytes has, or the next piece.
+    /// Takes the bytes of the next part, if `part` is the size of one, or else the next piece.
     fn next(&mut self, part: Option<usize>) -> Vec<Bytes> {
         let piece = self.pieces.front().map_or(0, Bytes::len);
         self.take(part.unwrap_or(piece))
@@ -478,11 +478,11 @@ mod tests {
 
     #[test]
     fn parts_are_cut_at_any_place() {
-        let mut gathering = Gathering::new(vec![Bytes::from_static(b"abc"), Bytes::from_static(b"defg")]);
-        assert_eq!(gathering.take(5).concat(), b"abcde");
-        gathering.push(Bytes::from_static(b"h"));
-        assert_eq!(gathering.size, 3);
-        assert_eq!(gathering.take(3).concat(), b"fgh");
-        assert_eq!(gathering.take(3), Vec::<Bytes>::new());
+        let mut queue = PieceQueue::new(vec![Bytes::from_static(b"abc"), Bytes::from_static(b"defg")]);
+        assert_eq!(queue.take(5).concat(), b"abcde");
+        queue.push(Bytes::from_static(b"h"));
+        assert_eq!(queue.size, 3);
+        assert_eq!(queue.take(3).concat(), b"fgh");
+        assert_eq!(queue.take(3), Vec::<Bytes>::new());
     }
 }

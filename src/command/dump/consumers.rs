@@ -1,13 +1,13 @@
-//! Consumers that a snapshot leaves out, and that are added to it.
+//! Finds the consumers that a server leaves out of a snapshot, and adds them to it. Knows no snapshot format.
 //!
-//! A server puts into a snapshot the consumers that it keeps itself, in files. Of a stream with replicas
-//! other servers may keep some, with fewer replicas, and no snapshot has those (nats-server, issue 7829);
-//! nor those in memory before 2.15. So the snapshot's consumers are held against the server's list, by name.
+//! A server puts only the consumers that it keeps in files itself into a snapshot. If a stream has replicas, a consumer may
+//! have fewer replicas, and only other servers may keep it. No snapshot has such a consumer (nats-server, issue 7829). Before
+//! 2.15, no snapshot has consumers in memory either. So the names of the snapshot's consumers are compared with the server's
+//! list.
 //!
-//! The list says where a consumer stands and not which messages await their acknowledgement. One that has such messages
-//! is added as if it had delivered nothing beyond its ack floor: what is not known to be acknowledged is
-//! delivered again. Servers of 2.15 do the same in their own snapshots (nats-server, `consumerStateFromInfo` in
-//! `server/stream_backup.go`).
+//! The list has the position of a consumer, but does not say which messages wait for their acknowledgement. If some do, the
+//! consumer is added with its ack floor as its position. So every message that may not be acknowledged is delivered again.
+//! Servers of 2.15 do the same in their own snapshots (nats-server, `consumerStateFromInfo` in `server/stream_backup.go`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
-use super::watchdog::Pulse;
+use super::watchdog::Heartbeat;
 use crate::command::conversion::Conversion;
 use crate::jetstream::{ConsumerInfo, Error, ListedConsumer, Position, Server};
 use crate::names::StreamName;
@@ -40,38 +40,42 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What servers write into the metadata of every answer, about themselves.
 const ANSWERED: [&str; 2] = ["_nats.ver", "_nats.level"];
 
-/// Consumers that existed when the snapshot began, exist still, and were not in it; by name.
+/// The names of consumers that existed when the snapshot began, still exist, and were not in it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub(super) struct MissingConsumers {
     /// Those that were added to it.
     pub added: Vec<String>,
-    /// Those that only go when somebody deletes them.
+    /// Those that exist until somebody deletes them.
     pub lasting: Vec<String>,
-    /// Those that would have gone by themselves.
+    /// Those that the server removes by itself.
     pub ephemeral: Vec<String>,
 }
 
-/// What the look at the consumers comes to.
-pub(super) type Compared = Result<LeftOut, Error>;
+/// The result of the comparison.
+pub(super) type Compared = Result<MissingConsumers, Error>;
 
-/// What looks for them; all streams of a dump share it.
+/// Searches for missing consumers. All streams of a dump share it.
 #[derive(Clone)]
 pub(super) struct ConsumerSearch {
     server: Server,
-    /// Told of all that happens.
-    pulse: Arc<Pulse>,
+    /// Gets a beat for everything that happens.
+    heartbeat: Arc<Heartbeat>,
     /// Set when a consumer's leader has been waited for in vain: its server is down, and another may be too. No stream
     /// waits for one any more.
     waits_no_more: Arc<AtomicBool>,
 }
 
 impl ConsumerSearch {
-    pub fn new(server: &Server, pulse: &Arc<Pulse>) -> Self {
-        ConsumerSearch { server: server.clone(), pulse: Arc::clone(pulse), waits_no_more: Arc::default() }
+    pub fn new(server: &Server, heartbeat: &Arc<Heartbeat>) -> Self {
+        ConsumerSearch {
+            server: server.clone(),
+            heartbeat: Arc::clone(heartbeat),
+            waits_no_more: Arc::default(),
+        }
     }
 
-    /// Finds what a snapshot has left out. `promised` is how many consumers the server spoke of when the snapshot began,
-    /// at `begun`. No request is made where that settles it.
+    /// Finds the consumers that are missing from a snapshot. `promised` is how many consumers the server reported when the
+    /// snapshot began, at `begun`. If this number shows that none is missing, no request is made.
     pub async fn left_out(
         &self,
         stream: &StreamName,
@@ -81,13 +85,13 @@ impl ConsumerSearch {
     ) -> Compared {
         // In a cluster a server counts those that it keeps itself.
         if contents.consumers == promised && !self.server.may_be_in_cluster() {
-            return Ok(LeftOut::default());
+            return Ok(MissingConsumers::default());
         }
         Ok(self.find(stream, contents.names.as_deref(), begun, false).await?.left_out)
     }
 
-    /// Begins to add to a snapshot what it lacks and can be added: consumers with fewer replicas than their stream.
-    /// Finds nothing where the snapshot's format leaves none of them out.
+    /// Begins to add the missing consumers to a snapshot: those with fewer replicas than their stream. Finds none if the
+    /// snapshot's format always has all of them.
     pub fn completing(
         &self,
         stream: &StreamName,
@@ -120,8 +124,8 @@ impl ConsumerSearch {
         }
     }
 
-    /// Finds the consumers that are not among `held`, and, where that is to be done, makes of each one that can be
-    /// added. While a leader of one is being elected, the server says nothing of it but its name: then it is asked again.
+    /// Finds the consumers that are not among `held`. If `adds` is set, it makes the consumers that can be added. While a
+    /// consumer's leader is being elected, the server gives only its name. Then the server is asked again.
     async fn find(
         &self,
         stream: &StreamName,
@@ -144,7 +148,7 @@ impl ConsumerSearch {
                 }
             };
             self.server.consumers(stream, take).await?;
-            self.pulse.beat();
+            self.heartbeat.beat();
             if !found.lacks_a_leader || self.waits_no_more.load(Ordering::Relaxed) {
                 return Ok(found);
             }
@@ -160,7 +164,7 @@ impl ConsumerSearch {
 /// What one list of consumers shows.
 #[derive(Default)]
 struct Found {
-    left_out: LeftOut,
+    left_out: MissingConsumers,
     added: Vec<Consumer>,
     /// What the configurations of more of them may take, in bytes.
     room: usize,

@@ -1,5 +1,5 @@
-//! The archive on stdout. One thread writes it, in the order in which it was asked to, and may wait for
-//! the pipe while captures go on being acknowledged.
+//! Writes the archive to stdout, on one thread, in the order of the requests. The thread may wait for the pipe, and captures
+//! go on meanwhile. Knows no server.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek};
@@ -12,29 +12,28 @@ use std::thread;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::watchdog::Pulse;
+use super::watchdog::Heartbeat;
 use crate::archive::{Digest, Index, Manifest, Writer};
 use crate::names::StreamName;
 use crate::terminal::progress::{Metered, ReportHash};
 
-/// Small entries are gathered up to this size before they are written, in bytes.
+/// Small entries are collected up to this size before they are written, in bytes.
 const GATHER: usize = 64 << 10;
 
 type Archive = Writer<BufWriter<Metered<ReportHash<File>>>>;
 
-/// A step of the archive's writing. What it is given is `None` once finished.
-type Step = Box<dyn FnOnce(&mut Option<Archive>) + Send>;
+/// One write to the archive. The archive is `None` once it is finished.
+type WriteTask = Box<dyn FnOnce(&mut Option<Archive>) + Send>;
 
-/// The archive that is being written. Whoever waits for what they asked for bounds what is queued.
+/// The archive that is being written. Callers wait for their writes, and so bound the queue.
 pub(super) struct Output {
-    steps: Sender<Step>,
+    tasks: Sender<WriteTask>,
 }
 
-/// A write that was asked for; whether or not anybody waits for it, it comes before all that are asked for
-/// later.
-pub(super) struct Writing<T>(oneshot::Receiver<io::Result<T>>);
+/// A write that was requested. It is made before all later ones, even if nobody waits for it.
+pub(super) struct PendingWrite<T>(oneshot::Receiver<io::Result<T>>);
 
-impl<T> Future for Writing<T> {
+impl<T> Future for PendingWrite<T> {
     type Output = io::Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -43,50 +42,50 @@ impl<T> Future for Writing<T> {
     }
 }
 
-/// A whole snapshot, wherever it was gathered.
+/// A whole snapshot, in memory or on disk.
 pub(super) enum Snapshot {
     Memory(Vec<Bytes>),
-    /// With the digest of what was written there.
+    /// The digest is that of the bytes that were written to the file.
     Spool(File, Digest),
 }
 
 impl Output {
-    /// An archive that goes to `to`. `pulse` is told of the writing.
-    pub fn new(to: Metered<ReportHash<File>>, mtime: u64, pulse: Arc<Pulse>) -> io::Result<Self> {
-        let (steps, asked) = channel::<Step>();
+    /// An archive that goes to `to`. `heartbeat` is told of the writing.
+    pub fn new(to: Metered<ReportHash<File>>, mtime: u64, heartbeat: Arc<Heartbeat>) -> io::Result<Self> {
+        let (tasks, queue) = channel::<WriteTask>();
         let mut archive = Some(Writer::new(BufWriter::with_capacity(GATHER, to), mtime));
         // It ends when the last step is done, or with the program, should nobody read what it writes.
         thread::Builder::new().name("archive".into()).spawn(move || {
-            for step in asked {
-                let _at_work = pulse.at_work();
-                step(&mut archive);
+            for task in queue {
+                let _at_work = heartbeat.at_work();
+                task(&mut archive);
             }
         })?;
-        Ok(Output { steps })
+        Ok(Output { tasks })
     }
 
     fn queue<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&mut Option<Archive>) -> io::Result<T> + Send + 'static,
-    ) -> Writing<T> {
+        task: impl FnOnce(&mut Option<Archive>) -> io::Result<T> + Send + 'static,
+    ) -> PendingWrite<T> {
         let (done, writing) = oneshot::channel();
         // A thread that is gone has dropped `done`, and that is told to whoever waits; it is no matter if
         // nobody does.
-        let _ = self.steps.send(Box::new(move |archive| drop(done.send(step(archive)))));
-        Writing(writing)
+        let _ = self.tasks.send(Box::new(move |archive| drop(done.send(task(archive)))));
+        PendingWrite(writing)
     }
 
     fn write<T: Send + 'static>(
         &self,
         what: impl FnOnce(&mut Archive) -> io::Result<T> + Send + 'static,
-    ) -> Writing<T> {
+    ) -> PendingWrite<T> {
         self.queue(|archive| match archive.as_mut() {
             Some(archive) => what(archive),
             None => Err(finished()),
         })
     }
 
-    pub fn index(&self, index: Index) -> Writing<()> {
+    pub fn index(&self, index: Index) -> PendingWrite<()> {
         self.write(move |archive| archive.index(&index))
     }
 
@@ -97,7 +96,7 @@ impl Output {
         backup_json: Bytes,
         snapshot: Snapshot,
         size: u64,
-    ) -> Writing<Digest> {
+    ) -> PendingWrite<Digest> {
         self.write(move |archive| match snapshot {
             Snapshot::Memory(pieces) => archive.whole_in_pieces(&stream, &backup_json, &pieces),
             // A disk lies between the check and the archive.
@@ -114,24 +113,24 @@ impl Output {
         })
     }
 
-    pub fn attempt(&self, stream: StreamName, n: u32, backup_json: Bytes) -> Writing<()> {
+    pub fn attempt(&self, stream: StreamName, n: u32, backup_json: Bytes) -> PendingWrite<()> {
         self.write(move |archive| archive.attempt(&stream, n, &backup_json))
     }
 
-    pub fn part(&self, pieces: Vec<Bytes>) -> Writing<()> {
+    pub fn part(&self, pieces: Vec<Bytes>) -> PendingWrite<()> {
         self.write(move |archive| archive.part(&pieces).map(drop))
     }
 
     /// The digest of the digests of the parts of the attempt that was written last.
-    pub fn parts_digest(&self) -> Writing<Option<Digest>> {
+    pub fn parts_digest(&self) -> PendingWrite<Option<Digest>> {
         self.write(|archive| Ok(archive.parts_digest()))
     }
 
-    pub fn abandon(&self, reason: String) -> Writing<()> {
+    pub fn abandon(&self, reason: String) -> PendingWrite<()> {
         self.write(move |archive| archive.abandon(&reason))
     }
 
-    pub fn finish(&self, manifest: Manifest) -> Writing<()> {
+    pub fn finish(&self, manifest: Manifest) -> PendingWrite<()> {
         self.queue(move |archive| match archive.take() {
             Some(archive) => archive.finish(&manifest).map(drop),
             None => Err(finished()),

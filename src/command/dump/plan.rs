@@ -27,7 +27,7 @@ impl Plan {
         let mut half = Vec::new();
         for stream in listing.streams {
             match skip(&stream, options) {
-                None if stream.mark.is_some() => half.push((stream.name.to_string(), HALF.to_string())),
+                None if stream.marker.is_some() => half.push((stream.name.to_string(), HALF.to_string())),
                 Some(why) => skipped.push((stream, why)),
                 None => captures.push(stream),
             }

@@ -1,10 +1,10 @@
-//! Snapshots that are written again as they pass, for programs that store what they already have only once
-//! (`--rsyncable`).
+//! `--rsyncable`: writes snapshots again while they pass, for programs that store the same data only once. Knows no snapshot
+//! format.
 //!
-//! If nothing in an account has changed, two of its archives are the same bytes. If something has changed, little
-//! else differs. So such an archive does not say when it was made and how long that took. What changes with every message
-//! is said at the end, in the manifest. A repository keeps pieces of up to some megabytes: one number that changes at the
-//! beginning, in the index or before a stream's first part, would cost a whole piece in each dump.
+//! If nothing in an account has changed, two of its archives are the same bytes. If something has changed, little else
+//! differs. So such an archive does not say when it was made, or how long that took. Numbers that change with every message
+//! are at the end, in the manifest. A repository keeps pieces of up to some megabytes. If one number changed at the
+//! beginning, in the index or before a stream's first part, each dump would need a new piece.
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -18,7 +18,7 @@ use crate::description::Description;
 use crate::names::StreamName;
 use crate::snapshot::{self, Origin};
 
-/// How an archive is written whose unchanged parts are to be the same bytes.
+/// The options of an rsyncable archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rsyncable {
     /// Whether each piece of a snapshot is a part of the archive.
@@ -39,8 +39,8 @@ pub(super) fn newest(plan: &Plan) -> Timestamp {
     Timestamp::from_second(newest.as_second()).unwrap_or(newest)
 }
 
-/// The stream that a snapshot is of.
-pub(super) struct Rewritten<'a> {
+/// The stream whose snapshot is written again.
+pub(super) struct RewrittenStream<'a> {
     pub stream: &'a StreamName,
     pub description: &'a Description,
     pub created: Option<Timestamp>,
@@ -51,7 +51,7 @@ pub(super) struct Rewritten<'a> {
 /// Begins to write a snapshot again, in pieces of at most `piece` bytes.
 pub(super) fn rewriting(
     search: &ConsumerSearch,
-    of: &Rewritten<'_>,
+    of: &RewrittenStream<'_>,
     begun: Instant,
     piece: usize,
 ) -> Conversion<Option<Compared>> {

@@ -1,5 +1,5 @@
-//! The streams of one step of the order: small ones several at a time, then large ones one by one,
-//! each tried again as often as allowed.
+//! Dumps the streams of one step of the order: several small streams at once, then the large ones one by one. It tries each
+//! stream again as often as allowed. Knows no bytes of a snapshot.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
@@ -15,12 +15,14 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::attempt::{Attempt, AttemptError, Captured, Flaw, OutputError, Overflow, converts, written};
-use super::consumers::{Compared, ConsumerSearch, LeftOut};
+use super::attempt::{
+    Attempt, AttemptError, Captured, LargeSnapshot, OutputError, SnapshotFlaw, converts, written,
+};
+use super::consumers::{Compared, ConsumerSearch, MissingConsumers};
 use super::output::Output;
 use super::plan::failed_entry;
 use super::rsyncable::Rsyncable;
-use super::watchdog::Pulse;
+use super::watchdog::Heartbeat;
 use crate::archive::{ManifestStream, PART_SIZE, StreamKind};
 use crate::command::hint;
 use crate::command::report::text_of;
@@ -41,7 +43,7 @@ const UNIT: usize = 4 << 10;
 
 /// How streams are captured.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct CaptureOptions {
     pub no_consumers: bool,
     pub check: bool,
     /// How many small streams at once.
@@ -54,49 +56,49 @@ pub(super) struct Settings {
     pub rsyncable: Option<Rsyncable>,
 }
 
-/// What a dump works with, stream after stream.
+/// What all streams of a dump share.
 pub(super) struct Dumping<'a> {
     server: &'a Server,
     output: &'a Output,
-    settings: &'a Settings,
+    options: &'a CaptureOptions,
     messages: Messages,
     progress: Progress,
     /// The largest snapshot that is one entry without a spool, in bytes.
     room: usize,
-    /// What was said already.
+    /// The hints that were printed already.
     hints: RefCell<BTreeSet<String>>,
-    /// Set when the server has gone and did not come back: nothing more is tried then.
+    /// Set when the server is gone and did not come back. Then nothing more is tried.
     gone: Arc<AtomicBool>,
-    /// Told of all that happens.
-    pulse: Arc<Pulse>,
-    /// What finds the consumers that a snapshot lacks.
+    /// Gets a beat for everything that happens.
+    heartbeat: Arc<Heartbeat>,
+    /// Finds the consumers that are missing from a snapshot.
     search: ConsumerSearch,
     /// How many streams are in the archive with something missing.
     incomplete: Cell<u64>,
 }
 
 /// A small stream's result, with the memory that it keeps reserved until it is written.
-struct Small {
+struct SmallStream {
     stream: Listed,
-    outcome: Result<(Captured, u32), Failed>,
+    outcome: Result<(Captured, u32), StreamFailure>,
     _reserved: Option<OwnedSemaphorePermit>,
 }
 
-/// A stream that failed for good, or that has to go another way.
-enum Failed {
+/// Why a small stream is not written: it failed for good, or it is too large.
+enum StreamFailure {
     Outgrown,
-    Error { given_up: GivenUp, attempts: u32 },
+    Error { reason: FailureReason, attempts: u32 },
     Output(OutputError),
 }
 
-/// What becomes of a stream after an attempt that failed.
-enum Next {
+/// What to do after an attempt that failed.
+enum AfterFailure {
     Again,
-    GiveUp(GivenUp),
+    GiveUp(FailureReason),
 }
 
 /// Why a stream is not in the archive, and what to do about it.
-struct GivenUp {
+struct FailureReason {
     text: String,
     hint: Option<String>,
 }
@@ -105,15 +107,27 @@ impl<'a> Dumping<'a> {
     pub fn new(
         server: &'a Server,
         output: &'a Output,
-        settings: &'a Settings,
+        options: &'a CaptureOptions,
         messages: Messages,
         progress: Progress,
-        pulse: Arc<Pulse>,
+        heartbeat: Arc<Heartbeat>,
     ) -> Self {
-        let room = (settings.buffer / 4).min(PART_SIZE);
+        let room = (options.buffer / 4).min(PART_SIZE);
         let (hints, gone, incomplete) = Default::default();
-        let search = ConsumerSearch::new(server, &pulse);
-        Dumping { server, output, settings, messages, progress, room, hints, gone, pulse, search, incomplete }
+        let search = ConsumerSearch::new(server, &heartbeat);
+        Dumping {
+            server,
+            output,
+            options,
+            messages,
+            progress,
+            room,
+            hints,
+            gone,
+            heartbeat,
+            search,
+            incomplete,
+        }
     }
 
     /// Captures and writes `streams`, which are sorted by size. The archive's order does not depend on
@@ -121,7 +135,7 @@ impl<'a> Dumping<'a> {
     pub async fn streams(&self, streams: Vec<Listed>) -> Result<Vec<ManifestStream>, OutputError> {
         let (small, mut large): (Vec<_>, Vec<_>) =
             streams.into_iter().partition(|stream| expected_size(stream) <= self.room);
-        let memory = Arc::new(Semaphore::new(self.settings.buffer / UNIT));
+        let memory = Arc::new(Semaphore::new(self.options.buffer / UNIT));
         // Each capture is a task of its own: it must go on while an earlier one is being written. Its memory
         // is reserved before, in the order of the writing: what is kept until it is written never keeps
         // an earlier stream from being captured.
@@ -134,7 +148,7 @@ impl<'a> Dumping<'a> {
                 (stream, reserved)
             })
             .map(|(stream, reserved)| self.spawn_small(stream, reserved))
-            .buffered(self.settings.jobs);
+            .buffered(self.options.jobs);
         let mut captured = pin!(captured);
         let mut entries = Vec::new();
         while let Some(joined) = captured.next().await {
@@ -146,11 +160,11 @@ impl<'a> Dumping<'a> {
                 Ok((taken, attempts)) => {
                     entries.push(self.write_whole(&small.stream.name, taken, attempts).await?);
                 }
-                Err(Failed::Outgrown) => large.push(small.stream),
-                Err(Failed::Error { given_up, attempts }) => {
-                    entries.push(self.failed(&small.stream.name, given_up, attempts));
+                Err(StreamFailure::Outgrown) => large.push(small.stream),
+                Err(StreamFailure::Error { reason, attempts }) => {
+                    entries.push(self.failed(&small.stream.name, reason, attempts));
                 }
-                Err(Failed::Output(e)) => return Err(e),
+                Err(StreamFailure::Output(e)) => return Err(e),
             }
         }
         for stream in large {
@@ -163,20 +177,20 @@ impl<'a> Dumping<'a> {
         &self,
         stream: Listed,
         reserved: Option<OwnedSemaphorePermit>,
-    ) -> tokio::task::JoinHandle<Small> {
+    ) -> tokio::task::JoinHandle<SmallStream> {
         let server = self.server.clone();
         let search = self.search.clone();
         let mut retry = self.retry();
         let progress = self.progress.clone();
         let reserve = expected_size(&stream);
         let converts = self.converts(&stream);
-        let pulse = Arc::clone(&self.pulse);
-        let Settings { no_consumers, check, rsyncable, .. } = *self.settings;
+        let heartbeat = Arc::clone(&self.heartbeat);
+        let CaptureOptions { no_consumers, check, rsyncable, .. } = *self.options;
         tokio::spawn(async move {
             let mut attempts = 0;
             let outcome = loop {
-                if let Some(given_up) = retry.before(&server).await {
-                    break Err(Failed::Error { given_up, attempts });
+                if let Some(reason) = retry.before(&server).await {
+                    break Err(StreamFailure::Error { reason, attempts });
                 }
                 attempts += 1;
                 let flight = progress.begin(&stream.name, Some(stream.bytes));
@@ -192,9 +206,9 @@ impl<'a> Dumping<'a> {
                     // So much that a snapshot of the expected size is never held up.
                     buffer: reserve.saturating_mul(if converts { 8 } else { 4 }),
                     room: reserve,
-                    overflow: Overflow::Refuse,
+                    overflow: LargeSnapshot::Refuse,
                     read: flight.read(),
-                    pulse: Arc::clone(&pulse),
+                    heartbeat: Arc::clone(&heartbeat),
                 };
                 match attempt.run().await.and_then(|taken| retry.settle(taken, attempts)) {
                     Ok(mut taken) => {
@@ -202,15 +216,15 @@ impl<'a> Dumping<'a> {
                         taken.compare_consumers(&search, &stream.name, no_consumers).await;
                         break Ok((taken, attempts));
                     }
-                    Err(AttemptError::Outgrown) => break Err(Failed::Outgrown),
-                    Err(AttemptError::Output(e)) => break Err(Failed::Output(e)),
+                    Err(AttemptError::Outgrown) => break Err(StreamFailure::Outgrown),
+                    Err(AttemptError::Output(e)) => break Err(StreamFailure::Output(e)),
                     Err(error) => match retry.after(&server, &stream.name, &error, attempts).await {
-                        Next::Again => {}
-                        Next::GiveUp(given_up) => break Err(Failed::Error { given_up, attempts }),
+                        AfterFailure::Again => {}
+                        AfterFailure::GiveUp(reason) => break Err(StreamFailure::Error { reason, attempts }),
                     },
                 }
             };
-            Small { stream, outcome, _reserved: reserved }
+            SmallStream { stream, outcome, _reserved: reserved }
         })
     }
 
@@ -220,35 +234,37 @@ impl<'a> Dumping<'a> {
         let mut attempts = 0;
         let mut in_archive = 0;
         loop {
-            if let Some(given_up) = retry.before(self.server).await {
-                return Ok(self.failed(stream, given_up, attempts));
+            if let Some(reason) = retry.before(self.server).await {
+                return Ok(self.failed(stream, reason, attempts));
             }
             attempts += 1;
             let mut opened = false;
             let flight = self.progress.begin(stream, Some(listed.bytes));
-            let overflow = match &self.settings.spool_dir {
-                Some(dir) => Overflow::Spool(dir),
-                None => Overflow::Flow { output: self.output, attempt: in_archive + 1, opened: &mut opened },
+            let overflow = match &self.options.spool_dir {
+                Some(dir) => LargeSnapshot::Spool(dir),
+                None => {
+                    LargeSnapshot::Flow { output: self.output, attempt: in_archive + 1, opened: &mut opened }
+                }
             };
             let attempt = Attempt {
                 server: self.server,
                 stream,
                 replicas: listed.replicas,
                 created: listed.created,
-                rsyncable: self.settings.rsyncable,
-                no_consumers: self.settings.no_consumers,
+                rsyncable: self.options.rsyncable,
+                no_consumers: self.options.no_consumers,
                 search: &self.search,
-                check: self.settings.check,
-                buffer: self.settings.buffer,
+                check: self.options.check,
+                buffer: self.options.buffer,
                 room: self.room,
                 overflow,
                 read: flight.read(),
-                pulse: Arc::clone(&self.pulse),
+                heartbeat: Arc::clone(&self.heartbeat),
             };
             let error = match attempt.run().await.and_then(|taken| retry.settle(taken, attempts)) {
                 Ok(mut taken) => {
                     flight.done();
-                    taken.compare_consumers(&self.search, stream, self.settings.no_consumers).await;
+                    taken.compare_consumers(&self.search, stream, self.options.no_consumers).await;
                     if taken.snapshot.is_some() {
                         return self.write_whole(stream, taken, attempts).await;
                     }
@@ -265,8 +281,8 @@ impl<'a> Dumping<'a> {
                 written(self.output.abandon(text_of(&anyhow::anyhow!("{error}")))).await?;
             }
             match retry.after(self.server, stream, &error, attempts).await {
-                Next::Again => {}
-                Next::GiveUp(given_up) => return Ok(self.failed(stream, given_up, attempts)),
+                AfterFailure::Again => {}
+                AfterFailure::GiveUp(reason) => return Ok(self.failed(stream, reason, attempts)),
             }
         }
     }
@@ -315,7 +331,7 @@ impl<'a> Dumping<'a> {
             let names = consumers(&contents.ahead);
             self.messages.notice(&format!("stream {stream}: ahead of the snapshot's last message: {names}"));
         }
-        let of_this_dump = self.settings.rsyncable.is_none();
+        let of_this_dump = self.options.rsyncable.is_none();
         ManifestStream {
             consumers_added,
             missing_consumers,
@@ -342,7 +358,7 @@ impl<'a> Dumping<'a> {
         stream: &StreamName,
         left_out: Option<&Compared>,
     ) -> (Vec<String>, Vec<String>, bool) {
-        let LeftOut { added, lasting, ephemeral } = match left_out {
+        let MissingConsumers { added, lasting, ephemeral } = match left_out {
             None => return (Vec::new(), Vec::new(), true),
             Some(Ok(left_out)) => left_out,
             Some(Err(error)) => {
@@ -373,7 +389,7 @@ impl<'a> Dumping<'a> {
         (added.clone(), lasting.clone(), lasting.is_empty())
     }
 
-    /// Says what to do, once: what ails one stream may ail all of them.
+    /// Prints a hint once, because all streams may fail for the same reason.
     fn hint(&self, hint: Option<String>) {
         if let Some(hint) = hint
             && self.hints.borrow_mut().insert(hint.clone())
@@ -382,8 +398,8 @@ impl<'a> Dumping<'a> {
         }
     }
 
-    fn failed(&self, stream: &StreamName, given_up: GivenUp, attempts: u32) -> ManifestStream {
-        let GivenUp { text, hint } = given_up;
+    fn failed(&self, stream: &StreamName, reason: FailureReason, attempts: u32) -> ManifestStream {
+        let FailureReason { text, hint } = reason;
         self.messages.error(&format!("stream {stream}: {text}"));
         self.progress.failed(stream);
         self.progress.result(StreamResult::not(stream.as_str(), StreamOutcome::Failed, &text));
@@ -393,16 +409,16 @@ impl<'a> Dumping<'a> {
 
     /// Whether the stream's snapshot is written again.
     fn converts(&self, stream: &Listed) -> bool {
-        let Settings { rsyncable, no_consumers, .. } = *self.settings;
+        let CaptureOptions { rsyncable, no_consumers, .. } = *self.options;
         converts(self.server, rsyncable, no_consumers, stream.replicas)
     }
 
     fn retry(&self) -> Retry {
         Retry {
-            retries: self.settings.retries,
+            retries: self.options.retries,
             messages: self.messages,
             gone: Arc::clone(&self.gone),
-            pulse: Arc::clone(&self.pulse),
+            heartbeat: Arc::clone(&self.heartbeat),
             flaw: None,
         }
     }
@@ -413,8 +429,8 @@ impl<'a> Dumping<'a> {
     }
 }
 
-/// What a small stream's snapshot needs at most, in bytes: its messages uncompressed, with room for
-/// what the store keeps around them. A stream that needs more has to go the large ones' way.
+/// The most bytes that a small stream's snapshot needs: its messages uncompressed, and what the store keeps around them. A
+/// stream that needs more is treated as a large one.
 fn expected_size(stream: &Listed) -> usize {
     const AROUND: u64 = 256 << 10;
     const A_CONSUMER: u64 = 8 << 10;
@@ -429,16 +445,16 @@ struct Retry {
     retries: u32,
     messages: Messages,
     gone: Arc<AtomicBool>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
     /// What was wrong with the last snapshot that was whole.
-    flaw: Option<Flaw>,
+    flaw: Option<SnapshotFlaw>,
 }
 
 impl Retry {
     /// Lets a snapshot pass that is as good as it gets: without a flaw, with one that the stream itself has,
     /// or the last that may be tried.
     fn settle(&mut self, taken: Captured, attempts: u32) -> Result<Captured, AttemptError> {
-        let flaw = Flaw::of(&taken.proven.contents);
+        let flaw = SnapshotFlaw::of(&taken.proven.contents);
         let before = std::mem::replace(&mut self.flaw, flaw.clone());
         match flaw {
             Some(flaw) if Some(&flaw) != before.as_ref() && attempts <= self.retries => {
@@ -449,37 +465,43 @@ impl Retry {
     }
 
     /// Why no attempt is made, if none is.
-    async fn before(&self, server: &Server) -> Option<GivenUp> {
+    async fn before(&self, server: &Server) -> Option<FailureReason> {
         let gone = self.gone.load(Memory::Acquire) || !self.comes_back(server).await;
-        gone.then(|| GivenUp { text: "the server is gone, and does not come back".into(), hint: None })
+        gone.then(|| FailureReason { text: "the server is gone, and does not come back".into(), hint: None })
     }
 
-    async fn after(&self, server: &Server, stream: &StreamName, error: &AttemptError, attempts: u32) -> Next {
+    async fn after(
+        &self,
+        server: &Server,
+        stream: &StreamName,
+        error: &AttemptError,
+        attempts: u32,
+    ) -> AfterFailure {
         let text = text_of(&anyhow::anyhow!("{error}"));
         if self.gone.load(Memory::Acquire) || is_final(error) {
-            return Next::GiveUp(GivenUp { text, hint: hint(error) });
+            return AfterFailure::GiveUp(FailureReason { text, hint: hint(error) });
         }
         if !self.comes_back(server).await {
             let text = format!("{text}, and it does not come back");
-            return Next::GiveUp(GivenUp { text, hint: None });
+            return AfterFailure::GiveUp(FailureReason { text, hint: None });
         }
         if is_silence(error) && !self.is_there(server).await {
             let text = format!("{text}, and it answers nothing any more");
-            return Next::GiveUp(GivenUp { text, hint: None });
+            return AfterFailure::GiveUp(FailureReason { text, hint: None });
         }
         match attempts.cmp(&self.retries.saturating_add(1)) {
             Ordering::Less => {
                 self.messages.detail(&format!("stream {stream}: attempt {attempts}: {text}; trying again"));
                 tokio::time::sleep(back_off(attempts)).await;
-                Next::Again
+                AfterFailure::Again
             }
-            _ => Next::GiveUp(GivenUp { text, hint: hint(error) }),
+            _ => AfterFailure::GiveUp(FailureReason { text, hint: hint(error) }),
         }
     }
 
     /// Waits for a connection that was lost.
     async fn comes_back(&self, server: &Server) -> bool {
-        self.pulse.beat();
+        self.heartbeat.beat();
         let stands = server.reconnected().await;
         self.found(stands)
     }
@@ -491,7 +513,7 @@ impl Retry {
     }
 
     fn found(&self, stands: bool) -> bool {
-        self.pulse.beat();
+        self.heartbeat.beat();
         if !stands {
             self.gone.store(true, Memory::Release);
         }

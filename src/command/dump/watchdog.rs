@@ -12,27 +12,27 @@ use std::time::Duration;
 /// or the program may have been stopped for a while.
 const LOOKS: u32 = 10;
 
-/// What shows that a dump lives; shared by everybody who does a part of it.
+/// Shows that a dump is alive. All parts of a dump share it.
 #[derive(Debug, Default)]
-pub(super) struct Pulse {
+pub(super) struct Heartbeat {
     beats: AtomicU64,
-    /// How many are at work now that nobody hurries: a writer, a check.
+    /// How many parts are at work now that have no time limit: a writer, a check.
     at_work: AtomicUsize,
 }
 
-/// Somebody is at work until this is dropped.
-pub(super) struct AtWork(Arc<Pulse>);
+/// A part of the dump is at work until this is dropped.
+pub(super) struct WorkGuard(Arc<Heartbeat>);
 
-impl Pulse {
+impl Heartbeat {
     /// Something happened: bytes arrived, an answer came, a wait was over.
     pub fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Somebody begins to work whose time has no limit.
-    pub fn at_work(self: &Arc<Self>) -> AtWork {
+    /// A part of the dump begins work that has no time limit.
+    pub fn at_work(self: &Arc<Self>) -> WorkGuard {
         self.at_work.fetch_add(1, Ordering::Relaxed);
-        AtWork(Arc::clone(self))
+        WorkGuard(Arc::clone(self))
     }
 
     /// Waits until nothing has happened for `limit`.
@@ -50,7 +50,7 @@ impl Pulse {
     }
 }
 
-impl Drop for AtWork {
+impl Drop for WorkGuard {
     fn drop(&mut self) {
         self.0.at_work.fetch_sub(1, Ordering::Relaxed);
         self.0.beat();
@@ -75,11 +75,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_dump_in_which_nothing_happens_is_stuck_and_one_that_waits_for_its_reader_is_not() {
-        let pulse = Arc::new(Pulse::default());
-        pulse.stopped(LIMIT).await;
+        let heartbeat = Arc::new(Heartbeat::default());
+        heartbeat.stopped(LIMIT).await;
 
-        let writing = pulse.at_work();
-        let mut stopped = pin!(pulse.stopped(LIMIT));
+        let writing = heartbeat.at_work();
+        let mut stopped = pin!(heartbeat.stopped(LIMIT));
         for _ in 0..3 * LOOKS {
             assert!(is_pending(stopped.as_mut()).await, "the reader takes its time");
             tokio::time::sleep(LIMIT / LOOKS).await;
@@ -90,10 +90,10 @@ mod tests {
 
     #[tokio::test]
     async fn whatever_happens_keeps_a_dump_alive() {
-        let pulse = Pulse::default();
-        let mut stopped = pin!(pulse.stopped(LIMIT));
+        let heartbeat = Heartbeat::default();
+        let mut stopped = pin!(heartbeat.stopped(LIMIT));
         for _ in 0..3 * LOOKS {
-            pulse.beat();
+            heartbeat.beat();
             assert!(is_pending(stopped.as_mut()).await);
             tokio::time::sleep(LIMIT / LOOKS).await;
         }

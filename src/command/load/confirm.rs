@@ -33,7 +33,7 @@ impl From<String> for Mismatch {
     }
 }
 
-/// Confirms the stream whose commit was answered with `reply`. Its mark is gone after that.
+/// Confirms the stream whose commit was answered with `reply`. Its marker is gone after that.
 pub(super) async fn confirm(
     context: &Context,
     restoring: &Restoring,
@@ -46,7 +46,7 @@ pub(super) async fn confirm(
     if context.options.read_back {
         messages(context, restoring, traits, proven).await?;
     }
-    restoring.take_mark(&reply.config).await.map_err(|e| Mismatch {
+    restoring.remove_marker(&reply.config).await.map_err(|e| Mismatch {
         text: format!("the mark of its restore cannot be removed: {e}"),
         hint: hint::of_server(&e),
     })

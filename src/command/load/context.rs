@@ -9,7 +9,7 @@ use super::outcomes::{Outcomes, UnconfirmedStream};
 use super::replacing::Replacing;
 use crate::command::Failure;
 use crate::exit::Exit;
-use crate::jetstream::{Mark, Server};
+use crate::jetstream::{RestoreMarker, Server};
 use crate::names::StreamName;
 use crate::release;
 use crate::snapshot::Format;
@@ -27,8 +27,8 @@ pub(super) struct Context {
     pub outcomes: RefCell<Outcomes>,
     /// The restored streams whose copies in the cluster have to be waited for.
     pub unconfirmed: RefCell<Vec<UnconfirmedStream>>,
-    /// This run's mark on its restores.
-    pub mark: Mark,
+    /// This run's marker on its restores.
+    pub marker: RestoreMarker,
     /// Whether the server is gone: it did not come back, or answers nothing.
     pub gone: Cell<bool>,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::Failure;
 use crate::exit::Exit;
-use crate::jetstream::{Listed, Listing, Mark};
+use crate::jetstream::{Listed, Listing, RestoreMarker};
 use crate::names::{StreamName, counted};
 
 /// How many streams in the way a message names.
@@ -17,7 +17,7 @@ pub(super) struct Existing {
     streams: BTreeMap<StreamName, Option<Listed>>,
     /// Incomplete streams that a killed restore has left, and that nobody has written to since. They may be removed,
     /// because they are restored again.
-    left_over: BTreeMap<StreamName, (Listed, Mark)>,
+    left_over: BTreeMap<StreamName, (Listed, RestoreMarker)>,
 }
 
 /// A range of messages.
@@ -43,8 +43,8 @@ impl Existing {
     pub fn new(listing: Listing) -> Self {
         let mut existing = Existing::default();
         for stream in listing.streams {
-            match stream.mark.clone().filter(|_| !stream.written_since) {
-                Some(mark) => drop(existing.left_over.insert(stream.name.clone(), (stream, mark))),
+            match stream.marker.clone().filter(|_| !stream.written_since) {
+                Some(marker) => drop(existing.left_over.insert(stream.name.clone(), (stream, marker))),
                 None => drop(existing.streams.insert(stream.name.clone(), Some(stream))),
             }
         }
@@ -77,9 +77,9 @@ impl Existing {
         all.filter(|stream| replaced(&stream.name)).collect()
     }
 
-    /// The mark of what was left over of that name.
-    pub fn mark(&self, name: &StreamName) -> Option<&Mark> {
-        self.left_over.get(name).map(|(_, mark)| mark)
+    /// The marker of what was left over of that name.
+    pub fn marker(&self, name: &StreamName) -> Option<&RestoreMarker> {
+        self.left_over.get(name).map(|(_, marker)| marker)
     }
 
     /// What was left over of that name has been removed.
@@ -138,7 +138,7 @@ impl MessageRange {
 mod tests {
     use super::*;
 
-    fn listed(name: &str, mark: Option<&str>, written_since: bool) -> Listed {
+    fn listed(name: &str, marker: Option<&str>, written_since: bool) -> Listed {
         Listed {
             name: StreamName::new(name).unwrap(),
             in_memory: false,
@@ -151,7 +151,7 @@ mod tests {
             last_seq: 1,
             created: None,
             last_time: None,
-            mark: mark.map(Mark::new),
+            marker: marker.map(RestoreMarker::new),
             written_since,
         }
     }

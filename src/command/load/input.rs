@@ -1,5 +1,5 @@
-//! The archive as a sequence of events, read on a thread of its own: the input may stall, and the
-//! server must hear from us meanwhile.
+//! Reads the archive on its own thread, and gives it as a sequence of events. The input may stall, and meanwhile the server
+//! must get messages from us. Knows no server.
 
 use std::fs::File;
 use std::io::Read;

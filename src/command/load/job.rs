@@ -18,7 +18,7 @@ use crate::command::hint;
 use crate::command::report::text_of;
 use crate::command::verifier::{NotProven, Proven};
 use crate::exit::Exit;
-use crate::jetstream::{Error, Mark, Removal, StreamReply};
+use crate::jetstream::{Error, Removal, RestoreMarker, StreamReply};
 use crate::names::{Printable, Size, StreamName, counted, listed};
 use crate::settings::{self, subjects_overlap};
 use crate::snapshot::{Format, HALF_A_BATCH, InspectOptions};
@@ -112,10 +112,10 @@ impl Job {
         if has_sum {
             request.described = None;
         }
-        if Mark::of(&request.config).is_some() {
+        if RestoreMarker::of(&request.config).is_some() {
             const HALF: &str = "the archive holds no more of it than a restore had brought when it was made";
             context.fail(&stream, Exit::Partial, HALF);
-            request.config = Mark::removed(&request.config)?;
+            request.config = RestoreMarker::removed(&request.config)?;
         }
         if traits.in_memory && !options.dry_run && !options.read_back {
             say_what_is_forgotten(context, &stream, traits.has_sources);
@@ -135,7 +135,7 @@ impl Job {
             true => Some(Format::NatsArc1).filter(|format| context.can_take(*format).is_ok()),
         };
         let restoring =
-            Restoring::new(stream, request, server, context.mark.clone(), wanted).becoming(format);
+            Restoring::new(stream, request, server, context.marker.clone(), wanted).becoming(format);
         let context = Rc::clone(context);
         Ok(Some(Job { context, restoring, traits, proven: None, flight: Some(flight), over: false }))
     }

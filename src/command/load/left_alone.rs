@@ -27,7 +27,7 @@ pub(super) fn skip(context: &Context, stream: StreamName, json: &[u8]) {
         context.hint(Some(HINT.into()));
         return;
     }
-    if old.is_some_and(|old| old.mark.is_some()) {
+    if old.is_some_and(|old| old.marker.is_some()) {
         const HALF: &str = "a restore of it was cut off, so it may lack what the archive holds, and somebody \
                                 has written to it since; left alone";
         context.fail(&stream, Exit::Partial, HALF);

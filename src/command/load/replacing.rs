@@ -12,7 +12,7 @@ use super::existing::Existing;
 use super::rescue::Rescue;
 use crate::command::hint;
 use crate::command::report::say;
-use crate::jetstream::{Mark, Removal, Server, StreamReply};
+use crate::jetstream::{Removal, RestoreMarker, Server, StreamReply};
 use crate::names::StreamName;
 use crate::terminal::Messages;
 
@@ -63,9 +63,9 @@ impl Replacing {
         if self.emptied.borrow().contains(stream) {
             return Ok(());
         }
-        let left_over = self.existing().mark(stream).cloned();
-        if let Some(mark) = left_over {
-            return self.remove_left_over(stream, &mark).await;
+        let left_over = self.existing().marker(stream).cloned();
+        if let Some(marker) = left_over {
+            return self.remove_left_over(stream, &marker).await;
         }
         if !self.existing().has(stream) {
             return Ok(());
@@ -136,11 +136,12 @@ impl Replacing {
         }
     }
 
-    /// Removes what a killed restore has left, which has this `mark`.
-    async fn remove_left_over(&self, stream: &StreamName, mark: &Mark) -> Result<(), NotReplaced> {
+    /// Removes what a killed restore has left, which has this `marker`.
+    async fn remove_left_over(&self, stream: &StreamName, marker: &RestoreMarker) -> Result<(), NotReplaced> {
         let _section = self.critical.begin();
         let left = |reply: &StreamReply| {
-            Mark::of(&reply.config).as_ref() == Some(mark) && !mark.is_older_than(&last_written(reply))
+            RestoreMarker::of(&reply.config).as_ref() == Some(marker)
+                && !marker.is_older_than(&last_written(reply))
         };
         match self.server.remove_if(stream, left).await {
             Ok(Removal::Gone) => {

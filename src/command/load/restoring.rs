@@ -1,5 +1,5 @@
-//! The snapshot of one stream on its way from the archive to the server. The verifier reads the same bytes, and the
-//! restore is committed only after its verdict.
+//! Sends the snapshot of one stream from the archive to the server. The verifier reads the same bytes, and the restore is
+//! committed only after its verdict. Does not know how the archive is read.
 //!
 //! - A small snapshot (up to [`PROVEN_FIRST`]) is kept in memory until it has been verified. Only then does the restore
 //!   begin.
@@ -9,7 +9,7 @@
 //!
 //! A snapshot in NATSARC1 is converted to a tar on the way: every release restores that, and a server keeps more of it
 //! (the message ids, and where the sources stand). A snapshot in tar format is written again if it has consumers,
-//! because they may stand beyond the last message; one of a stream in memory is converted to NATSARC1, because no server
+//! because they may be ahead of the last message; one of a stream in memory is converted to NATSARC1, because no server
 //! restores such messages from a tar. The verifier always reads the bytes as they came.
 
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::super::conversion::Conversion;
 use super::super::verifier::{NotProven, Verifier};
 use crate::command::hint;
-use crate::jetstream::{self, InFlight, Mark, Removal, Restore, RestoreError, Server, StreamReply};
+use crate::jetstream::{self, InFlight, Removal, Restore, RestoreError, RestoreMarker, Server, StreamReply};
 use crate::names::StreamName;
 use crate::settings;
 use crate::snapshot::{
@@ -80,9 +80,9 @@ pub(super) struct Restoring {
     /// None in a dry run.
     server: Option<Server>,
     restore: Option<Restore>,
-    /// The mark of this run.
-    mark: Mark,
-    /// Whether the stream gets the mark, because it is visible before its commit.
+    /// The marker of this run.
+    marker: RestoreMarker,
+    /// Whether the stream gets the marker, because it is visible before its commit.
     marked: bool,
     /// Whether the server has begun to read, and of the snapshot has nothing yet.
     opened: bool,
@@ -142,7 +142,7 @@ impl Restoring {
         stream: StreamName,
         request: Request,
         server: Option<Server>,
-        mark: Mark,
+        marker: RestoreMarker,
         wanted: InspectOptions,
     ) -> Self {
         let verifier = match &request.described {
@@ -166,7 +166,7 @@ impl Restoring {
             sent: 0,
             server,
             restore: None,
-            mark,
+            marker,
             marked: false,
             opened: false,
             asked: None,
@@ -202,7 +202,7 @@ impl Restoring {
             let Request { config, state, .. } = &self.request;
             self.marked = self.format != Some(Format::Tar) || server.cluster().is_some();
             let config = match self.marked {
-                true => &self.mark.put(config)?,
+                true => &self.marker.put(config)?,
                 false => config,
             };
             self.asked = Some(Instant::now());
@@ -410,7 +410,7 @@ impl Restoring {
     }
 
     /// Sends the rest of a snapshot that was verified, and commits the restore. Gives the server's answer, without the
-    /// mark; the stream still has the mark. None in a dry run.
+    /// marker; the stream still has the marker. None in a dry run.
     pub async fn commit(&mut self) -> Result<Option<StreamReply>, RestoringError> {
         self.decide();
         self.begin().await?;
@@ -442,14 +442,14 @@ impl Restoring {
             }
         };
         self.created.clone_from(&reply.created);
-        reply.config = Mark::removed(&reply.config)?;
+        reply.config = RestoreMarker::removed(&reply.config)?;
         Ok(Some(reply))
     }
 
-    /// Removes the mark from the stream. `config` is the stream's configuration after the commit.
-    pub async fn take_mark(&self, config: &RawValue) -> Result<(), jetstream::Error> {
+    /// Removes the marker from the stream. `config` is the stream's configuration after the commit.
+    pub async fn remove_marker(&self, config: &RawValue) -> Result<(), jetstream::Error> {
         match (&self.server, &self.marked) {
-            (Some(server), true) => server.take_mark(&self.stream, config).await,
+            (Some(server), true) => server.remove_marker(&self.stream, config).await,
             _ => Ok(()),
         }
     }
@@ -472,12 +472,12 @@ impl Restoring {
         }
     }
 
-    /// Whether this restore has made the stream that the server describes. The mark tells. A restore from a tar on a
-    /// single server has no mark, because its stream is not visible before the commit. Its stream was created when
+    /// Whether this restore has made the stream that the server describes. The marker tells. A restore from a tar on a
+    /// single server has no marker, because its stream is not visible before the commit. Its stream was created when
     /// the answer to the commit says. Without that answer: there was no stream of this name before the restore, so one
     /// that was created longer ago comes from a snapshot.
     fn made(&self, reply: &StreamReply) -> bool {
-        if self.marked && Mark::of(&reply.config).as_ref() == Some(&self.mark) {
+        if self.marked && RestoreMarker::of(&reply.config).as_ref() == Some(&self.marker) {
             return true;
         }
         if reply.is_in_cluster() || self.sent == 0 {

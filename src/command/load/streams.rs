@@ -62,7 +62,7 @@ impl Loading {
         let critical = CriticalSections::default();
         let replacing = Replacing::new(server.clone(), existing, rescue, messages, critical.clone());
         let context = Rc::new(Context {
-            mark: server.new_mark(),
+            marker: server.new_marker(),
             server,
             options,
             messages,

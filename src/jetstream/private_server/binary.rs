@@ -1,4 +1,4 @@
-//! Which nats-server to run, and which release it is.
+//! Finds the nats-server to run, and its release. Starts no server.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;

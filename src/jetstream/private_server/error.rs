@@ -1,4 +1,4 @@
-//! Why there is no private server, or why it did not end well.
+//! The errors when a private server starts or ends.
 
 use std::fmt;
 use std::io;

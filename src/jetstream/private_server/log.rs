@@ -1,5 +1,5 @@
-//! The log of a running server, read from a pipe as it is written: what the server says of its port
-//! and its end, and its last lines for error messages.
+//! Reads the log of a running server from a pipe: finds its port and its end, and keeps the last lines for error messages.
+//! Does not start or stop the server.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,13 +1,13 @@
-//! The mark of a restore that is not over: a key in the metadata of the stream's configuration.
+//! Marks a stream whose restore has not ended: with a key in the metadata of its configuration. Knows no archive.
 //!
-//! When a server of 2.15 or later restores a stream from NATSARC1, everybody can see the stream from its first chunk on.
-//! If the program that restores it vanishes, the stream stays as it is. A cluster makes a stream at the request, whatever
-//! the format, and then keeps an empty one of several replicas (2.14.5 and 2.15.1). So the configuration that is sent
-//! with the request carries this mark, and an update after the commit takes it away. A stream with the mark is not
-//! whole, and a run finds its own streams by it.
+//! When a server of 2.15 or later restores a stream from NATSARC1, everybody can see the stream from its first chunk on. If
+//! the program that restores it is killed, the incomplete stream stays. A cluster makes the stream at the request, in every
+//! format, and then an empty stream with several replicas stays (2.14.5 and 2.15.1). So the configuration in the request has
+//! this marker, and an update after the commit removes it. A stream with the marker is not whole, and a run recognises its
+//! own streams by it.
 //!
-//! 2.15.1 takes that update of streams of every kind: sealed ones, mirrors, those with sources, with limits that
-//! are reached, in memory.
+//! 2.15.1 accepts this update for streams of every kind: sealed ones, mirrors, those with sources, those that have reached
+//! their limits, and those in memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,28 +21,28 @@ pub const RESTORING: &str = "chatto-pipes.restoring";
 
 /// The value: when the restore was begun and a text that no other run has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark(String);
+pub struct RestoreMarker(String);
 
 type Object = BTreeMap<String, Box<RawValue>>;
 
-impl Mark {
-    /// The mark of a run that begins now. `unique` is a text that no other run has.
-    pub fn new(unique: &str) -> Mark {
-        Mark(format!("{} {unique}", Timestamp::now()))
+impl RestoreMarker {
+    /// The marker of a run that begins now. `unique` is a text that no other run has.
+    pub fn new(unique: &str) -> RestoreMarker {
+        RestoreMarker(format!("{} {unique}", Timestamp::now()))
     }
 
-    /// The mark in a stream's configuration, if it has one.
-    pub fn of(config: &RawValue) -> Option<Mark> {
+    /// The marker in a stream's configuration, if it has one.
+    pub fn of(config: &RawValue) -> Option<RestoreMarker> {
         #[derive(Deserialize)]
         struct Config {
             #[serde(default)]
             metadata: Option<BTreeMap<String, String>>,
         }
         let config: Config = serde_json::from_str(config.get()).ok()?;
-        config.metadata?.remove(RESTORING).map(Mark)
+        config.metadata?.remove(RESTORING).map(RestoreMarker)
     }
 
-    /// The configuration with this mark. All else stays the server's own text.
+    /// The configuration with this marker. All else stays the server's own text.
     ///
     /// # Errors
     /// Where it is no JSON object, or its metadata is none.
@@ -50,19 +50,19 @@ impl Mark {
         replaced(config, Some(to_raw_value(&self.0)?))
     }
 
-    /// The configuration without any mark.
+    /// The configuration without any marker.
     ///
     /// # Errors
-    /// As [`Mark::put`].
+    /// As [`RestoreMarker::put`].
     pub fn removed(config: &RawValue) -> Result<Box<RawValue>, serde_json::Error> {
-        match Mark::of(config) {
+        match RestoreMarker::of(config) {
             Some(_) => replaced(config, None),
             None => Ok(config.to_owned()),
         }
     }
 
-    /// Whether something happened to the stream after this restore had begun, where `last` is the time of its
-    /// last message. What is restored is older. Yes where that cannot be told.
+    /// Whether somebody wrote to the stream after this restore had begun. `last` is the time of its last message, and
+    /// restored messages are older. If this is not known, the answer is yes.
     pub fn is_older_than(&self, last: &str) -> bool {
         let begun = self.0.split(' ').next().and_then(|time| time.parse::<Timestamp>().ok());
         match (begun, last.parse::<Timestamp>()) {
@@ -72,7 +72,7 @@ impl Mark {
     }
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for RestoreMarker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_mark_comes_and_goes_and_leaves_the_rest_as_it_was() {
-        let mark = Mark::new("A");
+        let marker = RestoreMarker::new("A");
         for (before, after) in [
             (r#"{"name":"S","x":1.10}"#, r#"{"name":"S","x":1.10}"#),
             (r#"{"metadata":null,"x":1.10}"#, r#"{"x":1.10}"#),
@@ -114,23 +114,25 @@ mod tests {
                 r#"{"metadata":{"a":"b","c":"\u00e4"},"x":[ 1 ]}"#,
             ),
         ] {
-            assert_eq!(Mark::of(&raw(before)), None, "{before}");
-            assert_eq!(Mark::removed(&raw(before)).unwrap().get(), before);
-            let marked = mark.put(&raw(before)).unwrap();
-            assert_eq!(Mark::of(&marked), Some(mark.clone()), "{before}");
-            assert_eq!(Mark::removed(&marked).unwrap().get(), after);
+            assert_eq!(RestoreMarker::of(&raw(before)), None, "{before}");
+            assert_eq!(RestoreMarker::removed(&raw(before)).unwrap().get(), before);
+            let marked = marker.put(&raw(before)).unwrap();
+            assert_eq!(RestoreMarker::of(&marked), Some(marker.clone()), "{before}");
+            assert_eq!(RestoreMarker::removed(&marked).unwrap().get(), after);
         }
-        let other = Mark::new("B").put(&mark.put(&raw("{}")).unwrap()).unwrap();
-        assert_ne!(Mark::of(&other), Some(mark));
-        assert!(Mark::new("A").put(&raw("[]")).is_err());
+        let other = RestoreMarker::new("B").put(&marker.put(&raw("{}")).unwrap()).unwrap();
+        assert_ne!(RestoreMarker::of(&other), Some(marker));
+        assert!(RestoreMarker::new("A").put(&raw("[]")).is_err());
     }
 
     #[test]
     fn what_is_written_later_is_told_from_what_was_restored() {
-        let mark = Mark("2026-11-25T10:00:00Z abc".into());
-        assert!(!mark.is_older_than("0001-01-01T00:00:00Z"));
-        assert!(!mark.is_older_than("2026-11-25T09:59:59.999999999Z"));
-        assert!(mark.is_older_than("2026-11-25T10:00:00.000000001Z"));
-        assert!(mark.is_older_than("") && Mark("today".into()).is_older_than("0001-01-01T00:00:00Z"));
+        let marker = RestoreMarker("2026-11-25T10:00:00Z abc".into());
+        assert!(!marker.is_older_than("0001-01-01T00:00:00Z"));
+        assert!(!marker.is_older_than("2026-11-25T09:59:59.999999999Z"));
+        assert!(marker.is_older_than("2026-11-25T10:00:00.000000001Z"));
+        assert!(
+            marker.is_older_than("") && RestoreMarker("today".into()).is_older_than("0001-01-01T00:00:00Z")
+        );
     }
 }
