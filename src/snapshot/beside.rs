@@ -155,10 +155,7 @@ pub struct Rest {
 ///
 /// # Errors
 /// That of `bytes`. The reader gets one too then, never an end.
-pub fn read_beside<T: Send + 'static>(
-    mut bytes: impl Read,
-    reader: impl FnOnce(Pieces) -> T + Send + 'static,
-) -> io::Result<T> {
+pub fn read_beside<T: Send>(mut bytes: impl Read, reader: impl FnOnce(Pieces) -> T + Send) -> io::Result<T> {
     let rest = |pieces| Rest { pieces, piece: Cursor::default() };
     let mut beginning = Vec::new();
     bytes.by_ref().take(READ_HERE as u64).read_to_end(&mut beginning)?;
@@ -168,11 +165,14 @@ pub fn read_beside<T: Send + 'static>(
         return Ok(reader(beginning.chain(rest(None))));
     }
     let (to, pieces) = sync_channel(PIECES);
-    let reading = thread::Builder::new()
-        .name("check".into())
-        .spawn(move || reader(beginning.chain(rest(Some(pieces)))))?;
-    hand_on(&mut bytes, to)?;
-    reading.join().map_err(|_| io::Error::other("the check broke off"))
+    thread::scope(|scope| {
+        let reading = thread::Builder::new()
+            .name("read".into())
+            .spawn_scoped(scope, move || reader(beginning.chain(rest(Some(pieces)))))?;
+        let handed_on = hand_on(&mut bytes, to);
+        let read = reading.join().map_err(|_| io::Error::other("the reader broke off"));
+        handed_on.and(read)
+    })
 }
 
 /// Reads `bytes` to the end, and hands them on for as long as somebody takes them.

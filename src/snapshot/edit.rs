@@ -17,6 +17,7 @@ use std::io::{self, Read, Write};
 
 use serde_json::value::RawValue;
 
+use super::content::Content;
 use super::convert::{ConvertError, MAX_NAMED};
 use super::fault::Fault;
 use super::held_consumers::{HeldConsumers, MAX_CONSUMERS, TooManyConsumers};
@@ -160,12 +161,12 @@ pub struct PastState {
 ///
 /// # Errors
 /// [`EditError`]; what was written is no whole snapshot then.
-pub fn edit(
+pub fn edit<R: Read>(
     stream: &StreamName,
     config: &RawValue,
     reported: &ReportedState,
     edit: &Edit,
-    bytes: impl Read,
+    bytes: impl Into<Content<R>>,
     out: impl Write,
 ) -> Result<EditResult, EditError> {
     let mut editing = Editing::new(stream, config, edit, Output::Waiting(out));
@@ -282,7 +283,10 @@ impl<'a, W: Write> Editing<'a, W> {
             Output::Begun(_) => return Err(WriteError::BadConfig.into()),
             Output::Waiting(out) => {
                 let writer = Writer::begin(out, self.name, &info)?;
-                Output::Begun(Box::new(if self.edit.rsyncable { writer.rsyncable() } else { writer }))
+                Output::Begun(Box::new(match self.edit.rsyncable {
+                    true => writer.rsyncable(),
+                    false => writer.compressed_beside(),
+                }))
             }
         };
         Ok(())

@@ -2,46 +2,58 @@
 //!
 //! Frames are compressed and of one size, or stored and cut where they are told to be. Stored ones have the same
 //! bytes wherever the same content lies between two cuts.
+//! The [`compressor`] makes the frames that are compressed.
 
 use std::io::{self, Write};
 
-use minlz::s2::Encoder;
-
-use super::blocks::masked_crc;
-use super::frames::{COMPRESSED, HEADER_LEN, IDENTIFIER, MAGIC, STORED};
+use super::compressor::{self, CompressingBeside, Compressor};
+use super::frames::{IDENTIFIER, MAGIC};
 
 /// How much content one frame carries, in bytes: large enough to compress well, small enough to stay in a
 /// processor's cache.
 const FRAME: usize = 256 << 10;
+/// After so many bytes of content, the rest is compressed beside.
+const WORTH: u64 = 8 << 20;
 
 /// Writes content in frames of at most [`FRAME`] bytes.
 pub struct Framing<W> {
     out: W,
-    encoder: Encoder,
-    /// Whether frames are stored.
-    stores: bool,
+    frames: Frames,
+    /// How many bytes of content may still come before frames are made beside; none if they never are.
+    beside_after: Option<u64>,
     /// Content that fills no frame yet.
     rest: Vec<u8>,
-    frame: Vec<u8>,
+}
+
+/// How frames are made.
+enum Frames {
+    Stored,
+    Compressed(Compressor),
+    Beside(CompressingBeside),
 }
 
 impl<W: Write> Framing<W> {
     /// Begins the stream.
     pub fn begin(mut out: W) -> io::Result<Self> {
-        out.write_all(&header(IDENTIFIER, MAGIC.len()))?;
+        out.write_all(&compressor::header(IDENTIFIER, MAGIC.len()))?;
         out.write_all(MAGIC)?;
         Ok(Framing::after(out))
     }
 
     /// Goes on with a stream of which `out` has frames.
     pub fn after(out: W) -> Self {
-        let (encoder, rest, frame) = (Encoder::new(), Vec::with_capacity(FRAME), Vec::new());
-        Framing { out, encoder, stores: false, rest, frame }
+        let frames = Frames::Compressed(Compressor::default());
+        Framing { out, frames, beside_after: None, rest: Vec::with_capacity(FRAME) }
     }
 
     /// Stores what no frame has yet, and all that comes.
     pub fn stored(self) -> Self {
-        Framing { stores: true, ..self }
+        Framing { frames: Frames::Stored, ..self }
+    }
+
+    /// Has all but the beginning of a long one compressed on a thread of its own.
+    pub fn compressed_beside(self) -> Self {
+        Framing { beside_after: Some(WORTH), ..self }
     }
 
     /// Ends the frame here.
@@ -58,7 +70,9 @@ impl<W: Write> Framing<W> {
     /// Takes more content.
     pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            if self.rest.is_empty() && bytes.len() >= FRAME {
+            if bytes.len() >= FRAME {
+                // A frame that begins here needs no copy.
+                self.flush()?;
                 let (whole, later) = bytes.split_at(FRAME);
                 self.frame(whole)?;
                 bytes = later;
@@ -77,6 +91,9 @@ impl<W: Write> Framing<W> {
     /// Ends the stream.
     pub fn finish(mut self) -> io::Result<W> {
         self.flush()?;
+        if let Frames::Beside(beside) = &mut self.frames {
+            beside.finish(&mut self.out)?;
+        }
         self.out.flush()?;
         Ok(self.out)
     }
@@ -92,26 +109,99 @@ impl<W: Write> Framing<W> {
     }
 
     fn frame(&mut self, content: &[u8]) -> io::Result<()> {
-        let crc = masked_crc(content).to_le_bytes();
-        if self.stores {
-            self.out.write_all(&header(STORED, crc.len() + content.len()))?;
-            self.out.write_all(&crc)?;
-            return self.out.write_all(content);
+        self.go_beside(content.len() as u64);
+        match &mut self.frames {
+            Frames::Stored => compressor::write_stored(content, &mut self.out),
+            Frames::Compressed(compressor) => compressor.write(content, &mut self.out),
+            Frames::Beside(beside) => beside.write(content, &mut self.out),
         }
-        let block = self.encoder.encode(content);
-        let (kind, block) =
-            if block.len() < content.len() { (COMPRESSED, &*block) } else { (STORED, content) };
-        self.frame.clear();
-        self.frame.extend(header(kind, crc.len() + block.len()));
-        self.frame.extend(crc);
-        self.frame.extend_from_slice(block);
-        // In one piece, for whoever sends pieces on.
-        self.out.write_all(&self.frame)
+    }
+
+    /// Has frames made beside from now on, where that may be and is worth it. A frame with `len` bytes comes next.
+    fn go_beside(&mut self, len: u64) {
+        let Some(left) = &mut self.beside_after else { return };
+        if let Some(less) = left.checked_sub(len) {
+            *left = less;
+            return;
+        }
+        self.beside_after = None;
+        if let Frames::Compressed(compressor) = &self.frames
+            && let Some(beside) = CompressingBeside::begin(compressor)
+        {
+            self.frames = Frames::Beside(beside);
+        }
     }
 }
 
-/// A frame's type and length; a frame here is far shorter than the 16 MiB that fit.
-fn header(kind: u8, len: usize) -> [u8; HEADER_LEN] {
-    let [a, b, c, ..] = len.to_le_bytes();
-    [kind, a, b, c]
+#[cfg(test)]
+mod tests {
+    use super::super::tests::decoded;
+    use super::*;
+
+    impl<W: Write> Framing<W> {
+        /// Has all of it compressed on a thread, be there a processor for that or not.
+        fn compressed_beside_always(self) -> Self {
+            let beside = CompressingBeside::begin_always(&Compressor::default()).unwrap();
+            Framing { frames: Frames::Beside(beside), ..self }
+        }
+    }
+
+    /// What does not compress.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = len as u64;
+        let next = || {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        std::iter::repeat_with(next).take(len).collect()
+    }
+
+    fn framed(mut framing: Framing<Vec<u8>>, content: &[u8], piece: usize) -> Vec<u8> {
+        content.chunks(piece).for_each(|piece| framing.write(piece).unwrap());
+        framing.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_framed_is_read_again_and_the_same_beside() {
+        // Frames of text, of noise and of both follow one another.
+        let mut content = Vec::new();
+        for quarters in [1, 3, 8, 2, 9] {
+            content.extend(b"content ".repeat(quarters * FRAME / 32));
+            content.extend(noise(quarters * FRAME / 4 + 7));
+        }
+        let begin = || Framing::begin(Vec::new()).unwrap();
+        for piece in [999, FRAME - 1, FRAME, FRAME + 1, content.len()] {
+            let here = framed(begin(), &content, piece);
+            assert!(decoded(&here).unwrap() == content, "{piece}");
+            assert!(framed(begin().compressed_beside_always(), &content, piece) == here, "{piece}");
+            assert!(decoded(&framed(begin().stored(), &content, piece)).unwrap() == content, "{piece}");
+        }
+    }
+
+    #[test]
+    fn text_is_compressed_again_after_noise() {
+        let content = [noise(3 * FRAME), b"content ".repeat(5 * FRAME)].concat();
+        let framed = framed(Framing::begin(Vec::new()).unwrap(), &content, content.len());
+        assert!(framed.len() < 6 * FRAME, "{}", framed.len());
+    }
+
+    #[test]
+    fn an_output_that_fails_is_an_error_beside_too() {
+        struct Fails;
+        impl Write for Fails {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::Error::other("on purpose"))
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut framing = Framing::after(Fails).compressed_beside_always();
+        let written =
+            noise(FRAME).chunks(1000).cycle().take(100_000).try_for_each(|piece| framing.write(piece));
+        assert_eq!(written.unwrap_err().to_string(), "on purpose");
+        let mut framing = Framing::after(Fails).compressed_beside_always();
+        framing.write(b"content").unwrap();
+        assert_eq!(framing.finish().err().unwrap().to_string(), "on purpose");
+    }
 }

@@ -18,7 +18,7 @@
 //! NATSARC1, for streams in memory:
 //!
 //! ```text
-//! items ─ writer (tar, records; cuts) or natsarc_writer ─ framing (S2 frames) ─ bytes
+//! items ─ writer (tar, records; cuts) or natsarc_writer ─ framing (S2 frames; compressor) ─ bytes
 //! ```
 //!
 //! [`edit`](mod@edit) joins both, and leaves out what is not to be [kept](Keep) and [renames](Rename) what is. NATSARC1
@@ -29,12 +29,14 @@
 //! for a scattered message, a bit for one in a row; at most [`MAX_SETS`], three times that in an edit, and 32 MiB for
 //! what one block has deleted). Messages
 //! are never held by a check; who is shown items is shown whole messages ([`MAX_RECORD`]), and a writer holds
-//! one block ([`MAX_BLOCK_FILE`]) or one message, whichever is larger, or consumers ([`MAX_HELD`]).
+//! one block ([`MAX_BLOCK_FILE`]) or one message, whichever is larger, or consumers ([`MAX_HELD`]), and 4 MiB where frames are
+//! compressed beside.
 
 mod beside;
 mod block;
 mod blocks;
 mod checksums;
+mod compressor;
 mod consumer;
 mod consumers;
 mod content;

@@ -51,7 +51,12 @@ impl<W: Write> NatsArcWriter<W> {
         Ok(NatsArcWriter { out, state, count: 0, held, begun: false, head, last: 0 })
     }
 
-    /// The same with these consumers, which are not held.
+    /// Has a long one compressed on a thread of its own.
+    pub fn compressed_beside(self) -> Self {
+        NatsArcWriter { out: self.out.compressed_beside(), ..self }
+    }
+
+    /// As [`begin`](NatsArcWriter::begin), with these consumers, which are not held.
     ///
     /// # Errors
     /// [`WriteError`].

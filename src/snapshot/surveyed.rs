@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 
+use super::content::Content;
 use super::edit::{Edit, EditError, EditResult, Survey};
 use super::inspect_items;
 use super::items::{Item, Record};
@@ -15,16 +16,16 @@ use crate::names::StreamName;
 ///
 /// # Errors
 /// [`EditError`]; what was written is no whole snapshot then.
-pub fn edit_to_natsarc1(
+pub fn edit_to_natsarc1<R: Read>(
     stream: &StreamName,
     reported: &ReportedState,
     edit: &Edit,
     survey: Survey,
-    bytes: impl Read,
+    bytes: impl Into<Content<R>>,
     out: impl Write,
 ) -> Result<EditResult, EditError> {
     let Survey { edited, state, consumers, kept } = survey;
-    let mut writer = NatsArcWriter::begin_with(out, state, &consumers)?;
+    let mut writer = NatsArcWriter::begin_with(out, state, &consumers)?.compressed_beside();
     drop(consumers);
     let mut written = 0_u64;
     inspect_items(stream, reported, bytes, |item| {

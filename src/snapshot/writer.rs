@@ -104,6 +104,11 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
+    /// Has a long one compressed on a thread of its own.
+    pub fn compressed_beside(self) -> Self {
+        Writer { out: self.out.compressed_beside(), ..self }
+    }
+
     /// Has it written so that what is unchanged between two snapshots is the same bytes in both. Nothing has been
     /// written yet. Its output is flushed wherever a piece of it ends that does not depend on what comes before.
     pub fn rsyncable(self) -> Self {
@@ -187,20 +192,24 @@ impl<W: Write> Writer<W> {
     fn record(&mut self, len: u32, record: &Record<'_>) {
         let Record { sequence, time, subject, headers, payload } = record;
         let numbers = [sequence.to_le_bytes(), time.to_le_bytes()];
-        let mut hash = self.keyed.clone();
-        for hashed in [numbers.as_flattened(), subject, headers, payload] {
-            hash.append(hashed);
-        }
         let block = &mut self.block;
+        block.reserve(len as usize);
         block.extend((if headers.is_empty() { len } else { len | HEADERS }).to_le_bytes());
         block.extend(numbers.as_flattened());
         block.extend((subject.len() as u16).to_le_bytes());
+        let mut text = block.len();
         block.extend_from_slice(subject);
+        let mut hash = self.keyed.clone();
+        hash.append(numbers.as_flattened());
         if !headers.is_empty() {
+            hash.append(subject);
             block.extend((headers.len() as u32).to_le_bytes());
+            text = block.len();
             block.extend_from_slice(headers);
         }
         block.extend_from_slice(payload);
+        // What lies together is hashed at once.
+        hash.append(block.get(text..).unwrap_or(&[]));
         block.extend(hash.finalize64().to_le_bytes());
     }
 

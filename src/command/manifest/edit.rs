@@ -43,7 +43,7 @@ use crate::description::Description;
 use crate::envelope::Opened;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, consumers, counted, listed};
-use crate::snapshot::{self, Edit, EditResult, Format, Matched};
+use crate::snapshot::{self, Content, Edit, EditResult, Format, Matched};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -130,7 +130,7 @@ struct PendingEdit {
     edited_bytes: EditedBytes,
 }
 
-impl<W: Write> Editing<'_, W> {
+impl<W: Write + Send> Editing<'_, W> {
     /// Reads the archive and writes the edited one up to its manifest. Gives the source's.
     #[expect(clippy::too_many_lines, reason = "one arm for each kind of entry")]
     fn read<R: Read>(&mut self, archive: &mut Reader<R>) -> anyhow::Result<Manifest> {
@@ -262,21 +262,22 @@ impl<W: Write> Editing<'_, W> {
         let mut sink = Sink::new(self.writer.as_mut(), &name, early, number, self.small_parts);
         let mut body = archive.joined();
         let Description { config: from, reported, .. } = &source;
-        let edited = match survey {
-            Err(error) => Err(error),
-            Ok(survey) => match survey {
-                None => snapshot::edit(&stream, from, reported, edit, &mut body, &mut sink),
-                Some(survey) => {
-                    snapshot::edit_to_natsarc1(&stream, reported, edit, survey, &mut body, &mut sink)
-                }
-            }
-            .map_err(|error| failure(&stream, error)),
-        };
-        let edited = edited.map(|edited| (edited, source));
         // What cannot be read at all is no matter of an attempt that may be abandoned.
-        if let Err(error) = io::copy(&mut body, &mut io::sink()) {
-            return Err(edited.err().unwrap_or_else(|| archive::Error::from(error).into()));
+        let edited = match survey {
+            Err(error) => io::copy(&mut body, &mut io::sink()).map(|_| Err(error)),
+            Ok(survey) => snapshot::read_beside(&mut body, |bytes| {
+                let content = Content::new(bytes).decoded_beside();
+                match survey {
+                    None => snapshot::edit(&stream, from, reported, edit, content, &mut sink),
+                    Some(survey) => {
+                        snapshot::edit_to_natsarc1(&stream, reported, edit, survey, content, &mut sink)
+                    }
+                }
+                .map_err(|error| failure(&stream, error))
+            }),
         }
+        .map_err(archive::Error::from)?;
+        let edited = edited.map(|edited| (edited, source));
         let edited_bytes = sink.finish().map_err(copy_failure)?;
         if edited_bytes.in_parts {
             self.attempts.insert(name, number);
