@@ -1,4 +1,4 @@
-//! Back up and restore a Chatto server as Unix pipes, and believe nothing that was not read.
+//! Backs up and restores a Chatto server through Unix pipes, and believes nothing that it has not read.
 //!
 //! Chatto keeps everything in NATS JetStream. Four programs move it through pipes; each is one file
 //! in [`command`], and data flows one way:
@@ -12,23 +12,23 @@
 //! stdin ─ envelope ─ archive ─ snapshot check ─ verdict, list, archive  (manifest)
 //! ```
 //!
-//! Every room knows only its neighbours:
+//! Each module knows only its neighbours:
 //!
 //! | module | what it does | what it must not know |
 //! |---|---|---|
 //! | [`cli`] | the options of every program, as data | any I/O |
-//! | [`command`] | one file a program; joins the rooms below | how the others work inside |
+//! | [`command`] | one file a program; joins the modules below | how the others work inside |
 //! | [`archive`] | the tar format: index, manifest, sums, reader, writer | NATS |
 //! | [`snapshot`] | what is inside a server's snapshot, whether it is whole, and how to write one | NATS, the archive |
 //! | [`jetstream`] | connect, list, capture, restore | tar |
 //! | [`envelope`] | gzip, zstd, age: recognise and open, seal | what is inside |
-//! | [`chatto`] | what is Chatto's own: configuration, stream policy | how bytes travel |
+//! | [`chatto`] | everything special to Chatto: configuration, keys, stream policy | how bytes travel |
 //! | [`release`] | what depends on nats-server's release: formats, levels, settings | everything else |
-//! | [`description`] | a stream's configuration and state, as a server sends them and an archive keeps them | where they came from |
-//! | [`settings`] | what a stream's or a consumer's configuration means, and asks of a release | where it came from |
-//! | `tar_header` | the headers of a tar, written and read | what the paths mean |
+//! | [`description`] | a stream's configuration and state, as raw JSON | where they came from |
+//! | [`settings`] | compares configurations of streams and consumers by their meaning | where they came from |
+//! | `tar_header` | writes and reads the headers of a tar | what the paths mean |
 //! | [`names`] | the small types: stream names, globs, sizes | everything else |
-//! | [`terminal`], [`exit`] | the edges: stdin, stdout, messages, exit codes | everything else |
+//! | [`terminal`], [`exit`] | stdin, stdout, messages, progress, reports, exit codes | everything else |
 
 pub mod archive;
 pub mod chatto;

@@ -1,4 +1,5 @@
-//! The 512-byte headers of a tar, written and read: of an archive, and of the tar inside a snapshot.
+//! Writes and reads the 512-byte headers of a tar: those of an archive, and those of the tar inside a snapshot. Does not know
+//! what the paths mean.
 //!
 //! Source: POSIX.1-2017, pax(1), "ustar Interchange Format" and "pax Extended Header"; what GNU tar
 //! adds is from its manual, "Basic Tar Format".
@@ -18,9 +19,8 @@
 //! | 329 | 8, 8 | device | 0 | no |
 //! | 345 | 155 | prefix | what goes before name and a slash | only with the magic above |
 //!
-//! A path that fits in no split of prefix and name, and a size of 8 GiB or more, are written as a PAX
-//! extended header before the header proper. A PAX record is `LENGTH KEY=VALUE` and a newline, LENGTH
-//! counting all of it. Knows nothing of what the paths mean.
+//! If a path does not fit into prefix and name, or if a size is 8 GiB or more, a PAX extended header comes before the
+//! header. A PAX record is `LENGTH KEY=VALUE` and a newline. LENGTH counts all of that.
 
 use std::io;
 

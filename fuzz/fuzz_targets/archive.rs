@@ -14,7 +14,7 @@ use std::io::Read;
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
-use chatto_pipes::archive::{Ended, Entry, Error, Layout, NatsBackupFile, NatsBackupTar, Reader, Writer};
+use chatto_pipes::archive::{ArchiveEnd, Entry, Error, Layout, NatsBackupFile, NatsBackupTar, Reader, Writer};
 use chatto_pipes::names::StreamName;
 use chatto_pipes_fuzz::files::{self, File};
 use chatto_pipes_fuzz::{Pieces, repair};
@@ -81,7 +81,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
 #[derive(PartialEq, Debug)]
 struct Seen {
     entries: Vec<Seeing>,
-    ended: Result<Ended, String>,
+    ended: Result<ArchiveEnd, String>,
 }
 
 #[derive(PartialEq, Debug)]
@@ -139,7 +139,7 @@ fn next(reader: &mut Reader<impl Read + Debug>, bodies: bool) -> Result<Option<S
 }
 
 /// Every snapshot, read as one. One that fails is left out.
-fn joined(tar: &[u8]) -> (Vec<Vec<u8>>, Result<Ended, String>) {
+fn joined(tar: &[u8]) -> (Vec<Vec<u8>>, Result<ArchiveEnd, String>) {
     let mut reader = Reader::new(tar);
     let mut snapshots = Vec::new();
     let ended = loop {
@@ -160,7 +160,7 @@ fn joined(tar: &[u8]) -> (Vec<Vec<u8>>, Result<Ended, String>) {
 }
 
 /// What an audit says of a sound archive; none if it finds any fault.
-fn audited(tar: &[u8]) -> Option<Ended> {
+fn audited(tar: &[u8]) -> Option<ArchiveEnd> {
     let mut reader = Reader::audit(tar);
     while reader.next().ok()?.is_some() {}
     let faults = reader.take_faults();

@@ -1,4 +1,4 @@
-//! SHA-256 digests as a type, written as sha256sum(1) writes them: 64 lower-case hexadecimal digits.
+//! SHA-256 digests, written as sha256sum(1) writes them: 64 lower-case hexadecimal digits. Knows no archive.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -29,7 +29,7 @@ impl Digest {
     }
 }
 
-/// An input that is summed as it is read.
+/// Computes the digest of an input while it is read.
 pub struct HashingReader<R> {
     input: R,
     sha256: Sha256,
@@ -47,7 +47,7 @@ impl<R> HashingReader<R> {
         self.length
     }
 
-    /// The digest of what was read.
+    /// The digest of the bytes that were read.
     pub fn digest(&self) -> Digest {
         Digest::finish(self.sha256.clone())
     }

@@ -1,5 +1,4 @@
-//! What can be wrong with an archive. Every message names the entry, and every name in it is safe to
-//! print.
+//! The errors of an archive. Every message names the entry, and every name in it is safe to print.
 
 use std::io;
 

@@ -1,7 +1,7 @@
-//! `index.json`, the first file of an archive: what is coming, so that a reader can refuse before it
-//! changes anything.
+//! `index.json`, the first file of an archive. It lists the streams that follow, so that a reader can refuse the archive
+//! before it changes anything. Knows no server.
 //!
-//! Ours alone; `chatto backup` writes none. Unknown fields are ignored on reading.
+//! Only our archives have it; `chatto backup` writes none. Unknown fields are ignored.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,9 @@
-//! What has come so far: the rules of which entry may follow which, and the sum of every file.
+//! Keeps a record of the entries that have come: which entry may follow which, and the sum of every file. Reads and writes
+//! nothing itself.
 //!
-//! The reader and the writer keep the same ledger, so the writer cannot make what the reader refuses. A
-//! sum may be known before its file (in an archive packed again by another tar) or after it (in ours);
-//! either way the two meet here once. A part costs 33 bytes, whatever its path.
+//! The reader and the writer use the same ledger, so the writer cannot write what the reader refuses. A sum may come before
+//! its file (in an archive that another tar program has packed again) or after it (in ours). In both cases the two are
+//! compared here, once. A part takes 33 bytes, whatever its path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,23 +15,23 @@ use crate::names::StreamName;
 
 /// What is known of one file.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Sum {
+enum FileSum {
     #[default]
-    Nothing,
+    Unknown,
     /// The file has come, and this is its digest.
     Came(Digest),
     /// `SHA256SUMS` has this digest for it.
     Listed(Digest),
-    /// Both, and this is the file's own; if they were not equal, that was said then.
-    Met(Digest),
+    /// Both are known, and this is the file's own digest. If they differed, that was reported.
+    Compared(Digest),
 }
 
-impl Sum {
+impl FileSum {
     /// The digest of the file, if it has come.
     fn of_file(self) -> Option<Digest> {
         match self {
-            Sum::Came(digest) | Sum::Met(digest) => Some(digest),
-            Sum::Nothing | Sum::Listed(_) => None,
+            FileSum::Came(digest) | FileSum::Compared(digest) => Some(digest),
+            FileSum::Unknown | FileSum::Listed(_) => None,
         }
     }
 }
@@ -74,9 +75,9 @@ pub(super) enum LedgerError {
 #[derive(Default)]
 struct Stream {
     directory: bool,
-    backup: Sum,
-    snapshot: Sum,
-    /// What its snapshot in one piece is called; none before it was met.
+    backup: FileSum,
+    snapshot: FileSum,
+    /// The file name of its snapshot in one piece, if it has come.
     file: Option<&'static str>,
     /// Boxed: most streams have one attempt, and a map makes room for eleven.
     attempts: BTreeMap<u32, Box<Attempt>>,
@@ -93,30 +94,30 @@ struct Stream {
 #[derive(Default)]
 struct Attempt {
     directory: bool,
-    backup: Sum,
-    parts: Vec<Sum>,
-    abandoned: Sum,
+    backup: FileSum,
+    parts: Vec<FileSum>,
+    abandoned: FileSum,
 }
 
 /// The attempt that parts may be added to.
-struct Open {
+struct OpenAttempt {
     stream: StreamName,
     attempt: u32,
     parts: u32,
 }
 
-/// What has come so far.
+/// The record of an archive.
 #[derive(Default)]
 pub(super) struct Ledger {
     streams: BTreeMap<StreamName, Stream>,
-    others: BTreeMap<String, Sum>,
+    others: BTreeMap<String, FileSum>,
     directories: BTreeSet<String>,
     other_bytes: usize,
     other_paths: usize,
     attempts: usize,
     entries: u64,
     lines: u64,
-    open: Option<Open>,
+    open: Option<OpenAttempt>,
 }
 
 impl Ledger {
@@ -140,11 +141,11 @@ impl Ledger {
     /// The file `name`, which has [begun](Self::begin), came to its end.
     pub fn came(&mut self, name: &Name, digest: Digest) -> Result<(), LedgerError> {
         let sum = self.sum(name)?;
-        match std::mem::replace(sum, Sum::Met(digest)) {
-            Sum::Nothing => *sum = Sum::Came(digest),
-            Sum::Listed(listed) if listed == digest => {}
-            Sum::Listed(_) => return Err(LedgerError::Mismatch),
-            Sum::Came(_) | Sum::Met(_) => return Err(LedgerError::Twice),
+        match std::mem::replace(sum, FileSum::Compared(digest)) {
+            FileSum::Unknown => *sum = FileSum::Came(digest),
+            FileSum::Listed(listed) if listed == digest => {}
+            FileSum::Listed(_) => return Err(LedgerError::Mismatch),
+            FileSum::Came(_) | FileSum::Compared(_) => return Err(LedgerError::Twice),
         }
         Ok(())
     }
@@ -160,14 +161,14 @@ impl Ledger {
             other => other,
         })?;
         match *sum {
-            Sum::Nothing => *sum = Sum::Listed(digest),
-            Sum::Came(came) => {
-                *sum = Sum::Met(came);
+            FileSum::Unknown => *sum = FileSum::Listed(digest),
+            FileSum::Came(came) => {
+                *sum = FileSum::Compared(came);
                 if came != digest {
                     return Err(LedgerError::Mismatch);
                 }
             }
-            Sum::Listed(_) | Sum::Met(_) => return Err(LedgerError::ListedTwice),
+            FileSum::Listed(_) | FileSum::Compared(_) => return Err(LedgerError::ListedTwice),
         }
         Ok(())
     }
@@ -203,7 +204,7 @@ impl Ledger {
 
     /// The files that `SHA256SUMS` lists and that did not come.
     pub fn missing(&self) -> impl Iterator<Item = Name> {
-        self.files().filter(|(_, sum)| matches!(sum, Sum::Listed(_))).map(|(name, _)| name)
+        self.files().filter(|(_, sum)| matches!(sum, FileSum::Listed(_))).map(|(name, _)| name)
     }
 
     /// The files that came and that `SHA256SUMS` does not list.
@@ -214,7 +215,7 @@ impl Ledger {
     /// Every file that came, with its digest, sorted by stream.
     pub fn digests(&self) -> impl Iterator<Item = (Name, Digest)> {
         self.files().filter_map(|(name, sum)| match sum {
-            Sum::Came(digest) => Some((name, digest)),
+            FileSum::Came(digest) => Some((name, digest)),
             _ => None,
         })
     }
@@ -229,7 +230,7 @@ impl Ledger {
         self.streams.get(stream).is_some_and(|known| known.directory)
     }
 
-    fn files(&self) -> impl Iterator<Item = (Name, Sum)> {
+    fn files(&self) -> impl Iterator<Item = (Name, FileSum)> {
         let others =
             self.others.iter().filter_map(|(path, sum)| Some((Name::parse(path, false).ok()?, *sum)));
         others.chain(self.streams.iter().flat_map(|(name, stream)| stream.files(name)))
@@ -276,7 +277,7 @@ impl Ledger {
                 }
                 known.last_attempt = next;
                 known.abandoned = false;
-                self.open = Some(Open { stream: stream.clone(), attempt: next, parts: 0 });
+                self.open = Some(OpenAttempt { stream: stream.clone(), attempt: next, parts: 0 });
             }
             Name::Abandoned { stream, attempt } => {
                 match &self.open {
@@ -298,7 +299,7 @@ impl Ledger {
     }
 
     /// The place where the sum of a file is kept.
-    fn sum(&mut self, name: &Name) -> Result<&mut Sum, LedgerError> {
+    fn sum(&mut self, name: &Name) -> Result<&mut FileSum, LedgerError> {
         Ok(match name {
             Name::Backup { stream, attempt: None } => &mut self.stream(stream)?.backup,
             Name::Snapshot { stream, file } => {
@@ -314,7 +315,7 @@ impl Ledger {
                 let parts = &mut self.attempt(stream, *attempt)?.parts;
                 let index = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
                 if index == parts.len() {
-                    parts.push(Sum::Nothing);
+                    parts.push(FileSum::Unknown);
                 }
                 let next = u32::try_from(parts.len()).unwrap_or(u32::MAX);
                 parts.get_mut(index).ok_or(LedgerError::Gap(next.saturating_add(1)))?
@@ -370,7 +371,7 @@ impl Attempt {
 }
 
 impl Stream {
-    fn files<'a>(&'a self, name: &'a StreamName) -> impl Iterator<Item = (Name, Sum)> + 'a {
+    fn files<'a>(&'a self, name: &'a StreamName) -> impl Iterator<Item = (Name, FileSum)> + 'a {
         let stream = || name.clone();
         let whole = [
             (Name::Backup { stream: stream(), attempt: None }, self.backup),
@@ -398,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_part_costs_33_bytes() {
-        assert_eq!(size_of::<Sum>(), 33);
+        assert_eq!(size_of::<FileSum>(), 33);
     }
 
     #[test]

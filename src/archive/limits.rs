@@ -1,4 +1,4 @@
-//! The bounds of every document and every list in an archive, in bytes and in items.
+//! The limits of every document and every list in an archive, in bytes and in items.
 
 /// The bytes of one part of a snapshot that flows through without its size being known: 8 MiB. Only
 /// the last part of an attempt may be smaller.

@@ -1,5 +1,5 @@
-//! What reading the index and reading the manifest have in common: the version is looked at first, a list has a
-//! bound, and no stream is named twice.
+//! What the index and the manifest have in common when they are read: the version is checked first, a list has a limit, and
+//! no stream may be named twice. Knows no other member of them.
 
 use std::collections::BTreeSet;
 use std::fmt;

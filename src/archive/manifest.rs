@@ -1,8 +1,8 @@
-//! `manifest.json`: what came, counted.
+//! `manifest.json`: the streams of an archive, with the numbers that were counted. Knows no server.
 //!
-//! The format is that of `chatto backup`, version 1, as its public repository documents it, plus
-//! fields of ours that `chatto restore` ignores; they are all optional, so a manifest written by Chatto
-//! reads the same way. Unknown fields are ignored on reading.
+//! The format is that of `chatto backup`, version 1, as its public repository documents it. We add fields that
+//! `chatto restore` ignores. They are all optional, so a manifest of Chatto is read in the same way. Unknown fields are
+//! ignored.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -189,7 +189,7 @@ impl ManifestStream {
         }
     }
 
-    /// Whether its numbers were counted in the snapshot. Those of `chatto backup` are what the server promised.
+    /// Whether its numbers were counted in the snapshot. Those of `chatto backup` are the ones that the server reported.
     pub fn is_counted(&self) -> bool {
         self.sha256.or(self.parts_sha256).is_some()
     }

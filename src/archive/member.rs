@@ -1,11 +1,10 @@
-//! The tar around an archive, read one member at a time: headers, extensions, bodies, the end.
+//! Reads the tar around an archive, one member at a time: headers, extensions, bodies, the end. Does not know what the paths
+//! mean.
 //!
-//! Takes what GNU tar, bsdtar, Go and Python write, and nothing else: plain files and directories under
-//! safe relative paths. A cut is noticed wherever it is, because every body is read to its full length
-//! and the end must be two blocks of zeros, followed by nothing but zeros up to the end of the input (which
-//! is read, so that the program that writes it gets no broken pipe).
-//!
-//! Knows nothing of what the paths mean.
+//! It accepts what GNU tar, bsdtar, Go and Python write: plain files and directories under safe relative paths, and nothing
+//! else. It notices a cut at every place. Every body is read to its full length, and the end must be two blocks of zeros.
+//! After these, only zeros may follow, up to the end of the input. They are read too, so that the program that writes them
+//! gets no broken pipe.
 
 use std::io::{self, Read};
 
@@ -15,10 +14,10 @@ use super::{Error, MAX_PATH, MAX_PAX};
 use crate::names::Printable;
 use crate::tar_header::{self, BLOCK, Fields, Pax};
 
-/// How much is read at a time of what nobody wants.
+/// How many bytes are skipped at a time.
 const SKIP: usize = 64 << 10;
 
-/// A file or a directory: what its header says.
+/// The header of a file or a directory.
 pub(super) struct Member {
     /// Safe: relative, UTF-8, without `.`, `..`, empty parts and slashes at the ends. Empty for `./`. Two members
     /// with the same path are the same file, however a tar spells it.

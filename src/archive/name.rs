@@ -1,4 +1,4 @@
-//! Where everything lies in an archive: a path below the top-level directory as a type.
+//! The paths in an archive, below the top-level directory, as a type. Knows nothing of tar.
 //!
 //! | path below `backup/` | what |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | `manifest.json` | [`Name::Manifest`] |
 //! | `SHA256SUMS` | [`Name::Sums`] |
 //!
-//! Anything else is [`Name::Other`], which readers ignore. Knows nothing of tar.
+//! Anything else is [`Name::Other`], which readers ignore.
 
 use std::fmt;
 
@@ -67,7 +67,7 @@ impl Name {
     /// Reads `path`, which has neither a leading nor a trailing slash and no `.`, `..` or empty parts.
     ///
     /// # Errors
-    /// Says why a path that is meant to be one of ours is none.
+    /// Says why a path that looks like one of ours is invalid.
     pub fn parse(path: &str, directory: bool) -> Result<Self, String> {
         let other = || if directory { Name::Directory(path.into()) } else { Name::Other(path.into()) };
         let Some((name, rest)) = path.strip_prefix("streams/").map(|below| match below.split_once('/') {
@@ -118,7 +118,7 @@ impl Name {
         }
     }
 
-    /// Whose file it is, of a stream in one piece, and what it is called.
+    /// The stream and the file name, for a file of a stream in one piece.
     pub fn of_whole(&self) -> Option<(&StreamName, &'static str)> {
         match self {
             Name::Backup { stream, attempt: None } => Some((stream, BACKUP)),

@@ -1,4 +1,5 @@
-//! The tar of a directory of `nats backup account` or `nats backup stream`, in any order and at any depth.
+//! Reads a tar of a directory of `nats backup account` or `nats backup stream`, in any order and at any depth. Knows no
+//! snapshot format.
 //!
 //! Source: the public NATS command line tool and its library jsm.go, which write for each stream a directory
 //! with these files:
@@ -6,9 +7,9 @@
 //! | file | what |
 //! |---|---|
 //! | `backup.json` | `{"config","state"}`, which names the stream |
-//! | `stream.tar.s2` | the snapshot; of servers from 2.15 on newer tools call it `stream.arc.s2` |
+//! | `stream.tar.s2` | the snapshot; newer tools call it `stream.arc.s2` if the server is 2.15 or later |
 //!
-//! Archives of `chatto backup` have the same files, so they are read too. Other files are passed over.
+//! Archives of `chatto backup` have the same files, so they are read too. Other files are skipped.
 
 use std::io::{self, Read};
 

@@ -1,14 +1,14 @@
-//! Reads an archive in one pass, in constant memory but for one sum a file.
+//! Reads an archive in one pass, in constant memory except for one sum a file. Knows no snapshot format.
 //!
-//! Ours, `chatto backup`'s, and either of them packed again by another tar. Whose it is shows in its first
-//! file: ours begins with `index.json`, and then must end with `SHA256SUMS`.
+//! It reads our archives, those of `chatto backup`, and both after another tar program has packed them again. The first file
+//! shows which one it is: ours begins with `index.json`, and then must end with `SHA256SUMS`.
 
 use std::io::{self, Read};
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::layout::{Ended, Layout};
+use super::layout::{ArchiveEnd, Layout};
 use super::ledger::Ledger;
 use super::member::{Member, Members};
 use super::name::Name;
@@ -109,21 +109,21 @@ pub struct Reader<R: Read> {
     body: Option<(Name, Sha256)>,
     /// The digest of the body that was read to its end last.
     digest: Option<Digest>,
-    has: Has,
+    seen: FilesSeen,
     entries: u64,
     bytes: u64,
-    /// What [`Joined`] met behind the part that was its last: the next file, or the end.
+    /// What [`JoinedSnapshot`] met behind the part that was its last: the next file, or the end.
     met: Option<Option<(Name, u64)>>,
     /// The index or the manifest that has just come, as it stood there.
     json: Vec<u8>,
-    /// Only in an audit: what was wrong, and did not keep the rest from being read.
+    /// Only in an audit: the faults after which the archive could still be read.
     faults: Option<Vec<Error>>,
     state: State,
 }
 
-/// Which files came.
+/// Which files have come.
 #[derive(Default)]
-struct Has {
+struct FilesSeen {
     manifest: bool,
     keys: bool,
     sums: bool,
@@ -131,7 +131,7 @@ struct Has {
 
 enum State {
     Reading,
-    Ended(Ended),
+    Ended(ArchiveEnd),
     Failed,
 }
 
@@ -145,7 +145,7 @@ impl<R: Read> Reader<R> {
             ours: None,
             body: None,
             digest: None,
-            has: Has::default(),
+            seen: FilesSeen::default(),
             entries: 0,
             bytes: 0,
             met: None,
@@ -176,12 +176,12 @@ impl<R: Read> Reader<R> {
 
     /// The snapshot that has just begun, as one: in parts, the rest of its attempt. For a caller that had an
     /// [`Entry::Snapshot`] or the first [`Entry::Part`] of an attempt and has not read its body.
-    pub fn joined(&mut self) -> Joined<'_, R> {
+    pub fn joined(&mut self) -> JoinedSnapshot<'_, R> {
         let attempt = match &self.body {
             Some((Name::Part { stream, attempt, .. }, _)) => Some((stream.clone(), *attempt)),
             _ => None,
         };
-        Joined { reader: self, attempt, ended: false }
+        JoinedSnapshot { reader: self, attempt, ended: false }
     }
 
     /// The next entry, or none at the end of a sound archive, when the input has been read to its end.
@@ -249,12 +249,12 @@ impl<R: Read> Reader<R> {
         }))
     }
 
-    /// Reads what is left, to the end of the input, and says what stood there. Only after this, or after
+    /// Reads the rest of the input, and gives what is known at its end. Only after this, or after
     /// [`next`](Self::next) gave none, is it known that the archive was whole.
     ///
     /// # Errors
     /// As in [`next`](Self::next).
-    pub fn finish(mut self) -> Result<Ended, Error> {
+    pub fn finish(mut self) -> Result<ArchiveEnd, Error> {
         while self.next()?.is_some() {}
         match self.state {
             State::Ended(ended) => Ok(ended),
@@ -271,7 +271,7 @@ impl<R: Read> Reader<R> {
             if member.path.is_empty() && self.entries == 1 {
                 continue;
             }
-            let told = self.ours == Some(true) || self.has.manifest || self.ledger.has_streams();
+            let told = self.ours == Some(true) || self.seen.manifest || self.ledger.has_streams();
             if !told && !member.directory && is_nats_backup_file(&member.path) {
                 return Err(Error::NatsBackup);
             }
@@ -292,9 +292,9 @@ impl<R: Read> Reader<R> {
                 ));
             }
             match &name {
-                Name::Manifest => self.has.manifest = true,
-                Name::Sums => self.has.sums = true,
-                Name::Other(path) if path == "keys.json" => self.has.keys = true,
+                Name::Manifest => self.seen.manifest = true,
+                Name::Sums => self.seen.sums = true,
+                Name::Other(path) if path == "keys.json" => self.seen.keys = true,
                 _ => {}
             }
             self.body = Some((name.clone(), Sha256::new()));
@@ -391,7 +391,7 @@ impl<R: Read> Reader<R> {
         Ok(got)
     }
 
-    /// Notes what the manifest states of the snapshots, each of which is held against its own digest at the end.
+    /// Notes the digests in the manifest. At the end, each is compared with the digest of its snapshot.
     fn stated(&mut self, manifest: &Manifest) -> Result<(), Error> {
         for stream in &manifest.streams {
             // Of the whole of a snapshot in parts, builds before the first release had a digest there.
@@ -420,21 +420,21 @@ impl<R: Read> Reader<R> {
     }
 
     /// The tar has ended well; is it an archive, and a whole one?
-    fn end(&mut self) -> Result<Ended, Error> {
+    fn end(&mut self) -> Result<ArchiveEnd, Error> {
         let layout = match self.ours {
             Some(true) => Layout::Ours,
-            Some(false) if self.has.manifest || self.ledger.has_streams() => Layout::Chatto,
-            Some(false) if self.has.keys => Layout::Keys,
+            Some(false) if self.seen.manifest || self.ledger.has_streams() => Layout::Chatto,
+            Some(false) if self.seen.keys => Layout::Keys,
             Some(false) => return Err(Error::not_an_archive("it is a tar, but not of a backup")),
             None => return Err(Error::not_an_archive("it is a tar without files")),
         };
-        if layout == Layout::Ours && !self.has.sums {
+        if layout == Layout::Ours && !self.seen.sums {
             let last = self.members.place();
             return Err(Error::Truncated {
                 place: format!("{last}: SHA256SUMS, the end record, is missing"),
             });
         }
-        if layout != Layout::Keys && !self.has.manifest {
+        if layout != Layout::Keys && !self.seen.manifest {
             self.fault(Error::damaged(Name::Manifest, "is missing"))?;
         }
         for name in self.ledger.missing() {
@@ -447,11 +447,11 @@ impl<R: Read> Reader<R> {
             let what = format!("has another digest for stream {stream} than its snapshot");
             gather(&mut self.faults, Error::damaged(Name::Manifest, what))?;
         }
-        Ok(Ended { layout, sums: self.has.sums, entries: self.entries, bytes: self.bytes })
+        Ok(ArchiveEnd { layout, sums: self.seen.sums, entries: self.entries, bytes: self.bytes })
     }
 }
 
-/// Puts `error` where an audit gathers what is wrong; elsewhere, and when there are too many, it is one.
+/// Adds `error` to the faults of an audit. Without an audit, or if there are too many faults, it is returned.
 fn gather(faults: &mut Option<Vec<Error>>, error: Error) -> Result<(), Error> {
     match faults {
         Some(faults) if faults.len() < MAX_FAULTS => faults.push(error),
@@ -460,7 +460,7 @@ fn gather(faults: &mut Option<Vec<Error>>, error: Error) -> Result<(), Error> {
     Ok(())
 }
 
-/// The most bytes of a file that is read as JSON; none for the others.
+/// The most bytes of a file that is read as JSON. None for other files.
 fn json_limit(name: &Name) -> Option<u64> {
     match name {
         Name::Index | Name::Manifest => Some(MAX_LIST_JSON),
@@ -514,7 +514,7 @@ impl<R: Read> Read for Body<'_, R> {
 /// A snapshot as one, whether it lies in one entry or in the parts of an attempt. Reading it is as with a
 /// [`Body`]; that an attempt in parts came to its end does not yet mean that it counts: the next entry may be
 /// its [`Entry::Abandoned`].
-pub struct Joined<'a, R: Read> {
+pub struct JoinedSnapshot<'a, R: Read> {
     reader: &'a mut Reader<R>,
     /// Whose parts belong to it; none for a snapshot in one piece.
     attempt: Option<(StreamName, u32)>,
@@ -522,7 +522,7 @@ pub struct Joined<'a, R: Read> {
     ended: bool,
 }
 
-impl<R: Read> Joined<'_, R> {
+impl<R: Read> JoinedSnapshot<'_, R> {
     fn read_on(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         loop {
             if self.ended || buffer.is_empty() {
@@ -548,7 +548,7 @@ impl<R: Read> Joined<'_, R> {
     }
 }
 
-impl<R: Read> Read for Joined<'_, R> {
+impl<R: Read> Read for JoinedSnapshot<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.read_on(buffer).map_err(|error| {
             self.reader.state = State::Failed;

@@ -1,4 +1,4 @@
-//! Which of the two readers a tar is for: its first file tells, and nothing of it is lost.
+//! Finds the reader for a tar by its first file. That reader still gets the tar from its beginning.
 
 use std::io::{self, Cursor, Read};
 
@@ -9,7 +9,7 @@ use super::{NatsBackupTar, Reader};
 /// The most bytes that are read for the first file: 500 directories before it.
 const MAX_HEAD: usize = 256 << 10;
 
-/// A tar from its beginning, for the reader that it is for.
+/// A tar from its beginning, with the reader that it needs.
 pub enum Tar<R: Read> {
     /// For [`Reader`]: an archive, or something that it refuses.
     Archive(Replay<R>),
@@ -47,7 +47,7 @@ impl<R: Read> Tar<R> {
     }
 }
 
-/// The beginning of an input, kept as it is read.
+/// Keeps the beginning of an input while it is read.
 struct Head<R> {
     input: R,
     seen: Vec<u8>,
@@ -75,7 +75,7 @@ impl<R: Read> Read for Head<R> {
     }
 }
 
-/// An input whose beginning has been read, from that beginning.
+/// An input whose beginning was read already. It is read again from that beginning.
 pub struct Replay<R> {
     seen: Cursor<Vec<u8>>,
     /// What the input said then; it may not say it twice.

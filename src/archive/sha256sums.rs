@@ -1,4 +1,4 @@
-//! `SHA256SUMS`: one line a file, as sha256sum(1) writes and checks them.
+//! `SHA256SUMS`: one line a file, as sha256sum(1) writes and checks them. Computes no sums.
 //!
 //! A line is 64 hexadecimal digits, two spaces (or a space and `*`), the path below the top-level
 //! directory, and a newline. It lists every file but itself.

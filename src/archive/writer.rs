@@ -1,9 +1,8 @@
-//! Writes an archive, in one pass and in the order of chatto-archive(5).
+//! Writes an archive, in one pass and in the order of chatto-archive(5). Knows no snapshot format.
 //!
-//! The bytes are the same for the same input and the same `mtime`. Nothing is written on drop: a writer
-//! that is dropped, or that failed, leaves an archive without its end record, which every reader
-//! refuses. A writer that failed refuses everything after that, so that a torn entry cannot be
-//! followed by a sound end.
+//! The same input and the same `mtime` give the same bytes. Nothing is written on drop. So if a writer fails or is dropped,
+//! the archive has no end record, and every reader refuses it. After a failure the writer refuses everything, so that no
+//! sound end can follow an incomplete entry.
 
 use std::io::{self, Read, Write};
 
@@ -57,7 +56,7 @@ impl<W: Write> Writer<W> {
         Writer { to, mtime, ledger: Ledger::default(), attempt: None, state: State::Empty }
     }
 
-    /// Writes what is coming, and flushes. It is the first thing, and comes once.
+    /// Writes the index, and flushes. It comes first, and only once.
     pub fn index(&mut self, index: &Index) -> io::Result<()> {
         self.index_json(&json(index, MAX_LIST_JSON)?)
     }
@@ -330,7 +329,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Writes `json`, an export of encryption keys, as `backup/keys.json` in a tar of its own.
+/// Writes `json`, an export of encryption keys, as `backup/keys.json` in its own tar.
 ///
 /// # Errors
 /// The output's own.

@@ -1,4 +1,4 @@
-//! What others write: `chatto backup`, and the tars of the world.
+//! Archives of other programs: of `chatto backup`, and of many tar programs.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Archives that are broken, or made to break a reader: each with the words that refuse it.
+//! Archives that are broken, or made to break a reader, each with the message that refuses it.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! Tests of the archive as a whole: what the writer writes, the reader and the tools of the system
-//! read; what others write, the reader reads; what is hostile or cut, it refuses.
+//! Tests of the archive as a whole. The reader and the tools of the system read what the writer writes. The reader reads what
+//! other programs write, and refuses archives that are hostile or cut.
 
 mod foreign;
 mod hostile;
@@ -80,7 +80,7 @@ fn sample(evt: &str, kv: &str) -> Vec<u8> {
 }
 
 /// Reads a whole archive into one line an entry.
-fn read(input: impl Read) -> Result<(Vec<String>, Ended), Error> {
+fn read(input: impl Read) -> Result<(Vec<String>, ArchiveEnd), Error> {
     let mut reader = Reader::new(input);
     let mut lines = Vec::new();
     let text = |mut body: Body<'_, _>| {

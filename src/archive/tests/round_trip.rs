@@ -1,4 +1,4 @@
-//! What the writer writes, the reader reads, and nothing less than all of it.
+//! The reader reads all of what the writer writes.
 
 use super::*;
 

@@ -5,7 +5,7 @@ use super::announced::Announced;
 use super::context::Context;
 use super::left_alone;
 use super::pairing::Pairing;
-use crate::archive::{Ended, Layout};
+use crate::archive::{ArchiveEnd, Layout};
 use crate::chatto::policy;
 use crate::command::Failure;
 use crate::exit::Exit;
@@ -18,7 +18,7 @@ pub(super) fn conclude(
     announced: &Announced,
     pairing: &Pairing,
     has_keys: bool,
-    ended: &Ended,
+    ended: &ArchiveEnd,
 ) -> anyhow::Result<Exit> {
     if ended.layout == Layout::Keys || (has_keys && context.outcomes.borrow().restored().is_empty()) {
         let what = "this is an export of encryption keys, not an archive of streams";

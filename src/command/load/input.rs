@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout_at};
 
-use crate::archive::{Ended, Entry, Index, Manifest, Reader};
+use crate::archive::{ArchiveEnd, Entry, Index, Manifest, Reader};
 use crate::envelope::{self, GivenSecrets};
 use crate::names::StreamName;
 use crate::terminal::progress::{Metered, Progress};
@@ -53,7 +53,7 @@ pub(super) enum Event {
     Keys,
     Sums,
     /// The archive has been read to its end, and it was whole.
-    End(Ended),
+    End(ArchiveEnd),
     /// The archive cannot be read on.
     Failed(anyhow::Error),
 }

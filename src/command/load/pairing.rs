@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::input::Event;
-use crate::archive::{Ended, Index, Manifest};
+use crate::archive::{ArchiveEnd, Index, Manifest};
 use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::StreamName;
@@ -48,7 +48,7 @@ pub(super) enum PairedEvent {
     /// The archive holds an export of encryption keys.
     Keys,
     /// The archive has been read to its end.
-    End(Ended),
+    End(ArchiveEnd),
 }
 
 /// The descriptions and snapshots that wait for each other.

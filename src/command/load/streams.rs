@@ -25,7 +25,7 @@ use super::refusals;
 use super::replacing::Replacing;
 use super::replicas;
 use super::rescue::Rescue;
-use crate::archive::{Ended, Index, Manifest};
+use crate::archive::{ArchiveEnd, Index, Manifest};
 use crate::cli::Conflict;
 use crate::exit::Exit;
 use crate::jetstream::Server;
@@ -126,7 +126,7 @@ impl Loading {
         self.end_of_attempts().await;
     }
 
-    async fn follow(&mut self, events: &mut Events) -> anyhow::Result<Ended> {
+    async fn follow(&mut self, events: &mut Events) -> anyhow::Result<ArchiveEnd> {
         let mut ready = VecDeque::new();
         loop {
             let due = self.current.as_ref().and_then(Job::silent_until);

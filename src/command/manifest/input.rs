@@ -1,6 +1,6 @@
 //! Opens the archive that an action reads, whatever it is wrapped in. Does not know what the action does with it.
 
-use crate::archive::{self, Ended, Layout, Tar};
+use crate::archive::{self, ArchiveEnd, Layout, Tar};
 use crate::cli;
 use crate::command::secrets;
 use crate::envelope::{self, Opened};
@@ -25,7 +25,7 @@ pub(super) fn unwrapped(reading: cli::ArchiveInput, progress: Progress) -> anyho
 }
 
 /// Refuses what holds no streams.
-pub(super) fn of_streams(ended: &Ended) -> anyhow::Result<()> {
+pub(super) fn of_streams(ended: &ArchiveEnd) -> anyhow::Result<()> {
     if ended.layout != Layout::Keys {
         return Ok(());
     }

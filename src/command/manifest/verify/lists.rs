@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{FoundSnapshot, Verifying};
-use crate::archive::{Ended, Index, Layout, Manifest, ManifestStream, StreamKind};
+use crate::archive::{ArchiveEnd, Index, Layout, Manifest, ManifestStream, StreamKind};
 
 const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";
 
 impl Verifying {
-    pub(super) fn lists(&mut self, ended: &Ended) {
+    pub(super) fn lists(&mut self, ended: &ArchiveEnd) {
         let mut faults = Vec::new();
         if let Some(manifest) = &self.manifest {
             self.manifest_faults(manifest, ended.layout, &mut faults);
