@@ -64,7 +64,7 @@ pub fn to_tar<R: Read>(
             (Item::State(state), None) => {
                 let info = meta::of_stream(config, state.time).ok_or(WriteError::BadConfig)?;
                 if let Some(out) = out.take() {
-                    writing = Some((Writer::begin(out, stream, &info)?.compressed_beside(), state));
+                    writing = Some((Writer::begin(out, stream, &info)?, state));
                 }
             }
             (Item::Consumer(mut consumer), Some((writer, state))) => {

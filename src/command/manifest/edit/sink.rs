@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -28,7 +28,7 @@ pub(super) struct Sink<'a, W: Write> {
     small_parts: bool,
     edited_bytes: EditedBytes,
     /// Bytes that do not fill a piece yet.
-    rest: Vec<u8>,
+    rest: BytesMut,
 }
 
 /// The result: the bytes of the snapshot, or what is known of those that were written in parts.
@@ -50,7 +50,7 @@ impl<'a, W: Write> Sink<'a, W> {
         small_parts: bool,
     ) -> Self {
         let edited_bytes = EditedBytes { pieces: Vec::new(), in_parts: false, bytes: 0, parts_sha256: None };
-        Sink { archive, name, description, attempt, small_parts, edited_bytes, rest: Vec::new() }
+        Sink { archive, name, description, attempt, small_parts, edited_bytes, rest: BytesMut::new() }
     }
 
     pub fn finish(mut self) -> io::Result<EditedBytes> {
@@ -61,16 +61,21 @@ impl<'a, W: Write> Sink<'a, W> {
     }
 
     fn piece(&mut self) -> io::Result<()> {
-        if self.rest.is_empty() {
+        let Some(archive) = self.archive.as_mut().filter(|_| !self.rest.is_empty()) else {
+            self.rest.clear();
+            return Ok(());
+        };
+        if self.edited_bytes.in_parts {
+            let piece = std::mem::take(&mut self.rest).freeze();
+            archive.part(std::slice::from_ref(&piece))?;
+            // Memory of such a size comes from the kernel, page by page, unless it is used again.
+            self.rest = piece.try_into_mut().unwrap_or_default();
+            self.rest.clear();
             return Ok(());
         }
-        // A boxed slice keeps no spare capacity: there may be many small pieces.
-        let piece = Bytes::from(std::mem::take(&mut self.rest).into_boxed_slice());
-        let Some(archive) = &mut self.archive else { return Ok(()) };
-        if self.edited_bytes.in_parts {
-            return archive.part(&[piece]).map(drop);
-        }
-        self.edited_bytes.pieces.push(piece);
+        // A copy has no spare capacity: there may be many small pieces.
+        self.edited_bytes.pieces.push(Bytes::copy_from_slice(&self.rest));
+        self.rest.clear();
         if self.edited_bytes.bytes > MAX_HELD {
             archive.attempt(self.name, self.attempt, &self.description)?;
             self.edited_bytes.in_parts = true;
