@@ -1,5 +1,5 @@
-//! The blocks of an S2 stream, decoded one after another. Knows S2's frames (see [`frames`](super::frames)) and no
-//! format inside them.
+//! Decodes the blocks of an S2 stream, one after another. Knows S2's frames (see [`frames`](super::frames)), and no format
+//! inside them.
 //!
 //! The framing is ours, over the block decoder of the `minlz` crate, because a stream reader that
 //! hides frames also hides where a cut or a flipped bit is. Every frame with data carries a CRC-32C of
@@ -94,12 +94,12 @@ pub struct Blocks<R> {
     kept: Option<Kept>,
 }
 
-/// Frames as they came, for somebody who passes them on; those without data but the identifier are left out.
+/// Frames as they came, for a caller that copies them. Frames without data are left out, except the identifier.
 #[derive(Default)]
 struct Kept {
-    /// Those of which every byte of content has been consumed.
+    /// Frames whose content has been consumed to the last byte.
     whole: Vec<u8>,
-    /// The one at hand.
+    /// The current frame.
     current: Vec<u8>,
 }
 

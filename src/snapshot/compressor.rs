@@ -1,13 +1,13 @@
-//! Frames of an S2 stream, made of content. Knows no order of frames and no output.
+//! Makes frames of an S2 stream out of content. Knows neither the order of the frames nor the output.
 //!
-//! Of a long stream they are made [beside](CompressingBeside): to compress is nearly half of the work of whoever writes
-//! events.
+//! For a long stream, a [background thread](BackgroundCompressor) makes them, because compression is nearly half of the work
+//! of writing events.
 //!
 //! ```text
 //! here: content of a frame ─ that thread: CRC, S2 ─ frames, in the same order ─ here: output
 //! ```
 //!
-//! They are the same frames either way. Memory: [`AHEAD`] times the content of a frame, and as much compressed.
+//! The frames are the same in both cases. Memory: [`AHEAD`] times the content of a frame, and as much compressed.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,7 +21,7 @@ use super::frames::{COMPRESSED, CRC_LEN, HEADER_LEN, STORED};
 /// Of how many bytes each sample is that tells whether a frame is worth compressing, and how far apart they begin.
 const SAMPLE: usize = 4 << 10;
 const SAMPLE_EVERY: usize = 64 << 10;
-/// How many frames are made beside at most.
+/// The most frames that are in work in the background.
 const AHEAD: usize = 8;
 
 /// Makes one frame after another.
@@ -74,7 +74,7 @@ pub fn header(kind: u8, len: usize) -> [u8; HEADER_LEN] {
 }
 
 /// Where frames are made on a thread of its own. The thread ends when this is dropped.
-pub struct CompressingBeside {
+pub struct BackgroundCompressor {
     content: Sender<Vec<u8>>,
     made: Receiver<Made>,
     /// How many frames are being made.
@@ -89,11 +89,11 @@ struct Made {
     compressed: Option<Vec<u8>>,
 }
 
-impl CompressingBeside {
+impl BackgroundCompressor {
     /// Goes on with a compressor's work on a thread. None where there is no second processor, or no thread.
     pub fn begin(from: &Compressor) -> Option<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
-        (processors > 1).then(|| CompressingBeside::begin_always(from)).flatten()
+        (processors > 1).then(|| BackgroundCompressor::begin_always(from)).flatten()
     }
 
     /// The same, and where there is one processor.
@@ -110,7 +110,7 @@ impl CompressingBeside {
                 }
             }
         });
-        thread.ok().map(|_| CompressingBeside { content, made, count: 0, used: Vec::new() })
+        thread.ok().map(|_| BackgroundCompressor { content, made, count: 0, used: Vec::new() })
     }
 
     /// Has a frame with this content made. Writes those that have been made to `out`.

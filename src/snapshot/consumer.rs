@@ -1,5 +1,5 @@
-//! A consumer's state: what it has delivered and what of that was acknowledged, as NATSARC1 has it (JSON)
-//! and as the tar format has it (`o.dat`), both ways.
+//! Reads and writes a consumer's state, which says what was delivered and acknowledged: as JSON (NATSARC1), and as `o.dat`
+//! (the tar format). Knows no stream.
 //!
 //! Numbers of `o.dat` are unsigned LEB128 (`u`) or the same of a zigzag number (`i`).
 //!

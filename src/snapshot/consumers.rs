@@ -1,4 +1,4 @@
-//! What the configurations of a snapshot's consumers say together. Knows no format.
+//! Collects facts from the configurations of a snapshot's consumers. Knows no format.
 
 use std::collections::BTreeMap;
 

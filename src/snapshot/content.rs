@@ -1,24 +1,24 @@
-//! A snapshot's content: the bytes of its blocks one after another, with the offset of every byte.
+//! The content of a snapshot: the bytes of its blocks, one after another, with the offset of every byte.
 //! Knows no S2 (see [`blocks`](super::blocks)) and no format inside them.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::beside::{Beside, WORTH};
+use super::background::{BackgroundDecoder, WORTH};
 use super::blocks::{Blocks, Broken, Decoded};
 use super::fault::{Fault, Place};
 use crate::names::Printable;
 
 /// The content of a snapshot that is read from an input, decoded. Holds what [`blocks`](super::blocks) does and one
-/// decoded block, or what [`beside`](super::beside) does.
+/// decoded block, or the memory of [`background`](super::background).
 pub struct Content<R> {
-    /// Where the blocks come from; none once they come from beside.
+    /// Reads the blocks. None after the background thread has taken over.
     blocks: Option<Box<Blocks<R>>>,
     block: Decoded,
-    beside: Option<Beside>,
-    /// From how many bytes of the stream on to go on beside, and how, if that may be.
-    go_beside: Option<(u64, BeginBeside<R>)>,
+    background: Option<BackgroundDecoder>,
+    /// After how many bytes of the stream a background thread takes over, and how. None if that is not allowed.
+    move_to_background: Option<(u64, BeginDecoder<R>)>,
     offset: u64,
     ended: bool,
     /// The next byte of the block at hand.
@@ -30,7 +30,7 @@ pub struct Content<R> {
     decoded: Arc<AtomicU64>,
 }
 
-type BeginBeside<R> = fn(Box<Blocks<R>>) -> Result<Beside, Box<Blocks<R>>>;
+type BeginDecoder<R> = fn(Box<Blocks<R>>) -> Result<BackgroundDecoder, Box<Blocks<R>>>;
 
 impl<R: Read> From<R> for Content<R> {
     fn from(input: R) -> Self {
@@ -40,14 +40,14 @@ impl<R: Read> From<R> for Content<R> {
 
 impl<R: Read + Send + 'static> Content<R> {
     /// Has all but the beginning of a long one decoded on a thread of its own, which keeps the input.
-    pub fn decoded_beside(self) -> Self {
-        Content { go_beside: Some((WORTH, Beside::begin)), ..self }
+    pub fn decoded_in_background(self) -> Self {
+        Content { move_to_background: Some((WORTH, BackgroundDecoder::begin)), ..self }
     }
 
     /// Has all of it decoded on a thread, be there a processor for that or not.
     #[cfg(test)]
-    pub(super) fn decoded_beside_always(self) -> Self {
-        Content { go_beside: Some((0, Beside::begin_always)), ..self }
+    pub(super) fn decoded_in_background_always(self) -> Self {
+        Content { move_to_background: Some((0, BackgroundDecoder::begin_always)), ..self }
     }
 }
 
@@ -57,8 +57,8 @@ impl<R: Read> Content<R> {
         Content {
             blocks: Some(Box::new(Blocks::new(input))),
             block: Decoded::default(),
-            beside: None,
-            go_beside: None,
+            background: None,
+            move_to_background: None,
             offset: 0,
             ended: false,
             at: 0,
@@ -195,18 +195,18 @@ impl<R: Read> Content<R> {
     }
 
     fn place(&self) -> Place {
-        let (blocks, beside) = (&self.blocks, &self.beside);
-        let compressed = match (blocks, beside) {
-            (_, Some(beside)) => beside.compressed(),
+        let (blocks, background) = (&self.blocks, &self.background);
+        let compressed = match (blocks, background) {
+            (_, Some(background)) => background.compressed(),
             (blocks, None) => blocks.as_ref().map_or(0, |blocks| blocks.compressed()),
         };
         Place { offset: self.offset, compressed, entry: self.entry.clone(), sequence: self.sequence }
     }
 
     fn block(&self) -> &[u8] {
-        match &self.beside {
+        match &self.background {
             None => self.block.bytes(),
-            Some(beside) => beside.bytes(),
+            Some(background) => background.bytes(),
         }
     }
 
@@ -216,9 +216,9 @@ impl<R: Read> Content<R> {
 
     /// Goes to the next block. Called only when everything before it has been consumed.
     fn next_block(&mut self) -> Result<(), Fault> {
-        self.go_beside();
-        let next = match (&mut self.beside, &mut self.blocks) {
-            (Some(beside), _) => beside.next(),
+        self.move_to_background();
+        let next = match (&mut self.background, &mut self.blocks) {
+            (Some(background), _) => background.next(),
             (None, Some(blocks)) => {
                 self.block.clear();
                 blocks.next(&mut self.block)
@@ -242,13 +242,13 @@ impl<R: Read> Content<R> {
         }
     }
 
-    /// Has the rest decoded beside, where that may be and is worth it.
-    fn go_beside(&mut self) {
-        let Some((from, begin)) = self.go_beside else { return };
+    /// Lets a background thread decode the rest, if that is allowed and worth it.
+    fn move_to_background(&mut self) {
+        let Some((from, begin)) = self.move_to_background else { return };
         let Some(blocks) = self.blocks.take_if(|blocks| blocks.compressed() >= from) else { return };
-        self.go_beside = None;
+        self.move_to_background = None;
         match begin(blocks) {
-            Ok(beside) => self.beside = Some(beside),
+            Ok(background) => self.background = Some(background),
             Err(blocks) => self.blocks = Some(blocks),
         }
     }

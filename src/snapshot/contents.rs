@@ -1,4 +1,4 @@
-//! What a snapshot turned out to hold, once all of it has been read. Knows no way of reading it.
+//! What a snapshot holds, known after all of it has been read. Reads nothing itself.
 
 use std::collections::BTreeMap;
 

@@ -17,7 +17,7 @@ use super::consumer::{ConsumerState, MAX_STATE};
 use super::content::Content;
 use super::entries::{self, Entry};
 use super::fault::Fault;
-use super::framing::Framing;
+use super::frame_writer::FrameWriter;
 use super::inspect::{format_of_content, inspect_items};
 use super::items::{Consumer, Item, State};
 use super::natsarc_writer::NatsArcWriter;
@@ -173,7 +173,7 @@ pub fn put_consumers_back(promised: u64, bytes: impl Read, mut out: impl Write) 
                 return Err(content.damaged("a file is out of order").into());
             }
             content.keep_none();
-            let mut tar = Framing::after(out);
+            let mut tar = FrameWriter::after(out);
             tar.write(&before).map_err(WriteError::Io)?;
             return consumers(&mut content, entry, last, tar);
         }
@@ -226,7 +226,7 @@ pub fn add_consumers(
         return Ok(content.pass_frames(&mut out).map_err(WriteError::Io)?);
     }
     content.keep_none();
-    let mut tar = Framing::after(out);
+    let mut tar = FrameWriter::after(out);
     tar.write(&before).map_err(WriteError::Io)?;
     for consumer in &mut lacking {
         consumer.put_back_to(last);
@@ -309,7 +309,7 @@ fn consumers<R: Read, W: Write>(
     content: &mut Content<R>,
     first: Entry,
     last: u64,
-    mut tar: Framing<W>,
+    mut tar: FrameWriter<W>,
 ) -> Result<(), ConvertError> {
     let mut next = Some(first);
     let mut info = None;

@@ -1,17 +1,17 @@
-//! A snapshot written again with less in it, or under another name: either format in, the tar format out, in one
-//! pass. What is kept is what was there, byte for byte: subject, headers, payload, time and sequence. NATSARC1 comes out
-//! in two passes, of which the first is a [`Survey`].
+//! Writes a snapshot again with fewer messages, or under another name. It reads both formats and writes the tar format, in
+//! one pass. To write NATSARC1 it needs two passes; the first one makes a [`Survey`]. Knows no archive.
 //!
-//! What goes is a gap, as a deletion leaves it. The last sequence stays, so that a stream goes on counting where
-//! it was. A server's tar tells only after a message, some of it at its very end, that it is deleted; such a message
-//! is written and then marked as deleted, as servers do.
+//! A message that is kept does not change: subject, headers, payload, time and sequence are the same bytes. A message that
+//! goes leaves a gap, as a deletion does. The last sequence stays, so the stream goes on counting from there. A server's tar
+//! says only after a message, sometimes at its very end, that the message is deleted. Such a message is written and then
+//! marked as deleted, as servers do.
 //!
-//! One that is to be [rsyncable](super::rsyncable()) is written as that module writes it: what is deleted is said at the
-//! end. NATSARC1 does not say when a stream was created, and its own time is another one in each dump; so that of the first
-//! message stands there.
+//! An [rsyncable](super::rsyncable()) snapshot is written as that module does it: deletions come at the end. NATSARC1 does
+//! not say when a stream was created, and the time that it has is different in each dump. So the time of the first message
+//! is used.
 //!
-//! Consumers stay within what is left. A message that is gone is pending nowhere, and counts as acknowledged, as
-//! when a server deletes it.
+//! Consumers keep their place among the messages that are left. A message that is gone is not pending anywhere, and counts
+//! as acknowledged, as when a server deletes it.
 
 use std::io::{self, Read, Write};
 
@@ -22,10 +22,10 @@ use super::convert::{ConvertError, MAX_NAMED};
 use super::fault::Fault;
 use super::held_consumers::{HeldConsumers, MAX_CONSUMERS, TooManyConsumers};
 use super::items::{Consumer, Item, Record, State};
-use super::keep::{Keep, Matched};
+use super::message_filter::{MatchedPatterns, MessageFilter};
 use super::rename::Rename;
 use super::reported_state::{ReportedState, Shortfall};
-use super::tally::{Count, Sequences, TOO_SCATTERED};
+use super::tally::{MessageCount, Sequences, TOO_SCATTERED};
 use super::writer::{self, WriteError, Writer};
 use super::{Contents, Format, inspect_items, meta};
 use crate::names::StreamName;
@@ -36,11 +36,11 @@ pub const MAX_NEWEST: usize = 1 << 20;
 /// Of how many messages at the beginning the times are kept, for that of the first one that stays.
 const FIRST: usize = 1024;
 
-/// What is done to a stream; by default, nothing.
+/// The changes to a stream. By default, there are none.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
     /// Which messages stay.
-    pub keep: Keep,
+    pub keep: MessageFilter,
     /// What becomes of its name and subjects.
     pub rename: Rename,
     /// Whether its consumers go.
@@ -98,7 +98,7 @@ impl From<WriteError> for EditError {
     }
 }
 
-/// What an edited snapshot holds, and what of the source it does not.
+/// What an edited snapshot holds, and what it does not hold of the source.
 #[derive(Debug, Clone, Default)]
 pub struct EditResult {
     /// What the source holds.
@@ -125,8 +125,8 @@ pub struct EditResult {
     /// their state.
     pub in_memory: Vec<String>,
     /// Which patterns matched a message.
-    pub matched: Matched,
-    /// What was there before [`Keep::before`].
+    pub matched: MatchedPatterns,
+    /// What was there before [`MessageFilter::before`].
     pub then: PastState,
 }
 
@@ -142,12 +142,12 @@ pub struct MessageCounts {
 }
 
 impl MessageCounts {
-    fn of(count: Count) -> Self {
+    fn of(count: MessageCount) -> Self {
         MessageCounts { messages: count.messages, first_seq: count.first, deleted: count.deleted() }
     }
 }
 
-/// What a stream shows of a moment in the past.
+/// What is known of a stream at a moment in the past.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PastState {
     /// Whether messages from before it are missing.
@@ -176,7 +176,7 @@ pub fn edit<R: Read>(
     editing.finish(contents, if edit.promises() { reported } else { &nothing })
 }
 
-/// What an edit leaves of a snapshot, for whoever has to say it before the messages.
+/// What an edit will leave of a snapshot. A writer needs it if the format has it before the messages.
 #[derive(Debug)]
 pub struct Survey {
     /// What an edited snapshot in NATSARC1 holds.
@@ -223,7 +223,7 @@ struct Editing<'a, W> {
     first: Vec<(u64, i64)>,
     /// The highest sequence so far.
     top: u64,
-    /// The sequence that comes next where nothing from before [`Keep::before`] is missing.
+    /// The sequence that comes next where nothing from before [`MessageFilter::before`] is missing.
     expected: u64,
     /// Whether that time has been reached.
     is_over: bool,
@@ -231,7 +231,7 @@ struct Editing<'a, W> {
     edited: EditResult,
 }
 
-/// Where what stays goes.
+/// The writer for the items that stay.
 enum Output<W> {
     /// Nowhere: it is only counted.
     Nowhere,
@@ -285,7 +285,7 @@ impl<'a, W: Write> Editing<'a, W> {
                 let writer = Writer::begin(out, self.name, &info)?;
                 Output::Begun(Box::new(match self.edit.rsyncable {
                     true => writer.rsyncable(),
-                    false => writer.compressed_beside(),
+                    false => writer.compressed_in_background(),
                 }))
             }
         };
@@ -348,7 +348,7 @@ impl<'a, W: Write> Editing<'a, W> {
         }
     }
 
-    /// Notes what a message says of those from before [`Keep::before`].
+    /// Notes what a message says of those from before [`MessageFilter::before`].
     fn look_back(&mut self, sequence: u64, time: i64) {
         if self.is_over {
             return;
@@ -430,7 +430,7 @@ impl<'a, W: Write> Editing<'a, W> {
         let records = self.kept.len();
         let messages = records.saturating_sub(source.unsettled);
         EditResult {
-            whole: MessageCounts::of(Count { messages, records, first: first_seq, last }),
+            whole: MessageCounts::of(MessageCount { messages, records, first: first_seq, last }),
             first_time: first.map_or(0, |(_, time)| *time),
             last_seq: last,
             consumers: consumers as u64,

@@ -1,4 +1,4 @@
-//! Promises of an edit: what it keeps is what a plain model keeps, byte for byte, whatever the source is.
+//! Tests of an edit: it keeps the same messages as a simple model, byte for byte, for every source.
 
 use std::collections::BTreeMap;
 
@@ -74,7 +74,7 @@ fn messages() -> impl Strategy<Value = Messages> {
 }
 
 /// Some bounds of each kind, most of them none.
-fn keep() -> impl Strategy<Value = Keep> {
+fn keep() -> impl Strategy<Value = MessageFilter> {
     let patterns = || {
         let pattern = prop::sample::select(&["a", "a.*", "a.>", "b", "$KV.>", ">", "z"][..]);
         let pattern = pattern.prop_map(|pattern| pattern.parse::<SubjectPattern>().unwrap());
@@ -83,7 +83,7 @@ fn keep() -> impl Strategy<Value = Keep> {
     let time = || prop::option::weighted(0.3, 1..100_i64);
     let sequence = || prop::option::weighted(0.3, 1..60_u64);
     (patterns(), patterns(), time(), time(), sequence(), sequence()).prop_map(
-        |(subjects, dropped, after, before, first_seq, last_seq)| Keep {
+        |(subjects, dropped, after, before, first_seq, last_seq)| MessageFilter {
             subjects,
             dropped,
             after,
@@ -96,7 +96,7 @@ fn keep() -> impl Strategy<Value = Keep> {
 }
 
 /// What `keep` says, said once more and plainly.
-fn stays(keep: &Keep, sequence: u64, message: &Message) -> bool {
+fn stays(keep: &MessageFilter, sequence: u64, message: &Message) -> bool {
     let matches = |patterns: &[SubjectPattern]| {
         patterns.iter().any(|pattern| match pattern.to_string().as_str() {
             ">" => true,
@@ -258,7 +258,7 @@ proptest! {
         indexed in any::<bool>(),
         rsyncable in any::<bool>(),
     ) {
-        let keep = Keep { after: None, before: None, ..keep };
+        let keep = MessageFilter { after: None, before: None, ..keep };
         // Of the last message a server keeps a trace.
         if let Some(fate @ 0) = fates.last_mut() {
             *fate = 1;
@@ -375,7 +375,10 @@ fn a_moment_is_seen_where_nothing_from_before_it_is_missing() {
         let message = |time| Message { time, subject: "a".into(), headers: Vec::new(), payload: Vec::new() };
         let messages = sequences.iter().map(|(sequence, time)| (*sequence, message(*time))).collect();
         let source = in_natsarc(&messages, last, &[]);
-        let change = Edit { keep: Keep { before: Some(before), ..Keep::default() }, ..Edit::default() };
+        let change = Edit {
+            keep: MessageFilter { before: Some(before), ..MessageFilter::default() },
+            ..Edit::default()
+        };
         let none = ReportedState::default();
         let edited =
             edit(&stream("S"), &raw(r#"{"name":"S"}"#), &none, &change, source.as_slice(), std::io::sink());
@@ -444,7 +447,8 @@ fn the_newest_of_each_subject_are_found_among_many() {
         let source = source.finish().unwrap();
         let none = Sequences::default();
         let newest =
-            newest(&stream("S"), &ReportedState::default(), &source[..], &Keep::default(), &none, n).unwrap();
+            newest(&stream("S"), &ReportedState::default(), &source[..], &MessageFilter::default(), &none, n)
+                .unwrap();
         newest.iter().collect::<Vec<_>>()
     };
     assert_eq!(of(200_000, 7, 3), (199_980..=200_000).collect::<Vec<_>>());
@@ -461,11 +465,11 @@ fn the_newest_of_each_subject_are_the_newest_that_are_live_and_kept() {
     let source = s2(&tarball(&[("msgs/1.blk", records.collect()), ("msgs/2.blk", deleted_7)]), 700);
     let reported = ReportedState::default();
     let deleted = deleted(&stream("S"), &reported, source.as_slice()).unwrap();
-    let newest = |keep: &Keep, n| {
+    let newest = |keep: &MessageFilter, n| {
         let newest = newest(&stream("S"), &reported, source.as_slice(), keep, &deleted, n).unwrap();
         newest.iter().collect::<Vec<_>>()
     };
-    assert_eq!(newest(&Keep::default(), 1), [4, 5, 6]);
-    assert_eq!(newest(&Keep::default(), 2), [2, 3, 4, 5, 6]);
-    assert_eq!(newest(&Keep { last_seq: Some(3), ..Keep::default() }, 1), [2, 3]);
+    assert_eq!(newest(&MessageFilter::default(), 1), [4, 5, 6]);
+    assert_eq!(newest(&MessageFilter::default(), 2), [2, 3, 4, 5, 6]);
+    assert_eq!(newest(&MessageFilter { last_seq: Some(3), ..MessageFilter::default() }, 1), [2, 3]);
 }

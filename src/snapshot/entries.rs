@@ -1,8 +1,7 @@
-//! The tar inside a snapshot: headers, names and the end, strictly. Knows nothing of what the files
-//! mean.
+//! Reads the tar inside a snapshot strictly: headers, names and the end. Does not know what the files mean.
 //!
-//! A reader of our own, because this one must notice every cut and bound every length; the tar crate
-//! takes an archive without its end, and reads extended headers of any size into memory.
+//! This is our own reader, because it must notice every cut and bound every length. The tar crate accepts an archive without
+//! an end, and reads extended headers of any size into memory.
 //!
 //! Every header is one of POSIX with the magic `ustar`, of a file or an extended header for the next file; servers
 //! write no others. [`tar_header`] has its bytes.

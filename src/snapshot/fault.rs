@@ -1,4 +1,4 @@
-//! What can be wrong with a snapshot, and where. Knows no format.
+//! The faults of a snapshot, and their places. Knows no format.
 
 use std::fmt;
 use std::io;

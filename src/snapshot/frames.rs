@@ -1,4 +1,4 @@
-//! The S2 stream format's frames, and a cursor that finds their ends without decoding anything.
+//! The frames of the S2 stream format, and a cursor that finds their ends without decoding anything. Knows no content.
 //!
 //! | bytes | what |
 //! |---|---|

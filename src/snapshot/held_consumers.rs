@@ -1,4 +1,4 @@
-//! Consumers that wait until the messages of their stream have been written. Memory: [`MAX_CONSUMERS`].
+//! Holds consumers until the messages of their stream have been written. Memory: [`MAX_CONSUMERS`]. Knows no format.
 
 use super::items::Consumer;
 

@@ -1,5 +1,5 @@
 //! A server's indexes of its blocks: `msgs/index.db` of the whole stream (2.10 and later) and `msgs/N.idx`
-//! of one block (2.9). Knows no tar and no records; holds what it reads against a [`Tally`].
+//! of one block (2.9). Compares what it reads with a [`Tally`]. Knows no tar and no records.
 //!
 //! Numbers are unsigned LEB128 (`u`) or the same of a zigzag number (`i`), else little-endian.
 //!
@@ -40,7 +40,7 @@ use super::checksums::{self, SUM_LEN};
 use super::content::Content;
 use super::fault::Fault;
 use super::leb128;
-use super::tally::{Index, Sequences, Tally};
+use super::tally::{IndexedMessages, Sequences, Tally};
 use crate::names::StreamName;
 
 const INDEX_MAGIC: u8 = 11;
@@ -61,7 +61,7 @@ pub fn read<R: Read>(
     stream: &StreamName,
     size: u64,
     tally: &mut Tally,
-) -> Result<Index, Fault> {
+) -> Result<IndexedMessages, Fault> {
     let Some(left) = size.checked_sub(SUM_LEN as u64) else {
         return Err(content.damaged("an index is too short"));
     };
@@ -117,7 +117,7 @@ impl BlockIndex {
         &self,
         content: &mut Content<R>,
         tally: &mut Tally,
-        index: &mut Index,
+        index: &mut IndexedMessages,
     ) -> Result<(), Fault> {
         let live = tally.hold(self.first..=self.last, &self.deleted);
         let live = live.map_err(|missing| missing_message(content, missing))?;
@@ -146,12 +146,12 @@ struct Fields<'c, R> {
 }
 
 impl<R: Read> Fields<'_, R> {
-    fn index(&mut self, tally: &mut Tally) -> Result<Index, Fault> {
+    fn index(&mut self, tally: &mut Tally) -> Result<IndexedMessages, Fault> {
         let (magic, version) = (self.byte()?, self.byte()?);
         if magic != INDEX_MAGIC || !INDEX_VERSIONS.contains(&version) {
             return Err(self.content.unsupported("an index of an unknown version"));
         }
-        let mut index = Index { messages: self.unsigned()?, ..Index::default() };
+        let mut index = IndexedMessages { messages: self.unsigned()?, ..IndexedMessages::default() };
         let _bytes = self.unsigned()?;
         (index.first, _) = (self.unsigned()?, self.unsigned()?);
         (index.last, _) = (self.unsigned()?, self.unsigned()?);

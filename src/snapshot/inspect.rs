@@ -1,4 +1,4 @@
-//! Reads one snapshot to its end, whichever format it is in, and checks all of it.
+//! Reads one snapshot to its end, in either format, and checks all of it. Knows no server and no archive.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::reported_state::ReportedState;
 use super::{Format, frames, natsarc, tarball};
 use crate::names::StreamName;
 
-/// What somebody may want of a snapshot beside the proof that it is whole. By default, nothing.
+/// What a caller wants besides the proof that the snapshot is whole. By default, nothing.
 #[derive(Debug, Clone, Default)]
 pub struct InspectOptions {
     /// [`Contents::sum`], which takes its time where messages are small.

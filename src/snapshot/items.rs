@@ -1,5 +1,5 @@
-//! What a snapshot is made of, shown item by item to whoever wants it. Knows no format: both readers show
-//! what they read in the same words, and the [`Writer`](super::Writer) takes it in the same words.
+//! The items of a snapshot: stream, consumers, messages. Both readers give the same items, and the
+//! [`Writer`](super::Writer) takes them. Knows no format.
 
 use std::marker::PhantomData;
 
@@ -132,9 +132,9 @@ impl Consumer {
     }
 }
 
-/// Who looks at the items.
+/// Gets every item.
 pub(super) trait Visitor {
-    /// Why somebody looks no further.
+    /// Why it wants no more items.
     type Error: From<Fault>;
     /// Whether anybody looks: nothing is collected for nobody.
     const VISITS: bool;
@@ -142,7 +142,7 @@ pub(super) trait Visitor {
     fn item(&mut self, item: Item<'_>) -> Result<(), Self::Error>;
 }
 
-/// Nobody, for a check.
+/// Ignores all items, for a check.
 pub(super) struct NoVisitor;
 
 impl Visitor for NoVisitor {
@@ -154,7 +154,7 @@ impl Visitor for NoVisitor {
     }
 }
 
-/// A function that takes them.
+/// Calls a function for every item.
 pub(super) struct VisitFn<F, E> {
     each: F,
     error: PhantomData<E>,

@@ -1,5 +1,4 @@
-//! A sum over messages that is the same for the same messages, whichever format they lie in and in which
-//! order. Knows no format.
+//! A sum over messages that is the same for the same messages, in every format and in every order. Knows no format.
 //!
 //! It finds accidents, not forgeries. Each message has a CRC-32C; these are mixed and added up. For large messages that
 //! costs next to nothing beside the checksums that are checked anyway. For small messages it is a tenth of all the work,

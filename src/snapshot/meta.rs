@@ -1,5 +1,5 @@
-//! The configurations in a snapshot of the tar format (`meta.inf`) and their checksums (`meta.sum`): a
-//! server's own JSON with what it keeps beside it. Knows no tar.
+//! The configurations in a snapshot of the tar format (`meta.inf`) and their checksums (`meta.sum`). `meta.inf` is the
+//! server's own JSON with some more fields. Knows no tar.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,9 +1,8 @@
 //! What is inside a server's snapshot of a stream, and whether it is whole. Knows no server and no
 //! archive: bytes go in, [`Contents`] or a [`Fault`] come out.
 //!
-//! A snapshot whose transfer succeeded can still be empty, cut, or hold the server's own error message
-//! instead of messages, and a server restores some of these without a word. So a snapshot counts only
-//! once [`inspect()`] has read it to its end.
+//! A snapshot whose transfer succeeded can still be empty, cut, or hold the server's own error message instead of messages.
+//! A server restores some of these silently. So a snapshot is valid only when [`inspect()`] has read it to its end.
 //!
 //! ```text
 //! bytes ─ blocks (S2 frames) ─ content ─┬─ entries (tar) ─ tarball ─┬─ block ─┐
@@ -11,7 +10,7 @@
 //!                                       └─ natsarc ───────────────────────────────────── Contents
 //! ```
 //!
-//! Of a long snapshot the blocks may be decoded [beside](mod@beside) that.
+//! A [background thread](mod@background) may decode the blocks of a long snapshot.
 //!
 //! Both readers can also [show](inspect_items) what they read, [`Item`] by item. A [`Writer`] makes a snapshot
 //! of such items in the tar format, which every server from 2.10 on restores, and a [`NatsArcWriter`] one in
@@ -21,8 +20,9 @@
 //! items ─ writer (tar, records; cuts) or natsarc_writer ─ framing (S2 frames; compressor) ─ bytes
 //! ```
 //!
-//! [`edit`](mod@edit) joins both, and leaves out what is not to be [kept](Keep) and [renames](Rename) what is. NATSARC1
-//! says before its messages what comes, so [`edit_to_natsarc1`] needs a [`survey`] of the same snapshot first.
+//! [`edit`](mod@edit) reads and writes. It keeps the messages of a [filter](MessageFilter), and [renames](Rename) the stream.
+//! NATSARC1 has the number of messages before the messages, so [`edit_to_natsarc1`] needs a [`survey`] of the same snapshot
+//! first.
 //!
 //! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), or five where they are decoded beside,
 //! one config or one consumer's state (64 MiB at most), and for the tar format the sequences of the records (two bytes
@@ -32,31 +32,32 @@
 //! one block ([`MAX_BLOCK_FILE`]) or one message, whichever is larger, or consumers ([`MAX_HELD`]), and 4 MiB where frames are
 //! compressed beside.
 
-mod beside;
+mod background;
 mod block;
 mod blocks;
 mod checksums;
+mod chunking;
 mod compressor;
 mod consumer;
 mod consumers;
 mod content;
 mod contents;
 mod convert;
-mod cuts;
 mod edit;
 #[cfg(test)]
 mod edit_tests;
-mod ending;
+mod edit_to_natsarc;
 mod entries;
 mod fault;
+mod frame_writer;
 mod frames;
-mod framing;
 mod held_consumers;
 mod index;
 mod inspect;
 mod items;
-mod keep;
+mod last_record;
 mod leb128;
+mod message_filter;
 mod message_sum;
 mod meta;
 mod natsarc;
@@ -66,7 +67,6 @@ mod opener;
 mod rename;
 mod reported_state;
 mod rsyncable;
-mod surveyed;
 mod tally;
 mod tarball;
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod writer;
 #[cfg(test)]
 mod writer_tests;
 
-pub use beside::{Pieces, read_beside};
+pub use background::{Pieces, read_in_background};
 pub use blocks::MAX_BLOCK;
 pub use consumer::{BadState, ConsumerState, Pending, SequencePair};
 pub use consumers::MAX_NAMES;
@@ -85,21 +85,21 @@ pub use content::Content;
 pub use contents::{Contents, HALF_A_BATCH};
 pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_natsarc1, to_tar};
 pub use edit::{Edit, EditError, EditResult, MAX_NEWEST, MessageCounts, PastState, Survey, edit, survey};
-pub use ending::MAX_AHEAD;
+pub use edit_to_natsarc::edit_to_natsarc1;
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
 pub use held_consumers::MAX_CONSUMERS;
 pub use inspect::{InspectOptions, format_of, inspect, inspect_items, inspect_unnamed, inspect_with};
 pub use items::{Consumer, Item, MAX_RECORD, Record, State};
-pub use keep::{Keep, Matched};
+pub use last_record::MAX_AHEAD;
+pub use message_filter::{MatchedPatterns, MessageFilter};
 pub use meta::{ConfigMismatch, OwnConfig, agrees, of_consumer as consumer_info, of_stream as stream_info};
 pub use natsarc_writer::{MAX_HELD, NatsArcWriter};
 pub use newest::{deleted, newest};
 pub use opener::opener;
 pub use rename::Rename;
 pub use reported_state::{ReportedState, Shortfall};
-pub use rsyncable::{Origin, rsyncable};
-pub use surveyed::edit_to_natsarc1;
+pub use rsyncable::{StreamInfo, rsyncable};
 pub use tally::{MAX_SETS, Sequences};
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 

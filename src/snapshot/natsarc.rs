@@ -1,4 +1,4 @@
-//! The NATSARC1 format of servers from 2.15 on. Knows no S2.
+//! Reads the NATSARC1 format of servers from 2.15 on. Knows no S2.
 //!
 //! `NATSARC1`, then entries:
 //!
@@ -29,13 +29,13 @@ use serde_json::value::RawValue;
 use super::consumer::{ConsumerState, SequencePair};
 use super::consumers::{self, Consumers};
 use super::content::Content;
-use super::ending::Ending;
 use super::fault::Fault;
 use super::items::{self, Consumer, Item, MAX_RECORD, Record, Visitor};
+use super::last_record::LastRecord;
 use super::leb128;
 use super::message_sum::MessageSum;
 use super::reported_state::ReportedState;
-use super::tally::Count;
+use super::tally::MessageCount;
 use super::{Contents, Format, meta};
 use crate::names::Printable;
 
@@ -69,7 +69,7 @@ pub fn read<R: Read, L: Visitor>(
     }
     let (state, begun) = stream_state(content)?;
     visitor.item(Item::State(begun))?;
-    let mut ending = Ending::default();
+    let mut ending = LastRecord::default();
     for _ in 0..state.consumer_count {
         let (name, reached) = consumer(content, &begun, &mut consumers, visitor)?;
         if reached > state.last_seq {
@@ -82,8 +82,10 @@ pub fn read<R: Read, L: Visitor>(
     loop {
         content.within(None);
         content.at_sequence(Some(last).filter(|last| *last > 0));
-        if let Some(message) = Whole::of(content.fill()?).filter(|message| message.record.sequence > last) {
-            let Whole { record, used } = message;
+        if let Some(message) =
+            WholeMessage::of(content.fill()?).filter(|message| message.record.sequence > last)
+        {
+            let WholeMessage { record, used } = message;
             ending.message(record.sequence);
             ending.headers(record.headers);
             record.add_to(&mut sum);
@@ -123,7 +125,7 @@ pub fn read<R: Read, L: Visitor>(
     if messages == 0 {
         first = state.first_seq;
     }
-    let count = Count { messages, records: messages, first, last: last.max(state.last_seq) };
+    let count = MessageCount { messages, records: messages, first, last: last.max(state.last_seq) };
     Ok(Contents {
         format: Format::NatsArc1,
         messages,
@@ -179,10 +181,10 @@ fn consumer<R: Read, L: Visitor>(
     consumers: &mut Consumers,
     visitor: &mut L,
 ) -> Result<(String, u64), L::Error> {
-    /// The part of a consumer's state that says how far it has come.
+    /// The position of a consumer, from its state.
     #[derive(Default, Deserialize)]
     #[serde(default)]
-    struct Reached {
+    struct ConsumerPosition {
         delivered: SequencePair,
         ack_floor: SequencePair,
     }
@@ -205,7 +207,7 @@ fn consumer<R: Read, L: Visitor>(
     };
     let begins = consumers.add(&String::from_utf8_lossy(name), config.get().as_bytes());
     // What cannot be understood of it is for the server to judge.
-    let Reached { delivered, ack_floor } = serde_json::from_str(state.get()).unwrap_or_default();
+    let ConsumerPosition { delivered, ack_floor } = serde_json::from_str(state.get()).unwrap_or_default();
     let reached = consumers::reached(delivered.stream.max(ack_floor.stream), begins);
     let reached = (String::from_utf8_lossy(name).into_owned(), reached);
     if L::VISITS {
@@ -217,13 +219,13 @@ fn consumer<R: Read, L: Visitor>(
     Ok(reached)
 }
 
-/// A message all of which is at hand, as most are: a server writes each into a frame.
-struct Whole<'a> {
+/// A message that is completely in one frame, as most are.
+struct WholeMessage<'a> {
     record: Record<'a>,
     used: usize,
 }
 
-impl<'a> Whole<'a> {
+impl<'a> WholeMessage<'a> {
     /// The message that begins here. None where it goes on later, or where this is something else.
     fn of(at_hand: &'a [u8]) -> Option<Self> {
         let mut rest = at_hand;
@@ -238,7 +240,7 @@ impl<'a> Whole<'a> {
             return None;
         }
         let record = Record { sequence, time: leb128::signed(time), subject, headers, payload };
-        Some(Whole { record, used: at_hand.len() - rest.len() })
+        Some(WholeMessage { record, used: at_hand.len() - rest.len() })
     }
 }
 
@@ -280,7 +282,7 @@ impl Entry {
         &self,
         content: &mut Content<R>,
         sum: &mut MessageSum,
-        ending: &mut Ending,
+        ending: &mut LastRecord,
         body: &mut Vec<u8>,
         visitor: &mut L,
     ) -> Result<(), L::Error> {

@@ -1,9 +1,9 @@
-//! Writes a snapshot in NATSARC1, which servers from 2.15 on restore, and which alone brings a stream into memory:
-//! items in, an S2 stream out, in one pass. The format is that of [`natsarc`](super::natsarc). Knows neither where
-//! the items come from nor where the bytes go.
+//! Writes a snapshot in NATSARC1: items in, an S2 stream out, in one pass. Servers from 2.15 on restore this format, and only
+//! from it do they restore a stream in memory. See [`natsarc`](super::natsarc) for the format. Knows neither where the items
+//! come from nor where the bytes go.
 //!
-//! The stream's state comes first and says how many consumers follow, so those are held until the first message
-//! comes ([`MAX_HELD`]), unless all of them are given at the beginning.
+//! The stream's state comes first, and says how many consumers follow. So consumers are held until the first message comes
+//! ([`MAX_HELD`]), unless all of them are given at the beginning.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::consumer::ConsumerState;
-use super::framing::Framing;
+use super::frame_writer::FrameWriter;
 use super::items::{Consumer, Record, State};
 use super::leb128;
 use super::natsarc::{CONSUMERS, MAGIC, MAX_JSON, STATE};
@@ -28,7 +28,7 @@ const BESIDE: [&str; 2] = ["Created", "Name"];
 
 /// Writes one snapshot. Consumers come before the messages.
 pub struct NatsArcWriter<W> {
-    out: Framing<W>,
+    out: FrameWriter<W>,
     state: State,
     /// How many consumers are held, and their entries.
     count: u64,
@@ -46,14 +46,14 @@ impl<W: Write> NatsArcWriter<W> {
     /// # Errors
     /// [`WriteError::Io`].
     pub fn begin(out: W, state: State) -> Result<Self, WriteError> {
-        let out = Framing::begin(out)?;
+        let out = FrameWriter::begin(out)?;
         let (held, head) = (Vec::new(), Vec::new());
         Ok(NatsArcWriter { out, state, count: 0, held, begun: false, head, last: 0 })
     }
 
     /// Has a long one compressed on a thread of its own.
-    pub fn compressed_beside(self) -> Self {
-        NatsArcWriter { out: self.out.compressed_beside(), ..self }
+    pub fn compressed_in_background(self) -> Self {
+        NatsArcWriter { out: self.out.compressed_in_background(), ..self }
     }
 
     /// As [`begin`](NatsArcWriter::begin), with these consumers, which are not held.

@@ -1,6 +1,6 @@
-//! Which messages are the newest ones of their subjects. That is known only at the end of a stream, and in the tar
-//! format it is known even later which messages are live. So whoever wants to know reads a snapshot twice: for what is
-//! [`deleted`], and for what is [`newest`]. Memory of the latter: 24 bytes for each of at most [`MOST_HELD`] messages.
+//! Finds the newest messages of each subject. They are known only at the end of a stream, and in the tar format it is known
+//! even later which messages are live. So a snapshot is read twice: first for the [`deleted`] messages, then for the
+//! [`newest`] ones. Writes nothing. Memory of the latter: 24 bytes for each of at most [`MOST_HELD`] messages.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::edit::{EditError, MAX_NEWEST};
 use super::inspect::inspect_items;
 use super::items::Item;
-use super::keep::{Keep, Matched};
+use super::message_filter::{MatchedPatterns, MessageFilter};
 use super::reported_state::ReportedState;
 use super::tally::Sequences;
 use crate::names::StreamName;
@@ -44,13 +44,13 @@ pub fn newest(
     stream: &StreamName,
     reported: &ReportedState,
     bytes: impl Read,
-    keep: &Keep,
+    keep: &MessageFilter,
     deleted: &Sequences,
     n: usize,
 ) -> Result<Sequences, EditError> {
     let mut held: Vec<([u8; 16], u64)> = Vec::new();
     let mut full = FIRST_HELD;
-    let mut matched = Matched::default();
+    let mut matched = MatchedPatterns::default();
     inspect_items(stream, reported, bytes, |item| {
         let Item::Message(record) = item else { return Ok::<_, EditError>(()) };
         if deleted.contains(record.sequence) || !keep.keeps(&record, &mut matched) {

@@ -1,10 +1,10 @@
-//! Bytes that may go before a snapshot in tar format and change nothing of what is restored: they make a server begin
-//! to read it, and its acknowledgement proves that the server has begun.
+//! Bytes that may be sent before a snapshot in tar format, and that do not change what is restored. They make a server begin
+//! to read, and its acknowledgement proves that it has begun. Sends nothing itself.
 
 use std::io;
 
+use super::frame_writer::FrameWriter;
 use super::frames::PADDING;
-use super::framing::Framing;
 use crate::tar_header;
 
 /// What may be sent before the frames of a snapshot in tar format: an S2 stream with the PAX header of a comment, which
@@ -14,7 +14,7 @@ use crate::tar_header;
 /// A server of 2.15 reads the first frame with data to recognise the format, and passes the rest to its reader of tars:
 /// only that one reads the padding.
 pub fn opener() -> io::Result<Vec<u8>> {
-    let mut stream = Framing::begin(Vec::new())?.stored();
+    let mut stream = FrameWriter::begin(Vec::new())?.stored();
     stream.write(&tar_header::comment("a restore begins")?)?;
     let mut opener = stream.finish()?;
     opener.extend_from_slice(&PADDING);

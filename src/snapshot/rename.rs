@@ -1,9 +1,9 @@
-//! A stream's new name and new subjects, wherever a snapshot has the old ones: in the subjects of messages, in
-//! the configurations of the stream and of its consumers, and in what object stores write of their objects.
+//! Replaces a stream's name and subjects by new ones everywhere in a snapshot: in the subjects of messages, in the
+//! configurations of the stream and of its consumers, and in the descriptions of objects. Knows no snapshot format.
 //!
-//! Whatever names another stream stays: `mirror` and `sources` name where messages come from, with the subjects
-//! that they have there. What a client of an object store writes at `$O.BUCKET.M.…` holds the bucket's name, and a
-//! link to an object of the same bucket holds it again; no other payload is touched.
+//! Names of other streams stay: `mirror` and `sources` say where messages come from, with the subjects there. The description
+//! of an object at `$O.BUCKET.M.…` has the bucket's name, and a link to an object of the same bucket has it again. No other
+//! payload changes.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::names::{Prefix, Renaming, StreamName};
 use crate::settings::Config;
 
-/// What becomes of names; by default, nothing.
+/// The new names. By default, nothing changes.
 #[derive(Debug, Clone, Default)]
 pub struct Rename {
     name: Option<StreamName>,

@@ -1,5 +1,5 @@
-//! What a server said of a stream before it sent a snapshot, and whether the snapshot holds that. Knows no
-//! snapshot format.
+//! The state that a server reported before it sent a snapshot, and the comparison of a snapshot with it. Knows no snapshot
+//! format.
 
 use serde::Deserialize;
 
@@ -27,7 +27,7 @@ pub struct ReportedState {
     pub storage: Option<String>,
 }
 
-/// A snapshot that holds less than was promised.
+/// What a snapshot lacks of the reported state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Shortfall {
     /// Messages are missing.

@@ -1,12 +1,12 @@
-//! A snapshot written again so that what is unchanged between two of a stream is the same bytes in both: either
-//! format in, the tar format out, in one pass.
+//! Writes a snapshot again so that unchanged messages are the same bytes in every snapshot of the stream. It reads both
+//! formats and writes the tar format, in one pass. Knows no archive.
 //!
-//! A server's own snapshot of an unchanged stream differs each time: with the time in every tar header, with the
-//! places at which its frames were cut, and the tar format with an index of all subjects. Written again, it depends on
-//! the messages and consumers alone. Consumers come last, beside what is new in the messages.
+//! A server's own snapshots of an unchanged stream differ: in the time of every tar header, in the places where frames were
+//! cut, and in the index of all subjects. The new snapshot depends only on the messages and the consumers. Consumers come
+//! last, next to the new messages.
 //!
-//! Of a tar, records stay that are not live, until the server takes them away itself, and a tombstone at the end
-//! says so: as many changes in the middle are spared.
+//! If a record of a tar is not live, it stays until the server itself removes it, and a tombstone at the end says that it is
+//! deleted. So a deletion changes nothing in the middle.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -26,9 +26,9 @@ use crate::names::StreamName;
 /// The most sequences that are held because they were deleted before their message came, if it comes at all.
 const MAX_EARLY: usize = 1 << 20;
 
-/// What is known of a stream beside its snapshot.
+/// What is known of a stream besides its snapshot.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
+pub struct StreamInfo<'a> {
     /// Its name.
     pub stream: &'a StreamName,
     /// Its configuration.
@@ -43,14 +43,14 @@ pub struct Origin<'a> {
 /// # Errors
 /// [`ConvertError`]; what was written is no whole snapshot then.
 pub fn rsyncable<R: Read, W: Write>(
-    origin: &Origin<'_>,
+    info: &StreamInfo<'_>,
     reported: &ReportedState,
     bytes: impl Into<Content<R>>,
     out: W,
     missing: impl FnOnce(&[String]) -> Vec<Consumer>,
 ) -> Result<(), ConvertError> {
     let mut writing = Rewriting {
-        origin,
+        info,
         out: Some(out),
         writer: None,
         written: Sequences::default(),
@@ -59,7 +59,7 @@ pub fn rsyncable<R: Read, W: Write>(
         top: (0, 0),
         consumers: HeldConsumers::default(),
     };
-    let contents = inspect_items(origin.stream, reported, bytes, |item| writing.item(item))?;
+    let contents = inspect_items(info.stream, reported, bytes, |item| writing.item(item))?;
     let Rewriting { writer, consumers, mut written, mut late, top: (_, last_time), .. } = writing;
     let mut consumers = consumers.into_all();
     let mut writer = writer.ok_or(WriteError::BadConfig)?;
@@ -88,7 +88,7 @@ pub fn rsyncable<R: Read, W: Write>(
 }
 
 struct Rewriting<'a, W> {
-    origin: &'a Origin<'a>,
+    info: &'a StreamInfo<'a>,
     out: Option<W>,
     writer: Option<Writer<W>>,
     written: Sequences,
@@ -106,8 +106,8 @@ impl<W: Write> Rewriting<'_, W> {
         match item {
             Item::State(state) => {
                 self.top = (state.last_seq, state.last_time);
-                let created = self.origin.created.unwrap_or(state.time);
-                let info = meta::of_stream(self.origin.config, created).ok_or(WriteError::BadConfig)?;
+                let created = self.info.created.unwrap_or(state.time);
+                let info = meta::of_stream(self.info.config, created).ok_or(WriteError::BadConfig)?;
                 self.begin(&info)
             }
             Item::Info(info) => self.begin(info),
@@ -122,7 +122,7 @@ impl<W: Write> Rewriting<'_, W> {
 
     fn begin(&mut self, info: &RawValue) -> Result<(), ConvertError> {
         let out = self.out.take().ok_or(WriteError::BadConfig)?;
-        self.writer = Some(Writer::begin(out, self.origin.stream, info)?.rsyncable());
+        self.writer = Some(Writer::begin(out, self.info.stream, info)?.rsyncable());
         Ok(())
     }
 

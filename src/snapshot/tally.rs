@@ -1,17 +1,16 @@
 //! Which messages a snapshot holds, as sets of sequences. Knows no format.
 //!
-//! Counting records is not counting messages. A message that a limit (`max_msgs`, `max_age`,
-//! `max_msgs_per_subject`, …) removed stays in its block until the block is compacted, without any mark;
-//! one that a user removed stays too, and a tombstone somewhere later says so. What is live is in
-//! the server's own index. So the records are kept as a set, and the index is held against it: every
-//! message that is live by the index must have its record.
+//! The number of records is not the number of messages. If a limit (`max_msgs`, `max_age`, `max_msgs_per_subject`, …) removed
+//! a message, its record stays in the block, without any mark, until the block is compacted. If a user removed it, the record
+//! stays too, and a tombstone somewhere later says so. The server's own index says which messages are live. So the records
+//! are kept as a set, and the index is compared with it: every message that is live in the index must have its record.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use roaring::{RoaringBitmap, RoaringTreemap};
 
-use super::ending::Ending;
+use super::last_record::LastRecord;
 use super::message_sum::MessageSum;
 use super::reported_state::ReportedState;
 
@@ -28,25 +27,25 @@ pub const TOO_SCATTERED: &str = "its sequences are too scattered to keep in memo
 #[derive(Debug)]
 pub struct TooScattered;
 
-/// What the blocks hold.
+/// The messages in the blocks.
 #[derive(Debug, Default)]
 pub struct Tally {
     records: Sequences,
     tombstones: Sequences,
     last: u64,
-    /// Records of messages that are not live by the index, where somebody wants to know.
+    /// Records of messages that are not live in the index, if the caller wants them.
     dead: Option<Sequences>,
-    /// Up to here the index has told which records are dead.
+    /// The index has said which records are dead, up to this sequence.
     told: u64,
     /// Over all messages that have a record.
     pub sum: MessageSum,
-    /// What the blocks end with.
-    pub ending: Ending,
+    /// The last record of the blocks.
+    pub ending: LastRecord,
 }
 
-/// What a server's index says, held against the records.
+/// The messages in a server's index, compared with the records.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Index {
+pub struct IndexedMessages {
     /// Messages of the whole stream.
     pub messages: u64,
     /// The first sequence of the whole stream.
@@ -57,7 +56,7 @@ pub struct Index {
     pub present: u64,
 }
 
-impl Index {
+impl IndexedMessages {
     /// Whether the stream is the same in the index as when the snapshot began. Otherwise a message that is not live
     /// by the index may have been so then, and what has replaced it is not in the snapshot.
     pub fn is_quiet(&self, reported: &ReportedState) -> bool {
@@ -65,9 +64,9 @@ impl Index {
     }
 }
 
-/// What a snapshot's messages come to.
+/// The number of messages in a snapshot, and their sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
+pub struct MessageCount {
     /// Live messages.
     pub messages: u64,
     /// Messages with a record and no tombstone.
@@ -78,7 +77,7 @@ pub struct Count {
     pub last: u64,
 }
 
-impl Count {
+impl MessageCount {
     /// Sequences without a message, as servers count them: none in a stream without messages.
     pub fn deleted(&self) -> u64 {
         match self.last.checked_sub(self.first) {
@@ -152,7 +151,7 @@ impl Tally {
     }
 
     /// Once an index was held against all records: those of messages that are not live by it.
-    pub fn dead(&mut self, index: &Index) -> Sequences {
+    pub fn dead(&mut self, index: &IndexedMessages) -> Sequences {
         let mut dead = self.dead.take().unwrap_or_default();
         let rest = self.records.within(self.told.saturating_add(1), index.last.min(self.last));
         rest.for_each(|sequence| drop(dead.insert(sequence)));
@@ -162,7 +161,7 @@ impl Tally {
 
     /// Counts, with the index where there is one and the reported state where neither index nor records
     /// can tell.
-    pub fn count(self, index: Option<&Index>, reported: &ReportedState) -> Count {
+    pub fn count(self, index: Option<&IndexedMessages>, reported: &ReportedState) -> MessageCount {
         // In place: a copy of scattered sequences would double the memory.
         let undeleted = self.records.into_set() - self.tombstones.into_set();
         let records = undeleted.len();
@@ -170,7 +169,7 @@ impl Tally {
             return without_index(&undeleted, self.last, reported);
         };
         if index.is_quiet(reported) {
-            return Count {
+            return MessageCount {
                 messages: index.present,
                 records: records.max(index.present),
                 first: index.first,
@@ -181,7 +180,7 @@ impl Tally {
         // The stream changed between reported state, blocks and index. The index knows of deletions that came
         // after the blocks were read, and the records include messages that were deleted
         // before: the truth lies between.
-        Count {
+        MessageCount {
             messages: reported.messages.clamp(index.present, most.max(index.present)),
             records: records.max(index.present),
             first: reported.first_seq.min(index.first),
@@ -192,7 +191,7 @@ impl Tally {
 
 /// Counts without an index: what is new since the reported state is surely there, and the rest is as promised, as far
 /// as there are records for it.
-fn without_index(undeleted: &RoaringTreemap, last: u64, reported: &ReportedState) -> Count {
+fn without_index(undeleted: &RoaringTreemap, last: u64, reported: &ReportedState) -> MessageCount {
     let records = undeleted.len();
     // What was promised does not lie before the first sequence that was.
     let most = records - undeleted.rank(reported.first_seq.saturating_sub(1));
@@ -202,7 +201,7 @@ fn without_index(undeleted: &RoaringTreemap, last: u64, reported: &ReportedState
         0 if last > 0 => undeleted.min().unwrap_or(last.saturating_add(1)),
         promised => promised,
     };
-    Count { messages: reported.messages.clamp(new, most), records, first, last }
+    MessageCount { messages: reported.messages.clamp(new, most), records, first, last }
 }
 
 /// A set that is mostly filled in ascending order: runs are collected before they are inserted. Like
@@ -299,7 +298,7 @@ impl Sequences {
     }
 
     /// What somebody counts who finds these messages in blocks that end at `last`, and was promised `reported`.
-    pub fn counted(self, last: u64, reported: &ReportedState) -> Count {
+    pub fn counted(self, last: u64, reported: &ReportedState) -> MessageCount {
         without_index(&self.into_set(), last, reported)
     }
 

@@ -1,5 +1,5 @@
-//! The tar format of servers before 2.15: which files a snapshot has, in which order, and what must
-//! hold in each. Knows no S2; the files themselves are read by [`entries`], [`block`] and [`index`].
+//! Reads the tar format of servers before 2.15: the files of a snapshot, their order, and the checks for each. [`entries`],
+//! [`block`] and [`index`] read the files themselves. Knows no S2.
 //!
 //! | file, in this order | what |
 //! |---|---|
@@ -32,7 +32,7 @@ use super::items::{Consumer, Item, Visitor};
 use super::message_sum::MessageSum;
 use super::meta::checksum;
 use super::reported_state::ReportedState;
-use super::tally::{Index, Tally};
+use super::tally::{IndexedMessages, Tally};
 use super::{Contents, Format, OwnConfig, block, consumers};
 use crate::names::{Printable, StreamName};
 
@@ -103,7 +103,7 @@ pub fn read<R: Read, L: Visitor>(
     Ok((stream, contents))
 }
 
-/// What came last, and so what may come next.
+/// The kind of the last file, which decides what may come next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Nothing,
@@ -116,7 +116,7 @@ enum Stage {
 }
 
 struct Seen {
-    /// Whose snapshot it is; where nobody said it, known from the first file on.
+    /// The stream of the snapshot. If the caller did not say it, it is known from the first file on.
     stream: Option<StreamName>,
     stage: Stage,
     /// The checksum that the next `meta.sum` must hold.
@@ -133,7 +133,7 @@ struct Seen {
     consumers: Consumers,
     block: Option<u32>,
     block_index: Option<(u32, BlockIndex)>,
-    index: Option<Index>,
+    index: Option<IndexedMessages>,
     tally: Tally,
 }
 

@@ -1,4 +1,4 @@
-//! Snapshots made by hand, for tests: an encoder of each layer, so that each can be broken alone.
+//! Makes snapshots for tests. There is an encoder for each layer, so that each layer can be broken alone.
 
 use highway::HighwayHash;
 

@@ -1,4 +1,4 @@
-//! Promises of the whole module: on captures of real servers, and on snapshots made and broken by hand.
+//! Tests of the whole module, with captures of real servers, and with snapshots that are made and broken here.
 
 use std::fs;
 use std::io::{self, Read};

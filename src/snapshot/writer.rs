@@ -1,5 +1,5 @@
-//! Writes a snapshot in the tar format, which servers from 2.10 on restore: items in, an S2 stream out, in
-//! one pass. Knows neither where the items come from nor where the bytes go.
+//! Writes a snapshot in the tar format, which servers from 2.10 on restore: items in, an S2 stream out, in one pass. Knows
+//! neither where the items come from nor where the bytes go.
 //!
 //! | file | what |
 //! |---|---|
@@ -8,13 +8,12 @@
 //! | `msgs/N.blk` | the messages, N from 1 |
 //! | `msgs/N.blk` with a tombstone and nothing else | only where the last sequence has no message: behind messages in one block a server overlooks it |
 //!
-//! There is no index: a server makes it from the blocks, and takes everything that it finds there for live.
-//! So only live messages are written. A tar header says how long its file is, so a block is held until it is
-//! complete. Every time in the tar is zero: the same items give the same bytes.
+//! There is no index: a server makes it from the blocks, and takes every message there for live. So only live messages are
+//! written. A tar header has the length of its file, so a block is held until it is complete. Every time in the tar is zero,
+//! so the same items give the same bytes.
 //!
-//! Where nothing else is asked for, blocks are filled and frames compressed. A snapshot that is
-//! [rsyncable](Writer::rsyncable) has blocks and frames that begin where its sequences have them begin, and stored
-//! frames: messages that are the same in two of them are the same bytes.
+//! By default, blocks are filled and frames are compressed. In an [rsyncable](Writer::rsyncable) snapshot, the sequences
+//! decide where blocks and frames begin, and frames are not compressed, so the same messages are the same bytes.
 
 use std::io::{self, Write};
 
@@ -24,8 +23,8 @@ use serde_json::value::RawValue;
 
 use super::block::{self, ERASED, HEADERS, TOMBSTONE};
 use super::checksums::SUM_LEN;
-use super::cuts;
-use super::framing::Framing;
+use super::chunking;
+use super::frame_writer::FrameWriter;
 use super::items::{Consumer, MAX_RECORD, Record};
 use super::meta::checksum;
 use crate::names::{Printable, StreamName};
@@ -69,7 +68,7 @@ pub enum WriteError {
 
 /// Writes one snapshot. Consumers come before the messages, or [last](Writer::finish_with).
 pub struct Writer<W> {
-    out: Framing<W>,
+    out: FrameWriter<W>,
     stream: StreamName,
     number: u32,
     block: Vec<u8>,
@@ -95,7 +94,7 @@ impl<W: Write> Writer<W> {
             Ok(Named { name }) if name == stream.as_str() => {}
             _ => return Err(WriteError::BadConfig),
         }
-        let out = Framing::begin(out)?;
+        let out = FrameWriter::begin(out)?;
         let (number, keyed) = (1, block::keyed(stream, 1));
         let block = Vec::new();
         let mut writer =
@@ -105,8 +104,8 @@ impl<W: Write> Writer<W> {
     }
 
     /// Has a long one compressed on a thread of its own.
-    pub fn compressed_beside(self) -> Self {
-        Writer { out: self.out.compressed_beside(), ..self }
+    pub fn compressed_in_background(self) -> Self {
+        Writer { out: self.out.compressed_in_background(), ..self }
     }
 
     /// Has it written so that what is unchanged between two snapshots is the same bytes in both. Nothing has been
@@ -127,7 +126,7 @@ impl<W: Write> Writer<W> {
             return Err(WriteError::OutOfOrder(sequence));
         }
         let len = record_len(record).ok_or(WriteError::TooLong(sequence))?;
-        let cut = self.frames.is_some().then(|| cuts::block(self.last, sequence, len)).flatten();
+        let cut = self.frames.is_some().then(|| chunking::block(self.last, sequence, len)).flatten();
         let full = self.block.len() + len as usize > MAX_BLOCK_FILE || sequence - self.first >= MAX_SPAN;
         if (full || cut.is_some()) && !self.block.is_empty() {
             self.end_block()?;
@@ -137,7 +136,7 @@ impl<W: Write> Writer<W> {
         }
         self.record(len, record);
         self.last = sequence;
-        if let Some(frames) = self.frames.as_mut().filter(|_| cuts::frame(sequence, len)) {
+        if let Some(frames) = self.frames.as_mut().filter(|_| chunking::frame(sequence, len)) {
             frames.push(self.block.len());
         }
         Ok(())
@@ -217,7 +216,7 @@ impl<W: Write> Writer<W> {
     fn begin_block(&mut self, first: u64, cut: u64) -> Result<(), WriteError> {
         self.first = first;
         if self.frames.is_some() {
-            self.number = cuts::number(self.number, cut).ok_or(WriteError::OutOfOrder(first))?;
+            self.number = chunking::number(self.number, cut).ok_or(WriteError::OutOfOrder(first))?;
             self.keyed = block::keyed(&self.stream, self.number);
         }
         Ok(())
@@ -248,7 +247,7 @@ impl<W: Write> Writer<W> {
 
 /// Writes the files of a consumer.
 pub(super) fn consumer<W: Write>(
-    out: &mut Framing<W>,
+    out: &mut FrameWriter<W>,
     stream: &StreamName,
     consumer: &Consumer,
 ) -> Result<(), WriteError> {
@@ -263,21 +262,21 @@ pub(super) fn consumer<W: Write>(
 }
 
 /// Writes a configuration and its checksum.
-fn meta<W: Write>(out: &mut Framing<W>, at: &str, key: &str, info: &RawValue) -> io::Result<()> {
+fn meta<W: Write>(out: &mut FrameWriter<W>, at: &str, key: &str, info: &RawValue) -> io::Result<()> {
     let info = info.get().as_bytes();
     file(out, &format!("{at}meta.inf"), info)?;
     file(out, &format!("{at}meta.sum"), checksum(key, info).as_bytes())
 }
 
 /// Writes a file of a tar.
-pub(super) fn file<W: Write>(out: &mut Framing<W>, path: &str, data: &[u8]) -> io::Result<()> {
+pub(super) fn file<W: Write>(out: &mut FrameWriter<W>, path: &str, data: &[u8]) -> io::Result<()> {
     out.write(&tar_header::build(path, data.len() as u64, 0)?)?;
     out.write(data)?;
     out.write(padding(data.len()))
 }
 
 /// The same in frames of its own, which end at `cuts`.
-fn cut_file<W: Write>(out: &mut Framing<W>, path: &str, data: &[u8], cuts: &[usize]) -> io::Result<()> {
+fn cut_file<W: Write>(out: &mut FrameWriter<W>, path: &str, data: &[u8], cuts: &[usize]) -> io::Result<()> {
     out.cut()?;
     out.write(&tar_header::build(path, data.len() as u64, 0)?)?;
     let mut from = 0;
@@ -293,7 +292,7 @@ fn cut_file<W: Write>(out: &mut Framing<W>, path: &str, data: &[u8], cuts: &[usi
 }
 
 /// Ends a tar.
-pub(super) fn end<W: Write>(mut out: Framing<W>) -> io::Result<W> {
+pub(super) fn end<W: Write>(mut out: FrameWriter<W>) -> io::Result<W> {
     out.write(&[0; 2 * BLOCK])?;
     out.finish()
 }

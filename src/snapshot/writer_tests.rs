@@ -1,4 +1,4 @@
-//! Promises of what we write ourselves: it is read as what was written, whatever that was.
+//! Tests of our writers: every snapshot that they write is read as what was written.
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -494,9 +494,9 @@ fn what_follows_the_end_is_bounded() {
 
 fn rsyncable_of(stream: &StreamName, reported: &ReportedState, bytes: &[u8]) -> Vec<u8> {
     let config = raw(&format!(r#"{{"name":"{stream}"}}"#));
-    let origin = Origin { stream, config: &config, created: Some(7) };
+    let info = StreamInfo { stream, config: &config, created: Some(7) };
     let mut out = Vec::new();
-    rsyncable(&origin, reported, bytes, &mut out, |_| Vec::new()).unwrap();
+    rsyncable(&info, reported, bytes, &mut out, |_| Vec::new()).unwrap();
     out
 }
 
@@ -545,10 +545,10 @@ fn an_added_consumer_that_is_to_begin_later_stands_right_before_there() {
     let source = write_rsyncable(&all);
     let stream = stream();
     let config: Box<RawValue> = RawValue::from_string(format!(r#"{{"name":"{stream}"}}"#)).unwrap();
-    let origin = Origin { stream: &stream, config: &config, created: None };
+    let info = StreamInfo { stream: &stream, config: &config, created: None };
     let (mut rewritten, mut completed) = (Vec::new(), Vec::new());
     let reported = ReportedState::default();
-    rsyncable(&origin, &reported, source.as_slice(), &mut rewritten, |_| vec![late()]).unwrap();
+    rsyncable(&info, &reported, source.as_slice(), &mut rewritten, |_| vec![late()]).unwrap();
     add_consumers(&stream, 1, source.as_slice(), &mut completed, |_| vec![late()]).unwrap();
     for snapshot in [rewritten, completed] {
         let mut delivered = Vec::new();

@@ -16,7 +16,7 @@ use crate::archive::SMALL_PARTS;
 use crate::command::conversion::Conversion;
 use crate::description::Description;
 use crate::names::StreamName;
-use crate::snapshot::{self, Origin};
+use crate::snapshot::{self, StreamInfo};
 
 /// The options of an rsyncable archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,9 @@ pub(super) fn rewriting(
     let created = of.created.and_then(|created| created.as_nanosecond().try_into().ok());
     let (adds, runtime) = (of.adds_consumers, Handle::current());
     Conversion::begin_in_pieces(piece, move |from, to| {
-        let origin = Origin { stream: &stream, config: &config, created };
+        let info = StreamInfo { stream: &stream, config: &config, created };
         let mut compared = None;
-        snapshot::rsyncable(&origin, &reported, from, to, |names| {
+        snapshot::rsyncable(&info, &reported, from, to, |names| {
             if !adds {
                 return Vec::new();
             }

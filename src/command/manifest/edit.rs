@@ -43,7 +43,7 @@ use crate::description::Description;
 use crate::envelope::Opened;
 use crate::exit::Exit;
 use crate::names::{Printable, Size, StreamName, consumers, counted, listed};
-use crate::snapshot::{self, Content, Edit, EditResult, Format, Matched};
+use crate::snapshot::{self, Content, Edit, EditResult, Format, MatchedPatterns};
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
 
@@ -81,7 +81,7 @@ pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Resu
         pending: None,
         done: BTreeMap::new(),
         seen: SeenStreams::default(),
-        matched: Matched::default(),
+        matched: MatchedPatterns::default(),
     };
     let manifest = editing.read(&mut archive)?;
     drop(archive);
@@ -117,7 +117,7 @@ struct Editing<'a, W: Write> {
     /// The edited streams, by their old names.
     done: BTreeMap<StreamName, ManifestStream>,
     seen: SeenStreams,
-    matched: Matched,
+    matched: MatchedPatterns,
 }
 
 /// An edited stream that counts unless the next entry abandons its attempt.
@@ -265,8 +265,8 @@ impl<W: Write + Send> Editing<'_, W> {
         // What cannot be read at all is no matter of an attempt that may be abandoned.
         let edited = match survey {
             Err(error) => io::copy(&mut body, &mut io::sink()).map(|_| Err(error)),
-            Ok(survey) => snapshot::read_beside(&mut body, |bytes| {
-                let content = Content::new(bytes).decoded_beside();
+            Ok(survey) => snapshot::read_in_background(&mut body, |bytes| {
+                let content = Content::new(bytes).decoded_in_background();
                 match survey {
                     None => snapshot::edit(&stream, from, reported, edit, content, &mut sink),
                     Some(survey) => {
@@ -304,7 +304,7 @@ impl<W: Write + Send> Editing<'_, W> {
             let json = sink::description(&config, &edited)?.to_json()?;
             sha256 = Some(writer.whole_in_pieces(&name, &json, &edited_bytes.pieces).map_err(copy_failure)?);
         }
-        let Matched { subjects, dropped } = &edited.matched;
+        let MatchedPatterns { subjects, dropped } = &edited.matched;
         for (all, here) in [(&mut self.matched.subjects, subjects), (&mut self.matched.dropped, dropped)] {
             all.resize(all.len().max(here.len()), false);
             all.iter_mut().zip(here).for_each(|(all, here)| *all |= here);

@@ -333,8 +333,8 @@ impl Verifying {
         let wanted = InspectOptions { own: Some(own.clone()), ..InspectOptions::default() };
         let mut body = CountingReader { body, bytes: 0 };
         let (named, promised) = (stream.cloned(), reported.clone());
-        let inspected = snapshot::read_beside(&mut body, move |snapshot| {
-            let content = Content::new(snapshot).decoded_beside();
+        let inspected = snapshot::read_in_background(&mut body, move |snapshot| {
+            let content = Content::new(snapshot).decoded_in_background();
             match named {
                 Some(stream) => snapshot::inspect_with(&stream, &promised, wanted, content)
                     .map(|contents| (None, contents)),

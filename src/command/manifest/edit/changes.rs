@@ -14,13 +14,13 @@ use crate::command::Failure;
 use crate::exit::Exit;
 use crate::names::{Prefix, Renaming, StreamName, SubjectPattern};
 use crate::settings::Config;
-use crate::snapshot::{Edit, Format, Keep, Matched, Rename, Sequences};
+use crate::snapshot::{Edit, Format, MatchedPatterns, MessageFilter, Rename, Sequences};
 
 /// The options, checked.
 pub(super) struct Changes {
     rename: Vec<Renaming>,
     subject: Vec<Prefix>,
-    keep: Keep,
+    keep: MessageFilter,
     before: Option<Timestamp>,
     no_consumers: bool,
     rsyncable: bool,
@@ -101,7 +101,7 @@ impl Changes {
                 Some(Edit { rename: Rename::new(renaming, &[]), rsyncable, ..Edit::default() })
             }
             (renaming, true) => Some(Edit {
-                keep: Keep { only: self.newest.get(stream).cloned(), ..self.keep.clone() },
+                keep: MessageFilter { only: self.newest.get(stream).cloned(), ..self.keep.clone() },
                 rename: Rename::new(renaming, &self.subject),
                 no_consumers: self.no_consumers,
                 rsyncable,
@@ -155,12 +155,12 @@ impl Changes {
     }
 
     /// The first pattern of what is to be kept that matched nothing.
-    pub fn kept_nothing(&self, matched: &Matched) -> Option<&SubjectPattern> {
+    pub fn kept_nothing(&self, matched: &MatchedPatterns) -> Option<&SubjectPattern> {
         unmatched(&self.keep.subjects, &matched.subjects).next()
     }
 
     /// The patterns of what is to be dropped that matched nothing.
-    pub fn dropped_nothing(&self, matched: &Matched) -> impl Iterator<Item = &SubjectPattern> {
+    pub fn dropped_nothing(&self, matched: &MatchedPatterns) -> impl Iterator<Item = &SubjectPattern> {
         unmatched(&self.keep.dropped, &matched.dropped)
     }
 
@@ -220,9 +220,9 @@ impl Changes {
 }
 
 /// Which messages the options keep in every stream.
-fn keep_of(options: &EditStreams) -> Keep {
+fn keep_of(options: &EditStreams) -> MessageFilter {
     let ns = |time: Option<Timestamp>| time.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
-    Keep {
+    MessageFilter {
         subjects: options.keep_subject.clone(),
         dropped: options.drop_subject.clone(),
         after: ns(options.after),

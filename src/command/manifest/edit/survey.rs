@@ -10,7 +10,7 @@ use super::failure::failure;
 use crate::archive::{self, Entry, Reader};
 use crate::description::Description;
 use crate::names::StreamName;
-use crate::snapshot::{self, ConvertError, EditError, Fault, Keep, Sequences};
+use crate::snapshot::{self, ConvertError, EditError, Fault, MessageFilter, Sequences};
 
 /// The deleted messages of each stream that is filtered.
 pub(super) type Deleted = BTreeMap<StreamName, Sequences>;
@@ -35,7 +35,7 @@ pub(super) fn newest<R: Read>(
     let mut all = Vec::new();
     let none = Sequences::default();
     each(archive, changes, |stream, description, bytes| {
-        let keep = changes.of(stream).map_or_else(Keep::default, |edit| edit.keep);
+        let keep = changes.of(stream).map_or_else(MessageFilter::default, |edit| edit.keep);
         let deleted = deleted.get(stream).unwrap_or(&none);
         let newest = snapshot::newest(stream, &description.reported, bytes, &keep, deleted, n)?;
         all.push((stream.clone(), newest));

@@ -1,11 +1,11 @@
-//! What a snapshot ends with: whether that is half of an atomic batch, and whether consumers stand beyond
-//! it. Knows no format.
+//! The last message of a snapshot: whether it is in the middle of an atomic batch, and whether consumers are ahead of it.
+//! Knows no format.
 //!
-//! A server stores the messages of a batch one after another, and what is read meanwhile may hold the
-//! first of them only. Each carries `Nats-Batch-Id`, and the last one `Nats-Batch-Commit` too; neither is
-//! in messages that come from another stream (nats-server, `processJetStreamAtomicBatchMsg` and
-//! `processInboundSourceMsg` in `server/stream.go`; tried on 2.12.8, 2.14.5 and 2.15.1). Only the very last
-//! sequence tells: a commit that was deleted since leaves its sequence behind.
+//! A server stores the messages of a batch one after another, so a snapshot may hold only the first ones. Each of them has
+//! the header `Nats-Batch-Id`, and the last one also has `Nats-Batch-Commit`. Messages that come from another stream have
+//! neither (nats-server, `processJetStreamAtomicBatchMsg` and
+//! `processInboundSourceMsg` in `server/stream.go`; tried on 2.12.8, 2.14.5 and 2.15.1). Only the
+//! very last sequence is looked at: if the last message of a batch was deleted since, its sequence is still there.
 //!
 //! A server reads a consumer's state before or after the messages. If messages are stored and delivered meanwhile, the
 //! consumer stands beyond the snapshot's last message. What a restored stream stores next would never reach it.
@@ -20,9 +20,9 @@ pub const MAX_AHEAD: usize = 1_000;
 const BATCH: &[u8] = b"Nats-Batch-Id:";
 const COMMIT: &[u8] = b"Nats-Batch-Commit:";
 
-/// What came with the highest sequence so far.
+/// The record with the highest sequence so far.
 #[derive(Debug, Default)]
-pub struct Ending {
+pub struct LastRecord {
     sequence: u64,
     /// The headers of the message there, if there is one.
     headers: Vec<u8>,
@@ -31,7 +31,7 @@ pub struct Ending {
     ahead: Vec<(String, u64)>,
 }
 
-impl Ending {
+impl LastRecord {
     /// The message with this sequence comes.
     pub fn message(&mut self, sequence: u64) {
         self.is_last = sequence > self.sequence;
@@ -87,8 +87,8 @@ mod tests {
     const COMMITTED: &[u8] =
         b"NATS/1.0\r\nNats-Batch-Id: 7\r\nNats-Batch-Sequence: 3\r\nNats-Batch-Commit: 1\r\n\r\n";
 
-    fn ending(messages: &[(u64, &[u8])]) -> Ending {
-        let mut ending = Ending::default();
+    fn ending(messages: &[(u64, &[u8])]) -> LastRecord {
+        let mut ending = LastRecord::default();
         for (sequence, headers) in messages {
             ending.message(*sequence);
             headers.chunks(5).for_each(|piece| ending.headers(piece));

@@ -1,14 +1,15 @@
-//! A snapshot's blocks, decoded on a thread of its own while they are read here: to decode is half of the work of a
-//! check, and as much as all the rest of it.
+//! Decodes a snapshot's blocks on a background thread while they are read here. Decoding is half of the work of a check.
+//! Knows no format inside the blocks.
 //!
 //! ```text
 //! input ─ that thread: frames, S2, CRC ─ batches ─ here: the format
 //!                                      ◄ batches that have been read
 //! ```
 //!
-//! The thread hands on what it has before it waits for its input, so nothing waits here for what comes later, and a
-//! fault is met here where it would be met without the thread: behind everything that lies before it. It ends with the
-//! stream, with the first fault, and when nobody reads any more; if its input stalls then, as soon as that goes on or ends.
+//! Before the thread waits for its input, it passes on what it has. So this thread never waits for bytes that come later,
+//! and it meets a fault at the same place as without the thread: after everything before it. The thread ends with the
+//! stream, with the first fault, or when nobody reads any more. If its input stalls then, it ends when the input goes on or
+//! ends.
 //!
 //! Memory: [`BATCHES`] of [`BATCH`] bytes and one block each.
 
@@ -19,15 +20,15 @@ use std::thread;
 
 use super::blocks::{Blocks, Broken, Decoded};
 
-/// From so many bytes of a snapshot on, as it travels, the rest is decoded beside. Whoever checks several small ones at
-/// once does so without more threads and without their memory.
+/// After so many compressed bytes of a snapshot, the rest is decoded in the background. So several small snapshots that are
+/// checked at once need no more threads, and none of their memory.
 pub const WORTH: u64 = 8 << 20;
-/// How many bytes are decoded before they are handed on, unless the input has to be waited for.
+/// How many bytes are decoded before they are passed on, unless the thread has to wait for its input.
 const BATCH: usize = 256 << 10;
-/// How many batches there are: one is read, one is decoded into, and others are on their way.
+/// How many batches there are: one is being read, one is being filled, and the others wait in between.
 const BATCHES: usize = 4;
 
-/// Up to so many bytes are read before somebody else reads them; what has no more is read here.
+/// An input of at most so many bytes is read without a thread.
 const READ_HERE: usize = 1 << 20;
 /// How long the pieces are that are read then, in bytes, and how many of them wait to be read at most.
 const PIECE: usize = 64 << 10;
@@ -35,19 +36,19 @@ const PIECES: usize = 16;
 
 /// Decoded blocks.
 #[derive(Default)]
-struct Batch {
+struct DecodedBatch {
     data: Decoded,
     /// Where each block ends in the data, and where its frame in the stream.
     ends: Vec<(usize, u64)>,
-    /// What follows the last block, if it is known: the clean end or a fault, and where in the stream.
+    /// What follows the last block, if it is known: the clean end or a fault, and its place in the stream.
     ended: Option<(Result<(), Broken>, u64)>,
 }
 
-/// Where the blocks are read.
-pub struct Beside {
-    decoded: Receiver<Batch>,
-    used: Sender<Batch>,
-    batch: Batch,
+/// The reader of the blocks that the background thread decodes.
+pub struct BackgroundDecoder {
+    decoded: Receiver<DecodedBatch>,
+    used: Sender<DecodedBatch>,
+    batch: DecodedBatch,
     /// The next of its blocks.
     next: usize,
     /// Where the one at hand lies in it.
@@ -55,21 +56,25 @@ pub struct Beside {
     compressed: u64,
 }
 
-impl Beside {
-    /// Goes on with `blocks` on a thread. Gives them back where there is no second processor, or no thread.
-    pub fn begin<R: Read + Send + 'static>(blocks: Box<Blocks<R>>) -> Result<Beside, Box<Blocks<R>>> {
+impl BackgroundDecoder {
+    /// Goes on with `blocks` on a thread. Gives them back if there is no second processor, or no thread.
+    pub fn begin<R: Read + Send + 'static>(
+        blocks: Box<Blocks<R>>,
+    ) -> Result<BackgroundDecoder, Box<Blocks<R>>> {
         if thread::available_parallelism().map_or(1, usize::from) < 2 {
             return Err(blocks);
         }
-        Beside::begin_always(blocks)
+        BackgroundDecoder::begin_always(blocks)
     }
 
-    /// The same, and where there is one processor.
-    pub fn begin_always<R: Read + Send + 'static>(blocks: Box<Blocks<R>>) -> Result<Beside, Box<Blocks<R>>> {
+    /// The same, even if there is only one processor.
+    pub fn begin_always<R: Read + Send + 'static>(
+        blocks: Box<Blocks<R>>,
+    ) -> Result<BackgroundDecoder, Box<Blocks<R>>> {
         let compressed = blocks.compressed();
         let (used, empty) = channel();
         let (to, decoded) = channel();
-        // It is sent there once there is a thread, and lost with none.
+        // The blocks are sent after the thread has started, so they are not lost if it cannot start.
         let (give, take) = channel::<Box<Blocks<R>>>();
         let thread = thread::Builder::new().name("decode".into()).spawn(move || {
             if let Ok(blocks) = take.recv() {
@@ -81,9 +86,16 @@ impl Beside {
         }
         give.send(blocks).map_err(|unsent| unsent.0)?;
         for _ in 1..BATCHES {
-            let _ = used.send(Batch::default());
+            let _ = used.send(DecodedBatch::default());
         }
-        Ok(Beside { decoded, used, batch: Batch::default(), next: 0, block: 0..0, compressed })
+        Ok(BackgroundDecoder {
+            decoded,
+            used,
+            batch: DecodedBatch::default(),
+            next: 0,
+            block: 0..0,
+            compressed,
+        })
     }
 
     /// Goes to the next block, which may be an empty one. `false` when the stream has ended cleanly.
@@ -118,7 +130,7 @@ impl Beside {
 }
 
 /// Decodes `blocks` into batches that are `empty`, and sends them on.
-fn decode<R: Read>(mut blocks: Blocks<R>, empty: &Receiver<Batch>, to: &Sender<Batch>) {
+fn decode<R: Read>(mut blocks: Blocks<R>, empty: &Receiver<DecodedBatch>, to: &Sender<DecodedBatch>) {
     while let Ok(mut batch) = empty.recv() {
         batch.data.clear();
         batch.ends.clear();
@@ -141,22 +153,25 @@ fn decode<R: Read>(mut blocks: Blocks<R>, empty: &Receiver<Batch>, to: &Sender<B
     }
 }
 
-/// What [`read_beside`] reads: the beginning, and pieces.
-pub type Pieces = Chain<Cursor<Vec<u8>>, Rest>;
+/// What [`read_in_background`] reads: the beginning, and pieces.
+pub type Pieces = Chain<Cursor<Vec<u8>>, PieceReader>;
 
-/// The rest of what is read, piece by piece.
-pub struct Rest {
+/// Reads the pieces that the other thread passes on.
+pub struct PieceReader {
     pieces: Option<Receiver<Option<Vec<u8>>>>,
     piece: Cursor<Vec<u8>>,
 }
 
-/// Reads `bytes` to the end here, and what they are with `reader`, on a thread of its own where there are many: for
-/// somebody who sums what is read. Gives what the reader gave, which may have read less.
+/// Reads `bytes` to their end on this thread, which may sum them. `reader` reads the same bytes, on a background thread if
+/// there are many. Gives the result of `reader`, which may have read less.
 ///
 /// # Errors
 /// That of `bytes`. The reader gets one too then, never an end.
-pub fn read_beside<T: Send>(mut bytes: impl Read, reader: impl FnOnce(Pieces) -> T + Send) -> io::Result<T> {
-    let rest = |pieces| Rest { pieces, piece: Cursor::default() };
+pub fn read_in_background<T: Send>(
+    mut bytes: impl Read,
+    reader: impl FnOnce(Pieces) -> T + Send,
+) -> io::Result<T> {
+    let rest = |pieces| PieceReader { pieces, piece: Cursor::default() };
     let mut beginning = Vec::new();
     bytes.by_ref().take(READ_HERE as u64).read_to_end(&mut beginning)?;
     let beginning_is_all = beginning.len() < READ_HERE;
@@ -175,7 +190,7 @@ pub fn read_beside<T: Send>(mut bytes: impl Read, reader: impl FnOnce(Pieces) ->
     })
 }
 
-/// Reads `bytes` to the end, and hands them on for as long as somebody takes them.
+/// Reads `bytes` to the end, and passes them on while somebody takes them.
 fn hand_on(bytes: &mut impl Read, to: SyncSender<Option<Vec<u8>>>) -> io::Result<()> {
     let mut to = Some(to);
     loop {
@@ -190,7 +205,7 @@ fn hand_on(bytes: &mut impl Read, to: SyncSender<Option<Vec<u8>>>) -> io::Result
     }
 }
 
-impl Read for Rest {
+impl Read for PieceReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             let got = self.piece.read(into)?;
@@ -227,7 +242,7 @@ mod tests {
         reported: &ReportedState,
         bytes: &[u8],
     ) -> [Result<Contents, Fault>; 2] {
-        let beside = Content::new(Cursor::new(bytes.to_vec())).decoded_beside_always();
+        let beside = Content::new(Cursor::new(bytes.to_vec())).decoded_in_background_always();
         [
             inspect_with(stream, reported, InspectOptions::default(), bytes),
             inspect_with(stream, reported, InspectOptions::default(), beside),
@@ -283,7 +298,7 @@ mod tests {
         let endless = s2(b"", 1).into_iter().chain(std::iter::repeat(frame).flatten());
         let (watch, dropped) = channel();
         let input = Watched(Bytes(Box::new(endless)), watch);
-        let mut content = Content::new(input).decoded_beside_always();
+        let mut content = Content::new(input).decoded_in_background_always();
         assert!(!content.fill().unwrap().is_empty());
         drop(content);
         assert_eq!(dropped.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
@@ -305,7 +320,8 @@ mod tests {
                 panic!("on purpose")
             }
         }
-        let mut content = Content::new(Cursor::new(s2(b"content", 7)).chain(Panics)).decoded_beside_always();
+        let mut content =
+            Content::new(Cursor::new(s2(b"content", 7)).chain(Panics)).decoded_in_background_always();
         content.pass(7, |_| {}).unwrap();
         assert!(matches!(content.fill(), Err(Fault::Io(_))));
     }
@@ -328,7 +344,7 @@ mod tests {
         let (go_on, stalled) = channel();
         let (text, piece) = (b"content ".repeat(10_000), 100);
         let mut content =
-            Content::new(Stalls(Cursor::new(s2(&text, piece)), stalled)).decoded_beside_always();
+            Content::new(Stalls(Cursor::new(s2(&text, piece)), stalled)).decoded_in_background_always();
         content.pass(text.len() as u64, |_| {}).unwrap();
         go_on.send(()).unwrap();
         assert!(content.fill().unwrap().is_empty());
@@ -343,11 +359,12 @@ mod tests {
                 let mut read = Vec::new();
                 pieces.read_to_end(&mut read).map(|_| read)
             };
-            assert!(read_beside(&mut input, read).unwrap().unwrap() == bytes);
+            assert!(read_in_background(&mut input, read).unwrap().unwrap() == bytes);
             assert!(input.is_empty());
             // By one that is content with less.
             input = bytes.as_slice();
-            let some = read_beside(&mut input, |mut pieces| pieces.read(&mut [0; 9]).unwrap()).unwrap();
+            let some =
+                read_in_background(&mut input, |mut pieces| pieces.read(&mut [0; 9]).unwrap()).unwrap();
             assert_eq!(some, len.min(9));
             assert!(input.is_empty());
         }
@@ -363,7 +380,7 @@ mod tests {
         }
         let (tell, told) = channel();
         let input = io::repeat(7).take(5 * READ_HERE as u64).chain(Fails);
-        let read = read_beside(input, move |mut pieces| {
+        let read = read_in_background(input, move |mut pieces| {
             tell.send(io::copy(&mut pieces, &mut io::sink()).is_err()).unwrap();
         });
         assert_eq!(read.unwrap_err().to_string(), "on purpose");
@@ -373,7 +390,7 @@ mod tests {
     #[test]
     fn a_reader_that_panics_is_an_error() {
         let mut input = io::repeat(7).take(5 * READ_HERE as u64);
-        assert!(read_beside(&mut input, |_| panic!("on purpose")).is_err());
+        assert!(read_in_background(&mut input, |_| panic!("on purpose")).is_err());
         assert_eq!(input.limit(), 0);
     }
 }

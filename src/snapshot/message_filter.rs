@@ -1,4 +1,4 @@
-//! Which messages of a stream are kept. Pure: it knows a message by its subject, its time and its sequence.
+//! Decides which messages of a stream are kept, by subject, time and sequence. Pure: knows no format.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use super::items::Record;
 use super::tally::Sequences;
 use crate::names::SubjectPattern;
 
-/// What is kept; by default, everything.
+/// Which messages are kept. By default, all.
 #[derive(Debug, Clone, Default)]
-pub struct Keep {
+pub struct MessageFilter {
     /// Only subjects that match one of these, where there are some.
     pub subjects: Vec<SubjectPattern>,
     /// No subjects that match one of these.
@@ -25,25 +25,25 @@ pub struct Keep {
     pub only: Option<Arc<Sequences>>,
 }
 
-/// Which patterns have matched a message so far.
+/// The patterns that have matched a message so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Matched {
-    /// Of [`Keep::subjects`].
+pub struct MatchedPatterns {
+    /// Of [`MessageFilter::subjects`].
     pub subjects: Vec<bool>,
-    /// Of [`Keep::dropped`].
+    /// Of [`MessageFilter::dropped`].
     pub dropped: Vec<bool>,
 }
 
-impl Keep {
+impl MessageFilter {
     /// Whether everything is kept, whatever there is.
     pub fn is_all(&self) -> bool {
-        let Keep { subjects, dropped, after, before, first_seq, last_seq, only } = self;
+        let MessageFilter { subjects, dropped, after, before, first_seq, last_seq, only } = self;
         let bounds = [after.is_some(), before.is_some(), first_seq.is_some(), last_seq.is_some()];
         subjects.is_empty() && dropped.is_empty() && only.is_none() && !bounds.contains(&true)
     }
 
     /// Whether `record` is kept. Notes in `matched` which patterns its subject matches.
-    pub fn keeps(&self, record: &Record<'_>, matched: &mut Matched) -> bool {
+    pub fn keeps(&self, record: &Record<'_>, matched: &mut MatchedPatterns) -> bool {
         let any = |patterns: &[SubjectPattern], matched: &mut Vec<bool>| {
             matched.resize(patterns.len(), false);
             let mut found = false;
@@ -70,9 +70,9 @@ impl Keep {
 mod tests {
     use super::*;
 
-    fn kept(keep: &Keep) -> Vec<u64> {
+    fn kept(keep: &MessageFilter) -> Vec<u64> {
         let messages = [(1, 10, "a.x"), (2, 20, "b"), (3, 30, "a.y"), (4, 30, "c")];
-        let mut matched = Matched::default();
+        let mut matched = MatchedPatterns::default();
         let keeps = |(sequence, time, subject): &(u64, i64, &str)| {
             let subject = subject.as_bytes();
             keep.keeps(
@@ -89,26 +89,29 @@ mod tests {
 
     #[test]
     fn each_bound_is_what_its_name_says_and_all_count() {
-        let keep = Keep::default;
+        let keep = MessageFilter::default;
         assert_eq!(kept(&keep()), [1, 2, 3, 4]);
-        assert_eq!(kept(&Keep { after: Some(20), ..keep() }), [2, 3, 4], "at or after");
-        assert_eq!(kept(&Keep { before: Some(30), ..keep() }), [1, 2], "before");
-        assert_eq!(kept(&Keep { first_seq: Some(3), ..keep() }), [3, 4]);
-        assert_eq!(kept(&Keep { last_seq: Some(2), ..keep() }), [1, 2]);
-        assert_eq!(kept(&Keep { subjects: patterns(&["a.*", "c"]), ..keep() }), [1, 3, 4]);
-        assert_eq!(kept(&Keep { dropped: patterns(&["a.*", "c"]), ..keep() }), [2]);
-        let both = Keep { subjects: patterns(&["a.>"]), dropped: patterns(&["a.x"]), ..keep() };
+        assert_eq!(kept(&MessageFilter { after: Some(20), ..keep() }), [2, 3, 4], "at or after");
+        assert_eq!(kept(&MessageFilter { before: Some(30), ..keep() }), [1, 2], "before");
+        assert_eq!(kept(&MessageFilter { first_seq: Some(3), ..keep() }), [3, 4]);
+        assert_eq!(kept(&MessageFilter { last_seq: Some(2), ..keep() }), [1, 2]);
+        assert_eq!(kept(&MessageFilter { subjects: patterns(&["a.*", "c"]), ..keep() }), [1, 3, 4]);
+        assert_eq!(kept(&MessageFilter { dropped: patterns(&["a.*", "c"]), ..keep() }), [2]);
+        let both = MessageFilter { subjects: patterns(&["a.>"]), dropped: patterns(&["a.x"]), ..keep() };
         assert_eq!(kept(&both), [3]);
-        assert_eq!(kept(&Keep { first_seq: Some(2), before: Some(30), ..both }), [0; 0]);
+        assert_eq!(kept(&MessageFilter { first_seq: Some(2), before: Some(30), ..both }), [0; 0]);
     }
 
     #[test]
     fn a_pattern_that_matched_nothing_is_known() {
-        let keep =
-            Keep { subjects: patterns(&["a", "z"]), dropped: patterns(&["a", ">"]), ..Keep::default() };
-        let mut matched = Matched::default();
+        let keep = MessageFilter {
+            subjects: patterns(&["a", "z"]),
+            dropped: patterns(&["a", ">"]),
+            ..MessageFilter::default()
+        };
+        let mut matched = MatchedPatterns::default();
         let record = Record { sequence: 1, time: 0, subject: b"a", headers: b"", payload: b"" };
         assert!(!keep.keeps(&record, &mut matched));
-        assert_eq!(matched, Matched { subjects: vec![true, false], dropped: vec![true, true] });
+        assert_eq!(matched, MatchedPatterns { subjects: vec![true, false], dropped: vec![true, true] });
     }
 }

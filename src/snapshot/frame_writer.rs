@@ -1,4 +1,4 @@
-//! Writes an S2 stream: content in, frames out. Knows no format inside them.
+//! Writes an S2 stream: content in, frames out. Knows no format inside the frames.
 //!
 //! Frames are compressed and of one size, or stored and cut where they are told to be. Stored ones have the same
 //! bytes wherever the same content lies between two cuts.
@@ -6,21 +6,21 @@
 
 use std::io::{self, Write};
 
-use super::compressor::{self, CompressingBeside, Compressor};
+use super::compressor::{self, BackgroundCompressor, Compressor};
 use super::frames::{IDENTIFIER, MAGIC};
 
 /// How much content one frame carries, in bytes: large enough to compress well, small enough to stay in a
 /// processor's cache.
 const FRAME: usize = 256 << 10;
-/// After so many bytes of content, the rest is compressed beside.
+/// After so many bytes of content, a background thread compresses the rest.
 const WORTH: u64 = 8 << 20;
 
 /// Writes content in frames of at most [`FRAME`] bytes.
-pub struct Framing<W> {
+pub struct FrameWriter<W> {
     out: W,
     frames: Frames,
-    /// How many bytes of content may still come before frames are made beside; none if they never are.
-    beside_after: Option<u64>,
+    /// How many bytes of content may still come before a background thread makes the frames. None if it never does.
+    background_after: Option<u64>,
     /// Content that fills no frame yet.
     rest: Vec<u8>,
 }
@@ -29,31 +29,31 @@ pub struct Framing<W> {
 enum Frames {
     Stored,
     Compressed(Compressor),
-    Beside(CompressingBeside),
+    Background(BackgroundCompressor),
 }
 
-impl<W: Write> Framing<W> {
+impl<W: Write> FrameWriter<W> {
     /// Begins the stream.
     pub fn begin(mut out: W) -> io::Result<Self> {
         out.write_all(&compressor::header(IDENTIFIER, MAGIC.len()))?;
         out.write_all(MAGIC)?;
-        Ok(Framing::after(out))
+        Ok(FrameWriter::after(out))
     }
 
     /// Goes on with a stream of which `out` has frames.
     pub fn after(out: W) -> Self {
         let frames = Frames::Compressed(Compressor::default());
-        Framing { out, frames, beside_after: None, rest: Vec::with_capacity(FRAME) }
+        FrameWriter { out, frames, background_after: None, rest: Vec::with_capacity(FRAME) }
     }
 
     /// Stores what no frame has yet, and all that comes.
     pub fn stored(self) -> Self {
-        Framing { frames: Frames::Stored, ..self }
+        FrameWriter { frames: Frames::Stored, ..self }
     }
 
     /// Has all but the beginning of a long one compressed on a thread of its own.
-    pub fn compressed_beside(self) -> Self {
-        Framing { beside_after: Some(WORTH), ..self }
+    pub fn compressed_in_background(self) -> Self {
+        FrameWriter { background_after: Some(WORTH), ..self }
     }
 
     /// Ends the frame here.
@@ -91,8 +91,8 @@ impl<W: Write> Framing<W> {
     /// Ends the stream.
     pub fn finish(mut self) -> io::Result<W> {
         self.flush()?;
-        if let Frames::Beside(beside) = &mut self.frames {
-            beside.finish(&mut self.out)?;
+        if let Frames::Background(background) = &mut self.frames {
+            background.finish(&mut self.out)?;
         }
         self.out.flush()?;
         Ok(self.out)
@@ -109,26 +109,27 @@ impl<W: Write> Framing<W> {
     }
 
     fn frame(&mut self, content: &[u8]) -> io::Result<()> {
-        self.go_beside(content.len() as u64);
+        self.move_to_background(content.len() as u64);
         match &mut self.frames {
             Frames::Stored => compressor::write_stored(content, &mut self.out),
             Frames::Compressed(compressor) => compressor.write(content, &mut self.out),
-            Frames::Beside(beside) => beside.write(content, &mut self.out),
+            Frames::Background(background) => background.write(content, &mut self.out),
         }
     }
 
-    /// Has frames made beside from now on, where that may be and is worth it. A frame with `len` bytes comes next.
-    fn go_beside(&mut self, len: u64) {
-        let Some(left) = &mut self.beside_after else { return };
+    /// Lets a background thread make the frames from now on, if that is allowed and worth it. A frame with `len` bytes comes
+    /// next.
+    fn move_to_background(&mut self, len: u64) {
+        let Some(left) = &mut self.background_after else { return };
         if let Some(less) = left.checked_sub(len) {
             *left = less;
             return;
         }
-        self.beside_after = None;
+        self.background_after = None;
         if let Frames::Compressed(compressor) = &self.frames
-            && let Some(beside) = CompressingBeside::begin(compressor)
+            && let Some(background) = BackgroundCompressor::begin(compressor)
         {
-            self.frames = Frames::Beside(beside);
+            self.frames = Frames::Background(background);
         }
     }
 }
@@ -138,11 +139,11 @@ mod tests {
     use super::super::tests::decoded;
     use super::*;
 
-    impl<W: Write> Framing<W> {
+    impl<W: Write> FrameWriter<W> {
         /// Has all of it compressed on a thread, be there a processor for that or not.
-        fn compressed_beside_always(self) -> Self {
-            let beside = CompressingBeside::begin_always(&Compressor::default()).unwrap();
-            Framing { frames: Frames::Beside(beside), ..self }
+        fn compressed_in_background_always(self) -> Self {
+            let background = BackgroundCompressor::begin_always(&Compressor::default()).unwrap();
+            FrameWriter { frames: Frames::Background(background), ..self }
         }
     }
 
@@ -156,24 +157,24 @@ mod tests {
         std::iter::repeat_with(next).take(len).collect()
     }
 
-    fn framed(mut framing: Framing<Vec<u8>>, content: &[u8], piece: usize) -> Vec<u8> {
+    fn framed(mut framing: FrameWriter<Vec<u8>>, content: &[u8], piece: usize) -> Vec<u8> {
         content.chunks(piece).for_each(|piece| framing.write(piece).unwrap());
         framing.finish().unwrap()
     }
 
     #[test]
-    fn what_is_framed_is_read_again_and_the_same_beside() {
+    fn what_is_framed_is_read_again_and_the_same_in_the_background() {
         // Frames of text, of noise and of both follow one another.
         let mut content = Vec::new();
         for quarters in [1, 3, 8, 2, 9] {
             content.extend(b"content ".repeat(quarters * FRAME / 32));
             content.extend(noise(quarters * FRAME / 4 + 7));
         }
-        let begin = || Framing::begin(Vec::new()).unwrap();
+        let begin = || FrameWriter::begin(Vec::new()).unwrap();
         for piece in [999, FRAME - 1, FRAME, FRAME + 1, content.len()] {
             let here = framed(begin(), &content, piece);
             assert!(decoded(&here).unwrap() == content, "{piece}");
-            assert!(framed(begin().compressed_beside_always(), &content, piece) == here, "{piece}");
+            assert!(framed(begin().compressed_in_background_always(), &content, piece) == here, "{piece}");
             assert!(decoded(&framed(begin().stored(), &content, piece)).unwrap() == content, "{piece}");
         }
     }
@@ -181,12 +182,12 @@ mod tests {
     #[test]
     fn text_is_compressed_again_after_noise() {
         let content = [noise(3 * FRAME), b"content ".repeat(5 * FRAME)].concat();
-        let framed = framed(Framing::begin(Vec::new()).unwrap(), &content, content.len());
+        let framed = framed(FrameWriter::begin(Vec::new()).unwrap(), &content, content.len());
         assert!(framed.len() < 6 * FRAME, "{}", framed.len());
     }
 
     #[test]
-    fn an_output_that_fails_is_an_error_beside_too() {
+    fn an_output_that_fails_is_an_error_in_the_background_too() {
         struct Fails;
         impl Write for Fails {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -196,11 +197,11 @@ mod tests {
                 Ok(())
             }
         }
-        let mut framing = Framing::after(Fails).compressed_beside_always();
+        let mut framing = FrameWriter::after(Fails).compressed_in_background_always();
         let written =
             noise(FRAME).chunks(1000).cycle().take(100_000).try_for_each(|piece| framing.write(piece));
         assert_eq!(written.unwrap_err().to_string(), "on purpose");
-        let mut framing = Framing::after(Fails).compressed_beside_always();
+        let mut framing = FrameWriter::after(Fails).compressed_in_background_always();
         framing.write(b"content").unwrap();
         assert_eq!(framing.finish().err().unwrap().to_string(), "on purpose");
     }

@@ -1,6 +1,6 @@
-//! A snapshot written again in NATSARC1 with less in it, or under another name, once a [`Survey`] has found out what is
-//! left of it: the stream's state and its consumers come before the messages, and both depend on all of these. So the
-//! same snapshot is read twice.
+//! Writes an edited snapshot in NATSARC1. In this format the stream's state and its consumers come before the messages, and
+//! both depend on all messages. So the same snapshot is read twice, and a [`Survey`] of the first pass says what is left.
+//! Knows no archive.
 
 use std::io::{Read, Write};
 
@@ -25,7 +25,7 @@ pub fn edit_to_natsarc1<R: Read>(
     out: impl Write,
 ) -> Result<EditResult, EditError> {
     let Survey { edited, state, consumers, kept } = survey;
-    let mut writer = NatsArcWriter::begin_with(out, state, &consumers)?.compressed_beside();
+    let mut writer = NatsArcWriter::begin_with(out, state, &consumers)?.compressed_in_background();
     drop(consumers);
     let mut written = 0_u64;
     inspect_items(stream, reported, bytes, |item| {

@@ -1,40 +1,41 @@
-//! Where a snapshot is cut whose unchanged parts are to be the same bytes in every dump: into blocks, and these into
-//! frames. Knows no format.
+//! Chunking of rsyncable snapshots: decides where blocks and frames begin, so that unchanged messages are the same bytes in
+//! every dump. Knows no format.
 //!
-//! A cut depends on a message's sequence and length and on nothing that came before. So messages that are added
-//! or deleted move no cut but those beside them, and a program that looks for known pieces finds all the others.
-//! A sequence is scattered over 64 bits; a message of n bytes has n chances in the mean length of what is cut.
+//! A cut depends only on a message's sequence and length, never on what came before. So if messages are added or deleted,
+//! only the cuts next to them move, and a program that looks for known pieces finds all the others. A hash scatters the
+//! sequence over 64 bits. A message of n bytes has the chance n / mean length to be a cut.
 //!
-//! The records of a block are summed with its number, so the numbers must not depend on what came before either.
-//! They ascend, and the next one is rounded up to as many binary zeros as the scattered sequence at the cut ends
-//! with: with some blocks more or less before, the numbers are the same again some blocks later. Where messages are small, sequences drive the numbers, so that a
-//! stream which loses messages at its beginning keeps the others. A server takes any numbers that ascend.
+//! The checksum of a record covers the number of its block, so the numbers must not depend on what came before either. They
+//! ascend, and each one is rounded up to a multiple of a power of two. The number of zeros at the end of the scattered
+//! sequence at the cut decides which power. So if there are some blocks more or fewer before, the numbers are the same again
+//! some blocks later. If messages are small, the sequences decide the numbers, so a stream that loses messages at its
+//! beginning keeps the numbers of the others. A server accepts any numbers that ascend.
 
-/// The mean length of a block, in bytes. The last block grows from dump to dump, and its length stands before it:
-/// so much and what a program keeps together changes in a stream that has grown. As many files has a restored
-/// stream, and as many parts has it in an archive.
+/// The mean length of a block, in bytes. The last block grows from dump to dump, and its length comes before it. So if a
+/// stream has grown, about one block changes. Smaller blocks mean more files in a restored stream, and more parts in an
+/// archive.
 const BLOCK: u64 = 512 << 10;
 
 /// The mean length of a frame, in bytes.
 const FRAME: u64 = 64 << 10;
 
-/// The most zeros that a number is rounded to.
+/// The most binary zeros at the end of a rounded number.
 const MAX_ZEROS: u32 = 16;
 
-/// The number of a block is at least its sequence divided by this. Less would drive more streams' numbers, and make
-/// them higher: for some requests a server goes from number to number.
+/// The number of a block is at least its sequence divided by this. A smaller divisor would make the numbers of more streams
+/// higher, and for some requests a server goes through all numbers.
 const SEQUENCES: u64 = 64;
 
-/// So many missing sequences are looked at for a cut; where more are missing, there is one.
+/// A gap of at most so many sequences is searched for a cut. A larger gap always has one.
 const MAX_GAP: u64 = 1 << 12;
 
-/// What the sequences are scattered with, so that the cuts have nothing to do with each other.
+/// Different factors for the hash, so that the cuts of blocks and frames and the numbers are independent.
 const BLOCKS: u64 = 0x9e37_79b9_7f4a_7c15;
 const FRAMES: u64 = 0xc2b2_ae3d_27d4_eb4f;
 const NUMBERS: u64 = 0x1656_67b1_9e37_79f9;
 
-/// The sequence at which a block begins between the messages `before` and `sequence`, which has a record of
-/// `len` bytes. What was deleted between them may have been the block's first message, and still begins it.
+/// The sequence at which a block begins, after the message `before` and up to the message `sequence`, whose record has `len`
+/// bytes. The first message of the block may have been deleted; the block still begins at its sequence.
 pub fn block(before: u64, sequence: u64, len: u32) -> Option<u64> {
     let from = before.saturating_add(1);
     if sequence.saturating_sub(from) > MAX_GAP {
