@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::baseline::take_and_drop;
+use crate::baseline::{take_and_drop, take_and_sum};
 use crate::link::FAR;
 use crate::programs::{Ran, ours, ours_at, ran, time};
 use crate::spent::{Spent, in_this_process};
 use crate::support::server::Server;
-use crate::table::Goal::{AtLeast, AtMost};
+use crate::table::Goal::{AtLeast, AtMost, Shown};
 use crate::table::{Table, seconds, speed};
 use crate::turns::{DATA, EVENTS, by_turns, ratio};
 use crate::{Asked, data};
@@ -26,6 +26,7 @@ pub async fn all(asked: &Asked, table: &mut Table) -> Result<()> {
             data::attachments(&server, bytes).await?;
             let (bare, dump) = against_bare_client(asked, table, what, &server, 0.8).await?;
             table.cpu("CPU of chatto-dump a GB, attachments", bytes, bare, dump);
+            floor(asked, table, bytes, &server).await?;
             table
                 .measure("dump over 40 ms, against here", async |table| far(asked, table, &server).await)
                 .await;
@@ -50,6 +51,22 @@ pub fn dump_to(server: &Server, archive: &Path) -> Result<()> {
 
 pub fn dump_to_nowhere(command: &mut Command) -> Result<Ran> {
     ran(command.stdout(Stdio::null()))
+}
+
+/// What the bare client takes if it also sums what it throws away, on one thread, which costs least.
+async fn floor(asked: &Asked, table: &mut Table, bytes: usize, server: &Server) -> Result<()> {
+    let mut cpu = Duration::MAX;
+    for _ in 0..asked.rounds {
+        let (url, token) = (server.url(), server.token().to_owned());
+        let sum = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(take_and_sum(&url, &token)).map(drop)
+        };
+        cpu = cpu.min(in_this_process(async || tokio::task::spawn_blocking(sum).await?).await?);
+    }
+    let what = "CPU of a bare client that sums, a GB, attachments";
+    table.figure(what, a_gb(cpu, bytes), " s", Shown);
+    Ok(())
 }
 
 async fn far(asked: &Asked, table: &mut Table, server: &Server) -> Result<()> {
@@ -105,11 +122,15 @@ async fn against_bare_client(
     Ok((bare.program, dump.program))
 }
 
+/// The seconds of CPU that are spent for a GB.
+fn a_gb(cpu: Duration, bytes: usize) -> f64 {
+    cpu.as_secs_f64() / (bytes as f64 / 1e9)
+}
+
 impl Table {
     /// The CPU time that a bare client takes for those bytes, and a program of ours.
     pub fn cpu(&mut self, what: &str, bytes: usize, bare: Duration, ours: Duration) {
-        let a_gb = |cpu: Duration| cpu.as_secs_f64() / (bytes as f64 / 1e9);
-        let of = |cpu| format!("{:.2} s", a_gb(cpu));
-        self.row(what, of(bare), of(ours), a_gb(ours), " s", AtMost(0.9));
+        let of = |cpu| format!("{:.2} s", a_gb(cpu, bytes));
+        self.row(what, of(bare), of(ours), a_gb(ours, bytes), " s", AtMost(0.9));
     }
 }
