@@ -1,4 +1,4 @@
-//! What the account may not hold is known before the first stream is restored, where the archive shows it.
+//! If the archive shows that a restore would exceed a limit of the account, the load is refused before the first stream.
 
 use crate::support::archive::{entries, pack};
 use crate::support::programs::{Finished, program, run_with};

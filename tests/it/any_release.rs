@@ -1,5 +1,4 @@
-//! What a server of any supported release wrote is restored by every other, and by itself, and stays equal over a
-//! restart.
+//! A dump of a server of any supported release can be restored into every release, and stays equal after a restart.
 
 use std::time::Duration;
 

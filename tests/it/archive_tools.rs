@@ -1,5 +1,5 @@
-//! What every system has can look into an archive: tar, sha256sum, jq and cat; and `chatto restore`
-//! would take one that was spooled.
+//! The tools of every system can read an archive: tar, sha256sum, jq and cat. `chatto restore` would accept an archive that
+//! was spooled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

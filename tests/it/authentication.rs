@@ -1,6 +1,5 @@
-//! Each way of being let in that Chatto knows, by option, environment and `chatto.toml`, right and wrong.
-//! Tokens and passwords are in `configuration.rs`; here are credentials files and nkeys, and what goes
-//! for all of them.
+//! Every kind of credentials that Chatto knows, right and wrong, given by option, environment and `chatto.toml`. Tokens and
+//! passwords are in `configuration.rs`. Here are credentials files and nkeys, and the rules for all kinds.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! What `make bench` makes of its measurements: a goal is met when what is shown meets it, what fails has a row and
-//! ends nothing, and the page keeps what a person wrote.
+//! What `make bench` does with its measurements: a goal is met if the printed figure meets it, a measurement that fails has a
+//! row and does not end the run, and the page keeps the text that a person wrote.
 
 #[path = "../../benches/pipes/programs.rs"]
 #[allow(dead_code)]

@@ -1,5 +1,5 @@
-//! What `chatto backup` writes loads: the manifest first, no index, no sums, gzipped, whatever the order
-//! of its entries and the name of its directory.
+//! An archive of `chatto backup` can be loaded: with the manifest first, no index, no sums, compressed with gzip, its entries
+//! in any order, and any name of its directory.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Completions: the shells take them, and know every option of every program.
+//! Completions: the shells accept them, and they have every option of every program.
 
 #[path = "../../examples/completions.rs"]
 mod generator;

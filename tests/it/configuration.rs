@@ -1,5 +1,5 @@
-//! Where the server is and how to be let in: `chatto.toml`, the environment and the options, each over
-//! the one before. Every test lists the streams of a server that lets in nobody else.
+//! The server and the credentials come from `chatto.toml`, the environment and the options. Each of these takes precedence
+//! over the one before. Every test lists the streams of a server that accepts no other credentials.
 
 use std::fs;
 

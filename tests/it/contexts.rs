@@ -1,5 +1,5 @@
-//! The `nats` program's contexts: what they say is done, what goes over them is what the manual says, and
-//! what is not understood is refused.
+//! Contexts of the `nats` program: their settings are used, the options that take precedence are those of the manual, and a
+//! context with an unknown setting is refused.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

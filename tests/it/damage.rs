@@ -1,5 +1,5 @@
-//! A damaged archive is never believed: whatever is wrong in it, `chatto-load` does not end with status 0,
-//! and what it leaves behind is nothing or a stream that was proven.
+//! A damaged archive is never believed. Whatever is wrong in it, `chatto-load` does not end with status 0, and leaves only
+//! streams that were verified.
 
 use crate::support::archive::{Archive, sha256};
 use crate::support::builder::Builder;

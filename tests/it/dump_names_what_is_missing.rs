@@ -1,5 +1,5 @@
-//! What a snapshot lacks although it is whole, `chatto-dump` names: half of a batch, consumers in memory that the
-//! server leaves out, consumers that are ahead. Consumers that other servers keep it adds.
+//! `chatto-dump` names what a whole snapshot lacks: the end of a batch, consumers in memory that the server leaves out, and
+//! consumers that are ahead. It adds the consumers that only other servers keep.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;

@@ -1,5 +1,5 @@
-//! `chatto-manifest edit --format`: a whole archive in the other format is the same archive for every server, for
-//! NATS's own tool, and for the way back.
+//! `chatto-manifest edit --format`: after a conversion, an archive holds the same for every server and for NATS's own tool,
+//! and can be converted back.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The judge of equality is judged: it finds every kind of difference, and nothing on equal servers.
+//! Tests the comparison of two servers: it finds every kind of difference, and none between equal servers.
 
 use crate::support::publish::Publisher;
 use crate::support::server::{LATEST, RELEASES, Server};

@@ -1,4 +1,4 @@
-//! The fixtures can be built on every release and hold what they promise.
+//! The fixtures can be built on every release, and hold what their comments say.
 
 use crate::support::server::{RELEASES, Server};
 use crate::support::{api, fixtures};

@@ -1,7 +1,7 @@
-//! A disk without space: the message says which directory it was and what to set, and nothing is lost.
+//! A full disk: the message names the directory and the setting for it, and nothing is lost.
 //!
-//! Nobody needs to be root to fill a disk here: a limit on the size of files (`ulimit -f`) makes the
-//! same writes fail at the same places, and `/dev/full` is a full disk for stdout.
+//! The tests need no root. A limit on the size of files (`ulimit -f`) makes the same writes fail at the same places, and
+//! `/dev/full` is a full disk for stdout.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;

@@ -1,5 +1,4 @@
-//! Archives that somebody made to do harm: refused as what they are, with status 4, before anything
-//! changes, and in little memory.
+//! Archives that somebody made to do harm are refused with status 4, before anything changes, and in little memory.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -1,5 +1,4 @@
-//! `chatto-keys export` and `import`: keys leave one server and come back to another, byte for byte, also
-//! by way of age(1).
+//! `chatto-keys export` and `import`: keys from one server reach another one byte for byte, also through age(1).
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! An import never overwrites a key, whoever else writes at the same time.
+//! An import never overwrites a key, even if somebody else writes at the same time.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

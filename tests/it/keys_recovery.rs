@@ -1,4 +1,4 @@
-//! The disaster recovery of the operator's guide: from two files, data and keys, to an equal server.
+//! The disaster recovery of the operator's guide: two files, data and keys, give an equal server.
 
 use std::fs::{self, File};
 use std::process::Command;

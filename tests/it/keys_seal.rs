@@ -1,4 +1,4 @@
-//! `chatto-keys seal` and `open` speak age: what they write age(1) reads, and the other way round.
+//! `chatto-keys seal` and `open`: age(1) reads what they write, and they read what age(1) writes.
 
 use std::fs;
 use std::path::PathBuf;

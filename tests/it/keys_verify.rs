@@ -1,5 +1,5 @@
-//! `chatto-keys verify` and `import -n`: an export is tested without a server, and against one, and nothing
-//! is changed; `export --format-version 2` is what Chatto v0.0.x reads, or is refused.
+//! `chatto-keys verify` and `import -n` test an export, without a server and against one, and change nothing. Chatto v0.0.x
+//! reads the output of `export --format-version 2`; an export that it cannot hold is refused.
 
 use std::fs;
 use std::process::Command;

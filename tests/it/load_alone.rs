@@ -1,4 +1,4 @@
-//! Only one `chatto-load` at a time restores into an account, and nothing is left of one that was killed.
+//! Only one `chatto-load` at a time restores into an account, and a killed one leaves no lock behind.
 
 use crate::support::archive::Archive;
 use crate::support::faults::{self, Fed, News, UNDER_WAY};

@@ -1,6 +1,6 @@
-//! `chatto-load -j`: many small streams at once come out as they were, and whatever fails among them is named, is
-//! removed or put back, and holds none of the others up. None is begun while another one is committed: servers die of
-//! that.
+//! `chatto-load -j`: many small streams that are restored at once are the same as before. A stream that fails is named, and
+//! removed or put back, and does not stop the others. No restore is begun during the commit of another one, because servers
+//! die of that.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! `chatto-load` that is stopped in the middle, by whatever: what it created and could not finish is
-//! gone, what was there before it is untouched, and what stands is named.
+//! `chatto-load` is stopped in the middle, in every way. It removes the streams that it could not finish, does not touch the
+//! streams that existed before, and names the streams that stay.
 
 use std::io::Write as _;
 

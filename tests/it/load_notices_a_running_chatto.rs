@@ -1,5 +1,5 @@
-//! `chatto-load` changes nothing while somebody waits on a consumer at the destination, be it of a
-//! stream that the archive does not hold.
+//! `chatto-load` changes nothing while somebody waits on a consumer at the destination, even if the archive does not hold that
+//! stream.
 
 use std::process::Command;
 use std::time::Duration;

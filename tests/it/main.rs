@@ -1,7 +1,7 @@
 //! One program for all integration tests, with one module for each promise. `cargo test NAME` runs the
 //! tests whose path contains NAME: `equality` runs the module, `equality::names` less of it.
 //!
-//! `support` is what the modules share. No module uses another one. `slow` has the modules that take long.
+//! The modules share `support`. No module uses another one. `slow` has the modules that take long.
 
 #![expect(clippy::too_many_lines, reason = "a test tells what happens from its first line to its last")]
 // A failed expectation is a failed test.

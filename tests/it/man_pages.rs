@@ -1,5 +1,5 @@
-//! The man pages and the programs say the same, in both directions: options, arguments, defaults,
-//! environment variables and exit codes. Examples are command lines that parse, and mandoc finds no fault.
+//! The man pages and the programs say the same, in both directions: options, arguments, defaults, environment variables and
+//! exit codes. Examples are command lines that parse, and mandoc finds no fault.
 
 // In the helpers, as in the tests, a failed expectation is a failed test.
 use std::cell::RefCell;

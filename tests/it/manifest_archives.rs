@@ -1,5 +1,5 @@
-//! `chatto-manifest select`, `join` and `import` make archives: the same, smaller ones, and ones without
-//! parts, from everything of the kind.
+//! `chatto-manifest select`, `join` and `import` write archives: the same one, smaller ones, and ones without parts, from
+//! every kind of input.
 
 // A failed expectation in a helper is a failed test.
 use std::fs;

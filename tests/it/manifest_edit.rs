@@ -1,5 +1,5 @@
-//! `chatto-manifest edit`: what a server holds after a restore of an edited archive is what it held, less what was
-//! dropped, under the names that were asked for.
+//! `chatto-manifest edit`: after a restore of an edited archive, a server holds the same as before, without the messages that
+//! were dropped, and under the new names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Every example of chatto-manifest(1) writes what the page shows.
+//! Every example of chatto-manifest(1) prints what the page shows.
 
 // A failed expectation in a helper is a failed test.
 use std::fs;

@@ -1,5 +1,5 @@
-//! `chatto-manifest` reads a tar of a directory of `nats backup account` or `nats backup stream` as it is; what
-//! wants an archive says how to make one of it.
+//! `chatto-manifest` reads a tar of a directory of `nats backup account` or `nats backup stream` as it is. Actions that need an
+//! archive say how to make one.
 
 // A failed expectation in a helper is a failed test.
 use std::fs;

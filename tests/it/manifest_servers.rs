@@ -1,5 +1,5 @@
-//! `chatto-manifest` over archives of real servers of every release: they verify, what is selected of them
-//! loads, and what changed between two of them is told.
+//! `chatto-manifest` with archives of real servers of every release: they verify, selected streams can be loaded, and `diff`
+//! shows the changes between two of them.
 
 // A failed expectation in a helper is a failed test.
 use std::fs;

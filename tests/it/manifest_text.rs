@@ -1,4 +1,4 @@
-//! `chatto-manifest show`, `list` and `diff`: what they write for jq, awk and people, and how they end.
+//! The output of `chatto-manifest show`, `list` and `diff`, for jq, awk and people, and their exit codes.
 
 // A failed expectation in a helper is a failed test.
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! `chatto-manifest verify` finds every flipped bit and every cut, and says where.
+//! `chatto-manifest verify` finds every flipped bit and every cut, and says where it is.
 
 // A failed expectation in a helper is a failed test.
 use std::fs;

@@ -1,5 +1,4 @@
-//! Whatever is given where, no message repeats what looks like a secret; and a file with one in it that others can
-//! read is warned about.
+//! No message repeats a secret, wherever the user gave it. If other users can read a file with a secret, there is a warning.
 
 // In the helpers, as in the tests, a failed expectation is a failed test.
 use std::fs::{self, Permissions};

@@ -1,5 +1,5 @@
-//! The way to NATS's own command line tool and back: it restores what an archive of ours holds, and what it
-//! backs up is read here. What runs is the real tool, which `scripts/get-nats` gets.
+//! NATS's own command line tool restores our archives, and we read its backups. The tests run the real tool, which
+//! `scripts/get-nats` gets.
 
 // A failed expectation in a helper is a failed test.
 use std::path::{Path, PathBuf};

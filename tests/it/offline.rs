@@ -1,4 +1,4 @@
-//! A stopped Chatto's directory, dumped and loaded by a private server that is gone afterwards.
+//! The directory of a stopped Chatto is dumped and loaded by a private server, which is gone afterwards.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

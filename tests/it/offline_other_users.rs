@@ -1,7 +1,7 @@
-//! A stopped Chatto's directory in the hands of another user: who may not open it is told so and changes
-//! nothing, and who leaves files in it that its owner may not open is told that.
+//! The directory of a stopped Chatto belongs to another user. A user who may not open it gets a message and changes nothing. A
+//! user who leaves files there that its owner may not open gets a message too.
 //!
-//! Run by root, these tests become somebody without rights; run by anybody else, they take their own away.
+//! If root runs these tests, they become a user without rights. Otherwise they take their own rights away.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

@@ -1,4 +1,4 @@
-//! What is wrong with a directory is said before a server is started on it, and it stays as it was.
+//! Faults of a directory are reported before a server is started on it, and the directory does not change.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,5 +1,5 @@
-//! Files that the real `chatto` and `nats` wrote (`tests/data/peers`) are read, and restore to what they were
-//! taken from.
+//! Files that the real `chatto` and `nats` wrote (`tests/data/peers`) are read, and restored to the streams that they came
+//! from.
 
 // A failed expectation in a helper is a failed test.
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The programs as members of a pipeline: a reader that goes away, and how much is said.
+//! The programs in a pipeline: a reader that goes away, and how many messages there are.
 
 use std::process::{Command, Stdio};
 

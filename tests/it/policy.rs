@@ -1,4 +1,4 @@
-//! What a dump holds, what it leaves out and why, and in which order; what is chosen by hand.
+//! The streams that a dump holds and leaves out, the reasons, the order, and the selection by options.
 
 use crate::support::archive::{Entry, dump, entries, json, load, stream};
 use crate::support::programs::{program_for, run};

@@ -1,4 +1,4 @@
-//! The private nats-server: ready when it says so, closed to others, gone without a trace.
+//! The private nats-server is ready when it says so, accepts nobody else, and leaves nothing behind.
 
 // In the helpers, as in the tests, a failed expectation is a failed test.
 use std::fs;

@@ -1,5 +1,5 @@
-//! How far a dump or a load is: lines on a terminal that never fight a prompt, JSON lines for programs, an
-//! answer to SIGUSR1, and nothing at all where nobody looks.
+//! The progress of a dump or a load: lines on a terminal that do not disturb a prompt, JSON lines for programs, an answer to
+//! SIGUSR1, and otherwise nothing.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,6 +1,6 @@
-//! Any sequence of puts, deletes, purges, rollups and expiries comes back as it left, also through an edit with nothing
-//! to do: on the same release, and from 2.15, whose snapshots are in another format, on the one before. The cases are
-//! made by proptest, which shrinks one that fails to what matters in it.
+//! Any sequence of puts, deletes, purges, rollups and expiries is the same after a dump and a load, and also after an edit
+//! that changes nothing: on the same release, and from 2.15, which has another format, to the release before it. proptest makes
+//! the cases, and makes a failing one as small as possible.
 
 use std::time::{Duration, Instant};
 

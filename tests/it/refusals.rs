@@ -1,5 +1,5 @@
-//! What cannot be done is refused: with its exit code, in words that a person understands, with a hint
-//! where there is one, and without touching the destination.
+//! What cannot be done is refused: with an exit code, a message that a person understands, and a hint if there is one. The
+//! destination does not change.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,5 @@
-//! `--report`: however a run ends, it leaves one JSON object that says what it came to, and the report of an
-//! earlier run is replaced by a whole one or not at all.
+//! `--report`: after every end of a run there is one JSON object. A whole new report replaces that of an earlier run, or the
+//! earlier one stays.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

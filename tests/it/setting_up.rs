@@ -1,5 +1,5 @@
-//! Setting up: a Rust that is too old is refused at once, with what to do, before anything is installed or
-//! compiled; an sshd that the tests install is not left running; the tests end with a total.
+//! Setting up: a Rust that is too old is refused at once, with a hint, before anything is installed or compiled. An sshd that
+//! the tests install does not keep running. The tests end with a total.
 
 use std::fs;
 use std::os::unix::fs::symlink;

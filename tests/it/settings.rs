@@ -1,5 +1,5 @@
-//! A stream's settings are restored, or named: a server that does not know one drops it without a word (before
-//! 2.12) or refuses the stream.
+//! A stream's settings are restored, or named. A server that does not know one drops it silently (before 2.12) or refuses the
+//! stream.
 
 use std::collections::BTreeSet;
 

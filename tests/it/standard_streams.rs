@@ -1,5 +1,4 @@
-//! What the programs make of an environment that gives them less than usual: closed descriptors, little memory,
-//! no core files.
+//! The programs in a poor environment: closed descriptors, little memory, no core files.
 
 // In the helpers, as in the tests, a failed expectation is a failed test.
 use std::fs;

@@ -1,4 +1,4 @@
-//! TLS: whom the programs trust, how they are known, and what they say when it fails.
+//! TLS: which servers the programs trust, how they identify themselves, and their messages when it fails.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,6 @@
-//! Backups that nobody watches: `examples/chatto-backup.sh` keeps 14 daily and 8 weekly ones, puts nothing
-//! in the place of a good one that is not whole, and says so; the units of `examples/systemd` run it with
-//! credentials from systemd, and systemd finds no fault with them. What became of a run is told to Prometheus and
-//! to whoever expects a ping; promtool finds no fault with the metrics and with the alerts on them.
+//! Backups that nobody watches. `examples/chatto-backup.sh` keeps 14 daily and 8 weekly ones, never replaces a good one by an
+//! incomplete one, and says so. The units of `examples/systemd` run it with credentials from systemd, and systemd finds no
+//! fault with them. Each run is reported to Prometheus and by a ping; promtool finds no fault with the metrics and the alerts.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};

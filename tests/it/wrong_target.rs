@@ -1,4 +1,4 @@
-//! What a destination cannot hold is refused before anything changes, and what becomes less on the way is explained.
+//! A load is refused before anything changes if the destination cannot hold the streams. Losses on the way are explained.
 
 use std::process::Command;
 use std::time::Duration;

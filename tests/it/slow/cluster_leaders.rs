@@ -1,5 +1,5 @@
-//! A change of leaders in the middle of a dump or a load, with no server lost: the programs go on, or begin
-//! again by themselves.
+//! The leaders change in the middle of a dump or a load, and no server is lost. The programs go on, or begin again by
+//! themselves.
 
 use crate::support::api;
 use crate::support::archive::{Archive, load};

@@ -1,5 +1,5 @@
-//! A cluster that loses a server in the middle of a load, or right after one: what a load has called
-//! restored is there and stays, and what it could not restore is named.
+//! A cluster loses a server in the middle of a load, or right after one. A stream that a load has called restored is there and
+//! stays, and a stream that it could not restore is named.
 
 use crate::support::api;
 use crate::support::archive::load;

@@ -1,5 +1,5 @@
-//! Clusters: any node will do, one that retires is left for another, and what a cluster cannot do is
-//! explained.
+//! Clusters: every node can be used, a node that retires is replaced by another, and there is a message for things that a
+//! cluster cannot do.
 
 use std::time::Duration;
 

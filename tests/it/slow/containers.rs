@@ -1,7 +1,6 @@
-//! The files for containers do what they say. Compose and Kubernetes know them by their schemas, and the
-//! commands in them are run as they stand: with the environment, and with the files, that these files give
-//! them, on real servers and a real S3 server. What is mounted at a place in a container is at the same
-//! place below a directory here; `scripts/check-image` runs the image itself.
+//! The files for containers work. The schemas of Compose and Kubernetes accept them. The commands in them run unchanged, with
+//! the environment and the files that these files give them, on real servers and a real S3 server. A path in a container is the
+//! same path below a directory here. `scripts/check-image` runs the image itself.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

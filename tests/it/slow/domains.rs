@@ -1,4 +1,4 @@
-//! JetStream domains: through a leaf node into the hub's, and through the hub into a leaf node's.
+//! JetStream domains: from a leaf node to the hub's, and from the hub to a leaf node's.
 
 use std::time::Duration;
 

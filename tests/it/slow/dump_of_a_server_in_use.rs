@@ -1,5 +1,5 @@
-//! `chatto-dump` of a server that goes on working: what counts in the archive is whole as of some moment,
-//! and what cannot be had is named.
+//! `chatto-dump` of a server in use: the valid snapshots are whole, each as of one moment, and streams that cannot be captured
+//! are named.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
-//! `chatto-dump` and a server, or a link to it, that fails in the middle: the attempt is abandoned where
-//! everybody can see it, another follows, and what counts is proven. What fails for good is named, and
-//! the rest of the archive is whole.
+//! A server, or the link to it, fails in the middle of a `chatto-dump`. The attempt is abandoned and marked so in the archive,
+//! another one follows, and the valid one is verified. A stream that fails for good is named, and the rest of the archive is
+//! whole.
 
 use std::path::Path;
 use std::process::Command;

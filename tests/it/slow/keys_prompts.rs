@@ -1,5 +1,5 @@
-//! Prompts, driven through a real pseudo-terminal with expect(1): asked at the terminal while stdin and
-//! stdout are pipes, without echo, and the terminal is as before whatever happens.
+//! Prompts at a real pseudo-terminal, driven by expect(1). The program asks there while stdin and stdout are pipes, without
+//! echo, and the terminal is as before afterwards, whatever happens.
 
 use std::fs;
 use std::process::Command;

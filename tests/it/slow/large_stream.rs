@@ -1,5 +1,4 @@
-//! A gigabyte flows through `chatto-dump | chatto-load` in constant memory, and nothing of it touches a
-//! disk on the way.
+//! A gigabyte flows through `chatto-dump | chatto-load` in constant memory, and is never written to a disk on the way.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! `chatto-load` that is killed: what it leaves is known for what it is, and the command that the manual names for
-//! going on ends with every stream as the archive has it.
+//! `chatto-load` is killed. The next run recognises what it left, and after the command that the manual names, every stream is
+//! as in the archive.
 
 use std::time::Duration;
 

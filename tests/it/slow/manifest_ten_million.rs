@@ -1,6 +1,6 @@
-//! `chatto-manifest verify` reads an archive of ten million messages from a pipe, once, in less than 64 MiB of
-//! memory, also where every second message was deleted and nothing is in a row. `chatto-load` converts them to the
-//! format of another release in less than 96 MiB.
+//! `chatto-manifest verify` reads an archive of ten million messages from a pipe, once, in less than 64 MiB of memory, even if
+//! every second message was deleted and no sequences are in a row. `chatto-load` converts them to the format of another release
+//! in less than 96 MiB.
 
 // A failed expectation in a helper is a failed test.
 use std::io::{BufWriter, Write};

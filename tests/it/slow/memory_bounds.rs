@@ -1,5 +1,5 @@
-//! Whatever comes in, and in whatever pieces: a program takes at most 96 MiB of memory, and what passes a bound
-//! is refused by name.
+//! A program takes at most 96 MiB of memory, whatever comes in, and in pieces of any size. An input that exceeds a limit is
+//! refused, and the message names the limit.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};

@@ -1,5 +1,5 @@
-//! What takes long: whole clusters, gigabytes, millions of messages, every example of every page. The daily
-//! run, `scripts/test --quick`, leaves these modules out.
+//! Tests that take long: whole clusters, gigabytes, millions of messages, every example of every page. The daily run,
+//! `scripts/test --quick`, leaves these modules out.
 
 mod cluster_leaders;
 mod cluster_losses;

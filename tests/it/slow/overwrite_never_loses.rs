@@ -1,5 +1,4 @@
-//! `chatto-load --conflict overwrite`: whatever happens, every stream is the old one or the new one,
-//! never neither.
+//! `chatto-load --conflict overwrite`: whatever happens, every stream is the old one or the new one, and never missing.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The least permissions, as the manual has them: they suffice, each line of them is needed, and whoever
-//! lacks one is told at once which.
+//! The least permissions, as in the manual: they are enough, each line of them is needed, and a user who lacks one is told at
+//! once which one.
 
 // In the helpers, as in the tests, a failed expectation is a failed test.
 use std::fs;

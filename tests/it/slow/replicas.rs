@@ -1,5 +1,4 @@
-//! A backup of a cluster restores onto a single server and the other way round; every change of
-//! replicas is reported.
+//! A backup of a cluster can be restored into a single server, and the other way round. Every change of replicas is reported.
 
 use std::time::{Duration, Instant};
 

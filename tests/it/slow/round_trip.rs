@@ -1,5 +1,5 @@
-//! `chatto-dump | chatto-load`: what comes out of the pipe is what went in, for both generations of
-//! Chatto, on every release.
+//! `chatto-dump | chatto-load`: the streams come out of the pipe as they went in, for both generations of Chatto, on every
+//! release.
 
 use std::process::Command;
 

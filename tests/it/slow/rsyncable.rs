@@ -1,5 +1,5 @@
-//! `chatto-dump --rsyncable`: what has not changed is the same bytes in every archive, so that a program which
-//! stores what it has only once stores little; and the archive is as good as any other.
+//! `chatto-dump --rsyncable`: unchanged data is the same bytes in every archive, so a program that stores the same data only
+//! once stores little. The archive is as good as any other.
 
 use std::io::{self, Read as _};
 use std::process::{Command, Stdio};

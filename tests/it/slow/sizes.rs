@@ -1,4 +1,4 @@
-//! Nothing at all, very little, very much, very long names and very large gaps: all go through.
+//! Streams of every size: nothing, very little, very much, very long names and very large gaps.
 
 use std::process::Command;
 

@@ -1,7 +1,7 @@
-//! A minute without a byte, at either end of the pipe, in mid-stream: a backup waits for a slow
-//! archive, and a restore for a slow source, although a server waits for neither of them.
+//! A minute without a byte, at either end of the pipe, in the middle of a stream: a backup waits for a slow archive, and a
+//! restore waits for a slow source, although a server waits for neither.
 //!
-//! A minute is a real minute here; so it passes for all releases at once.
+//! The minute is a real minute, so the tests wait for all releases at once.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};

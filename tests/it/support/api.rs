@@ -1,5 +1,4 @@
-//! JetStream's JSON API as it is on the wire, so that every field of every release can be written
-//! and read.
+//! JetStream's JSON API as it is on the wire, so that every field of every release can be written and read.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Archives in a test's hands: dumped, loaded, looked into, taken apart and packed again, so that one thing
-//! in them can be wrong and all the rest still fits it: sums, sizes, checksums.
+//! Archives for tests: dumped, loaded, read, taken apart and packed again. One thing in them can be wrong while everything else
+//! still fits: sums, sizes, checksums.
 
 use std::io::Read;
 

@@ -1,5 +1,4 @@
-//! Building streams, KV buckets, object stores and consumers on a server the way clients make them,
-//! message by message.
+//! Builds streams, KV buckets, object stores and consumers on a server as clients do, message by message.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Archives without a server: of the snapshots in `tests/data/snapshots`, which real servers wrote.
+//! Archives that are made without a server, from the snapshots in `tests/data/snapshots`, which real servers wrote.
 
 use std::fs;
 use std::path::{Path, PathBuf};

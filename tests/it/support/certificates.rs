@@ -1,4 +1,4 @@
-//! Certificates of every kind, made on the spot.
+//! Makes certificates of every kind.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! What stands in for container engines, which nothing here can start: a Chatto as its own compose file has
-//! it, with a `docker` that runs the commands of our examples, and readers of their files.
+//! Replacements for container engines, which cannot run here: a Chatto as in its own compose file, with a `docker` that runs
+//! the commands of our examples, and readers of their files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

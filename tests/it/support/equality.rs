@@ -1,18 +1,17 @@
-//! The judge: reads two servers back and says in words where they differ.
+//! Compares two servers: reads both, and says in words where they differ.
 //!
 //! | compared | how |
 //! |---|---|
-//! | streams | the list: every stream that ought to be there, and no other |
+//! | streams | the list: every expected stream, and no other |
 //! | configuration | every field but `num_replicas` and those that are false or `{}`, as raw JSON |
 //! | state | messages, bytes, first and last sequence and time, every deleted sequence |
 //! | messages | subject, headers, payload, sequence and time of each |
 //! | consumers | every field of the configuration but `num_replicas`; delivered and acknowledged floors, pending acknowledgements, pending and redelivered messages, pause |
 //!
-//! Not compared, because no restore could keep them: when a stream or consumer was created, who is
-//! connected, who leads, and `_nats.ver` and `_nats.level`, which the answering server adds to
-//! `metadata`. Nor what 2.15.1 changes about a stream in a restore: one that never had messages says
-//! that it begins at 0 and lacks message 0, and afterwards at 1; and when the last message was written
-//! is forgotten where that message was deleted since.
+//! Some things are not compared, because no restore can keep them: when a stream or consumer was created, who is connected,
+//! who leads, and `_nats.ver` and `_nats.level`, which the answering server adds to `metadata`. Two changes that 2.15.1 makes
+//! in a restore are not compared either. A stream that never had messages begins at 0 and lacks message 0, and afterwards
+//! begins at 1. If the last message was deleted, the time when it was written is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Other machines, on loopback: those that a program reaches over ssh, and a store of objects that
-//! speaks S3. Real daemons, each with a port and keys of its own.
+//! Other machines, on loopback: machines that are reached over ssh, and an object store that speaks S3. They are real daemons,
+//! each with its own port and keys.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

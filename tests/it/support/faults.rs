@@ -1,5 +1,5 @@
-//! What it takes to make a fault at the right moment: streams that are long enough to strike in the
-//! middle of, pipes that are read or fed only so far, signals, and news of what a server has done.
+//! Makes a fault at the right moment: streams that are long enough to be interrupted, pipes that are read or written only so
+//! far, signals, and events of a server.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};

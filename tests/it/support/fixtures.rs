@@ -1,8 +1,8 @@
-//! Servers that look like Chatto's, both generations, with everything in them that a backup could
-//! lose: gaps, headers, unacknowledged messages, markers, chunks, expiring and excluded things.
+//! Servers that look like those of both generations of Chatto, with everything that a backup could lose: gaps, headers,
+//! unacknowledged messages, markers, chunks, expiring and excluded streams.
 //!
-//! The same seed gives the same names, subjects, headers and payloads; only times differ. What a
-//! release does not know is left out, see `UNKNOWN_BEFORE` in `builder`.
+//! The same seed gives the same names, subjects, headers and payloads; only times differ. Settings that a release does not
+//! know are left out, see `UNKNOWN_BEFORE` in `builder`.
 
 use anyhow::{Context, Result};
 use async_nats::Client;

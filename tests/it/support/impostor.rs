@@ -1,5 +1,4 @@
-//! A server that is none: it speaks as much of NATS's protocol as a program needs to believe it, and says whatever a
-//! test wants it to say.
+//! A fake server. It speaks as much of NATS's protocol as a program needs, and answers whatever a test wants.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What a program takes: its peak memory, and what it writes to file systems.
+//! Measures the peak memory of a program, and the bytes that it writes to file systems.
 
 use std::process::Command;
 

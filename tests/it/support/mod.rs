@@ -1,8 +1,7 @@
-//! What the tests share: real nats-servers, our programs, fixtures that look like Chatto, and the
-//! judge of equality.
+//! What the tests share: real nats-servers, our programs, fixtures that look like Chatto, and the comparison of two servers.
 //!
-//! A module of tests takes what it needs by `use crate::support`. Everything returns errors (or panics with
-//! a message) instead of skipping.
+//! A module of tests imports what it needs from `crate::support`. Nothing here skips a test: it returns an error, or panics
+//! with a message.
 
 // No test uses all of it, and a failed expectation here is a failed test.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -1,4 +1,4 @@
-//! NATS's own command line tool, which `scripts/get-nats` gets.
+//! Runs NATS's own command line tool, which `scripts/get-nats` gets.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! The examples of the manual and of the README, as a shell takes them.
+//! Reads the examples of the manual and of the README as a shell does.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A port that nobody else gets: between the moment when a test learns of it and the one when a server
-//! listens there, and while a server is down that will come back.
+//! Reserves a port: from the moment when a test chooses it until a server listens there, and while a server is down that will
+//! come back.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! Processes that are not our children: found, and waited for.
+//! Finds processes that are not our children, and waits for them.
 
 use std::fs;
 use std::os::fd::OwnedFd;

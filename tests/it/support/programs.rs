@@ -1,4 +1,4 @@
-//! Our programs, run as a shell runs them: files and pipes, exit codes and words.
+//! Runs our programs as a shell does: with files and pipes, exit codes and messages.
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;

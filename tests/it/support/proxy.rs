@@ -1,5 +1,5 @@
-//! A bad link: a TCP proxy in front of a server that reads what the server sends, message by message,
-//! and can swallow one, stop, or cut the connection there.
+//! A bad link: a TCP proxy in front of a server. It reads what the server sends, message by message, and can drop a message,
+//! stop, or cut the connection there.
 
 use std::sync::Arc;
 

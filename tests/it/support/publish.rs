@@ -1,4 +1,4 @@
-//! Publishing into streams in order and fast: many messages in flight, every acknowledgement read.
+//! Publishes into streams in order and fast, with many messages in flight, and reads every acknowledgement.
 
 use anyhow::{Context, Result, bail, ensure};
 use async_nats::{Client, HeaderMap, Message, Subscriber};

@@ -1,5 +1,4 @@
-//! Snapshots taken out of their S2 frames and put back, so that what is inside can be wrong and every frame's
-//! checksum still fits it.
+//! Takes a snapshot out of its S2 frames and puts it back. So the content can be wrong while every frame's checksum is right.
 
 use minlz::s2;
 

@@ -1,4 +1,4 @@
-//! Our programs at a real pseudo-terminal, driven by expect(1).
+//! Runs our programs at a real pseudo-terminal, driven by expect(1).
 
 use std::process::Command;
 

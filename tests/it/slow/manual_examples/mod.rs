@@ -1,9 +1,9 @@
-//! Every example of every man page and of the README is run as it stands, by `bash -euo pipefail`, and
-//! does what its page says: against real servers, over ssh to a real sshd, into a real S3 server, through
-//! gzip, pigz, zstd and age. What differs from a reader's machine is where `/etc/chatto`, `/mnt`, `/srv`,
-//! `/var/lib/chatto` and two servers are, and that `systemctl` has nothing to stop; see `world`.
+//! Runs every example of every man page and of the README unchanged, with `bash -euo pipefail`, and checks that it does what
+//! its page says: with real servers, over ssh to a real sshd, into a real S3 server, through gzip, pigz, zstd and age. Two
+//! things differ from a reader's machine: the places of `/etc/chatto`, `/mnt`, `/srv`, `/var/lib/chatto` and two servers, and
+//! `systemctl`, which has nothing to stop; see `world`.
 //!
-//! `settings` has an entry for each: an example without one fails, and so does an entry without one.
+//! `settings` has an entry for each example. An example without an entry fails, and so does an entry without an example.
 
 mod settings;
 mod world;

@@ -1,4 +1,4 @@
-//! What each example needs to be there, and what must be true when it has run.
+//! What each example needs before it runs, and what must be true after it has run.
 
 /// An example: a literal block of `page` that holds `holds`.
 pub struct Setting {

@@ -1,6 +1,5 @@
-//! The world that the examples speak of, made for one of them: a directory with the files that are
-//! named, a Chatto that is full and one that is empty, the machines `vault`, `new` and `chatto`, the
-//! buckets `chatto-data` and `chatto-keys`.
+//! The environment of one example: a directory with the files that it names, a Chatto with data and an empty one, the machines
+//! `vault`, `new` and `chatto`, and the buckets `chatto-data` and `chatto-keys`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
