@@ -14,7 +14,9 @@ use std::io::Read;
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
-use chatto_pipes::archive::{ArchiveEnd, Entry, Error, Layout, NatsBackupFile, NatsBackupTar, Reader, Writer};
+use chatto_pipes::archive::{
+    ArchiveEnd, Entry, Error, Layout, NatsBackupFile, NatsBackupTar, Reader, Writer,
+};
 use chatto_pipes::names::StreamName;
 use chatto_pipes_fuzz::files::{self, File};
 use chatto_pipes_fuzz::{Pieces, repair};

@@ -40,7 +40,8 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         }
         _ => {
             let Ok(import) = keys::import(json) else { return Corpus::Keep };
-            let written = keys::export(&import.records, keys::ExportVersion::Three, Timestamp::UNIX_EPOCH).unwrap();
+            let written =
+                keys::export(&import.records, keys::ExportVersion::Three, Timestamp::UNIX_EPOCH).unwrap();
             let again = keys::import(&written).unwrap();
             assert!(again.skipped.is_empty());
             let sorted = |import: &keys::ParsedExport| {

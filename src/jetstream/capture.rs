@@ -127,7 +127,7 @@ pub struct Capture {
     server: Server,
     connection: LossWatch,
     denials: ViolationReceiver,
-    /// What the subjects of this stream's acks begin with.
+    /// The beginning of the subjects of this stream's acks.
     acks: String,
     reply: StreamReply,
     chunks: Subscriber,
@@ -235,7 +235,7 @@ impl Capture {
         })
     }
 
-    /// Whether the stream has the marker of a restore: what is there is not the stream.
+    /// Whether the stream has the marker of a restore, and so is incomplete.
     pub fn is_half_restored(&self) -> bool {
         RestoreMarker::of(&self.reply.config).is_some()
     }

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use crate::names::Printable;
 
-/// What it takes to reach the server.
+/// The data of a connection to the server.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
     /// Every server of the list, as given, without credentials.
@@ -17,7 +17,7 @@ pub struct Connection {
     pub tls: Tls,
     /// The JetStream domain to address, where it is not the one of the server itself.
     pub js_domain: Option<String>,
-    /// What the subjects begin with that answers come to; `_INBOX` where it is not set.
+    /// The beginning of the subjects for answers. Without it, this is `_INBOX`.
     pub inbox_prefix: Option<String>,
 }
 

@@ -91,7 +91,7 @@ pub struct ListedConsumer {
     pub info: Option<ConsumerInfo>,
 }
 
-/// What a server says of a consumer. It does not say which messages are pending.
+/// A consumer as the server describes it. The server does not say which messages are pending.
 #[derive(Clone, Debug)]
 pub struct ConsumerInfo {
     /// The configuration, in the server's own words.

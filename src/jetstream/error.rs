@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::tls_fault::TlsFault;
 use crate::names::{Printable, Size};
 
-/// A request that did not lead to what was asked for.
+/// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// No server answers there.

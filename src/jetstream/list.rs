@@ -50,7 +50,7 @@ pub struct Listed {
     pub created: Option<Timestamp>,
     /// When its last message was written, if there has been one.
     pub last_time: Option<Timestamp>,
-    /// The marker of a restore that is under way or was cut off: what is there is not the stream.
+    /// The marker of a restore that is under way or was cut off. Such a stream is incomplete.
     pub marker: Option<RestoreMarker>,
     /// Whether somebody has written to it since that restore was begun.
     pub written_since: bool,

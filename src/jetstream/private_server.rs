@@ -168,7 +168,7 @@ pub struct PrivateServer {
     _private: Option<TempDir>,
 }
 
-/// What we want to know of the `INFO` line that greets a connection.
+/// The fields that we need of the `INFO` line at the beginning of a connection.
 #[derive(Debug, Deserialize)]
 struct Info {
     version: String,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What is wrong between the two ends of a TLS connection.
+/// Why the two ends of a TLS connection do not agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsFault {
     /// No authority that we trust has signed the server's certificate.

@@ -142,7 +142,7 @@ fn split(bytes: &[u8], at: u64) -> (&[u8], &[u8]) {
     bytes.split_at(usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len()))
 }
 
-/// What a record begins with.
+/// The beginning of a record.
 pub(super) struct Header {
     pub len: u64,
     has_headers: bool,

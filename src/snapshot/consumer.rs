@@ -60,7 +60,7 @@ pub struct Pending {
     pub timestamp: i64,
 }
 
-/// What a consumer has delivered. As JSON it is what servers of 2.15 write.
+/// The delivery state of a consumer. Servers of 2.15 write the same JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConsumerState {
@@ -68,7 +68,7 @@ pub struct ConsumerState {
     pub delivered: SequencePair,
     /// Everything up to here is acknowledged.
     pub ack_floor: SequencePair,
-    /// By stream sequence, ascending: what was delivered and is not acknowledged.
+    /// The messages that were delivered and are not acknowledged, in the order of their stream sequences.
     #[serde(skip_serializing_if = "Vec::is_empty", with = "by_sequence")]
     pub pending: Vec<(u64, Pending)>,
     /// By stream sequence, ascending: how often each message was delivered again.
@@ -179,7 +179,7 @@ impl ConsumerState {
         }
     }
 
-    /// Puts the consumer back to `last` where it stands beyond: what is stored next is delivered then. The
+    /// If the consumer is ahead of `last`, sets it back to `last`, so that later messages are delivered. The
     /// consumer's own counts stay, as servers of 2.15 leave them.
     pub fn put_back_to(&mut self, last: u64) {
         self.delivered.stream = self.delivered.stream.min(last);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Format;
 
-/// What a whole snapshot holds.
+/// The contents of a whole snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     /// The format it is in.
@@ -48,5 +48,5 @@ pub struct Contents {
     pub bytes: u64,
 }
 
-/// What is said of a snapshot that ends [within a batch](Contents::within_batch).
+/// The message for a snapshot that ends [within a batch](Contents::within_batch).
 pub const HALF_A_BATCH: &str = "it ends within an atomic batch, and the rest of the batch is not in it";

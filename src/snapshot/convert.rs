@@ -36,7 +36,7 @@ const MAX_TRAILING: u64 = 1 << 20;
 /// Why a snapshot is not written again.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
-    /// What is read is not whole.
+    /// The source is not whole.
     #[error(transparent)]
     Fault(#[from] Fault),
     /// It cannot be written.
@@ -49,7 +49,7 @@ pub enum ConvertError {
 /// live in memory and stay when nobody uses them, [`MAX_NAMED`] of them at most: a server makes them anew, whatever a tar says of their state.
 ///
 /// # Errors
-/// [`ConvertError`]; what was written is no whole snapshot then.
+/// [`ConvertError`]. Then the output is not a whole snapshot.
 pub fn to_tar<R: Read>(
     stream: &StreamName,
     config: &RawValue,
@@ -89,7 +89,7 @@ pub fn to_tar<R: Read>(
 /// that stands beyond the snapshot's end is put back to it. `reported` is what a tar does not say before its messages.
 ///
 /// # Errors
-/// [`ConvertError`]; what was written is no whole snapshot then. NATSARC1 has consumers before the messages, and
+/// [`ConvertError`]. Then the output is not a whole snapshot. NATSARC1 has consumers before the messages, and
 /// knows no message that is not live: [`WriteError::LateConsumer`] and [`WriteError::LateDeletion`] are of a tar that
 /// has them otherwise, as servers write it and [`Writer`] does not.
 pub fn to_natsarc1<R: Read>(
@@ -121,7 +121,7 @@ pub fn to_natsarc1<R: Read>(
                 consumer.put_back_to(state.last_seq);
                 writer.consumer(&consumer)?;
             }
-            // What was removed before the snapshot began may still be in its blocks.
+            // Messages that were removed before the snapshot began may still be in its blocks.
             (Item::Message(record), Some((_, state))) if record.sequence < state.first_seq => {}
             (Item::Message(record), Some((writer, _))) => {
                 writer.message(&record)?;

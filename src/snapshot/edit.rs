@@ -45,7 +45,7 @@ pub struct Edit {
     pub rename: Rename,
     /// Whether its consumers go.
     pub no_consumers: bool,
-    /// Whether it is written so that what is unchanged between two snapshots is the same bytes in both.
+    /// Whether unchanged messages are to be the same bytes in every snapshot.
     pub rsyncable: bool,
 }
 
@@ -60,10 +60,10 @@ impl Edit {
 /// Why a snapshot is not edited.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// What is read is not whole, or cannot be written.
+    /// The source is not whole, or cannot be written.
     #[error(transparent)]
     Convert(#[from] ConvertError),
-    /// What is read is less than was promised.
+    /// The source holds less than the server reported.
     #[error(transparent)]
     Short(#[from] Shortfall),
     /// There are too many consumers.
@@ -72,7 +72,7 @@ pub enum EditError {
     /// There are too many subjects.
     #[error("more than {MAX_NEWEST} messages are the newest ones of their subjects")]
     Subjects,
-    /// What is read twice is not the same.
+    /// The source changed between the two passes.
     #[error("it is not what it was when it was read first")]
     Changed,
     /// So many sequences are too many.
@@ -101,7 +101,7 @@ impl From<WriteError> for EditError {
 /// What an edited snapshot holds, and what it does not hold of the source.
 #[derive(Debug, Clone, Default)]
 pub struct EditResult {
-    /// What the source holds.
+    /// The contents of the source.
     pub source: Contents,
     /// What stays, as whoever knows it counts it.
     pub whole: MessageCounts,
@@ -126,7 +126,7 @@ pub struct EditResult {
     pub in_memory: Vec<String>,
     /// Which patterns matched a message.
     pub matched: MatchedPatterns,
-    /// What was there before [`MessageFilter::before`].
+    /// What is known of the stream before [`MessageFilter::before`].
     pub then: PastState,
 }
 
@@ -160,7 +160,7 @@ pub struct PastState {
 /// are those before the edit.
 ///
 /// # Errors
-/// [`EditError`]; what was written is no whole snapshot then.
+/// [`EditError`]. Then the output is not a whole snapshot.
 pub fn edit<R: Read>(
     stream: &StreamName,
     config: &RawValue,

@@ -14,7 +14,7 @@ pub enum Fault {
     /// The bytes are not what a server wrote.
     #[error("the snapshot is damaged: {what} {place}")]
     Damaged {
-        /// What does not hold.
+        /// What is wrong.
         what: &'static str,
         /// Where it was noticed.
         place: Place,

@@ -18,7 +18,7 @@ pub const PAD: u8 = 0xfe;
 pub const IDENTIFIER: u8 = 0xff;
 /// The length of a frame's type and length.
 pub const HEADER_LEN: usize = 4;
-/// What a stream identifier holds.
+/// The content of a stream identifier.
 pub(super) const MAGIC: &[u8; 6] = b"S2sTwO";
 /// The length of the checksum before the data of a frame.
 pub(super) const CRC_LEN: usize = 4;

@@ -79,7 +79,7 @@ pub fn read<R: Read>(
     Ok(index)
 }
 
-/// The live range of one block, and what is deleted in it.
+/// The live range of one block, and its deleted sequences.
 #[derive(Debug, Default)]
 pub struct BlockIndex {
     first: u64,
@@ -136,7 +136,7 @@ fn missing_message<R: Read>(content: &mut Content<R>, sequence: u64) -> Fault {
     content.damaged("a message that the server's index lists is missing")
 }
 
-/// Reads numbers and hashes what it reads.
+/// Reads numbers, and hashes the bytes.
 struct Fields<'c, R> {
     content: &'c mut Content<R>,
     left: u64,

@@ -14,7 +14,7 @@ use super::fault::Fault;
 /// takes for a sound one (nats-server, `rlBadThresh`). No longer message is shown.
 pub const MAX_RECORD: usize = 32 << 20;
 
-/// What a fault says of a message that is longer.
+/// The text of the fault for a longer message.
 pub(super) const TOO_LONG: &str = "a message is too long to be written again";
 
 /// One part of a snapshot.
@@ -75,7 +75,7 @@ pub struct Consumer {
     pub name: String,
     /// Its configuration as JSON, with `Created` and `Name` (`meta.inf`).
     pub info: Box<RawValue>,
-    /// What it has delivered, and what of that was acknowledged.
+    /// The messages that it has delivered, and those that were acknowledged.
     pub state: ConsumerState,
 }
 
@@ -90,8 +90,8 @@ impl Consumer {
         serde_json::from_str(self.info.get()).is_ok_and(|kept: Kept| kept.mem_storage)
     }
 
-    /// Whether it lives in memory and stays when nobody uses it: a server makes it anew, whatever a tar says of its
-    /// state.
+    /// Whether it is in memory and stays when nobody uses it. A server makes such a consumer anew, and ignores its state in
+    /// a tar.
     pub(super) fn is_made_anew(&self) -> bool {
         self.is_in_memory() && consumers::stays(self.info.get().as_bytes())
     }
@@ -102,7 +102,7 @@ impl Consumer {
         self.state.is_ahead_of(self.begins().saturating_sub(1).max(last))
     }
 
-    /// Puts the consumer back to the stream's end where it stands beyond: what is stored next is delivered then.
+    /// If the consumer is ahead of the stream's end, sets it back to the end, so that later messages are delivered.
     /// One that is to begin later stays right before there.
     pub fn put_back_to(&mut self, last: u64) {
         self.state.put_back_to(self.begins().saturating_sub(1).max(last));

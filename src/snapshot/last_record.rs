@@ -8,7 +8,7 @@
 //! very last sequence is looked at: if the last message of a batch was deleted since, its sequence is still there.
 //!
 //! A server reads a consumer's state before or after the messages. If messages are stored and delivered meanwhile, the
-//! consumer stands beyond the snapshot's last message. What a restored stream stores next would never reach it.
+//! consumer is ahead of the snapshot's last message. After a restore, it would never get the next messages of the stream.
 
 /// How much of a message's headers is kept to find those of a batch in. Servers have no limit of their own
 /// below that of a message; what lies further back is not found.
@@ -26,7 +26,7 @@ pub struct LastRecord {
     sequence: u64,
     /// The headers of the message there, if there is one.
     headers: Vec<u8>,
-    /// Whether what comes now has the highest sequence.
+    /// Whether the current record has the highest sequence.
     is_last: bool,
     ahead: Vec<(String, u64)>,
 }

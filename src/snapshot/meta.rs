@@ -12,7 +12,7 @@ use super::checksums;
 use crate::names::Printable;
 use crate::settings::{self, Config};
 
-/// The settings that say where a stream lives and nothing of what it is: a cluster may move it at any time.
+/// The settings that only say where a stream is kept: a cluster may move it at any time.
 const WHERE: [&str; 2] = ["num_replicas", "placement"];
 
 /// When a stream was created, beside its configuration.

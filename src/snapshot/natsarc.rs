@@ -39,7 +39,7 @@ use super::tally::MessageCount;
 use super::{Contents, Format, meta};
 use crate::names::Printable;
 
-/// What the format begins with.
+/// The first bytes of the format.
 pub const MAGIC: &[u8; 8] = b"NATSARC1";
 
 pub(super) const STATE: &[u8] = b"state.json";

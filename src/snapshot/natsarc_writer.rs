@@ -23,7 +23,7 @@ use crate::names::Printable;
 /// The most that consumers may take that wait for the first message, in bytes.
 pub const MAX_HELD: usize = 32 << 20;
 
-/// What `meta.inf` has beside a consumer's configuration.
+/// The fields that `meta.inf` has besides a consumer's configuration.
 const BESIDE: [&str; 2] = ["Created", "Name"];
 
 /// Writes one snapshot. Consumers come before the messages.
@@ -114,7 +114,7 @@ impl<W: Write> NatsArcWriter<W> {
         Ok(self.out.finish()?)
     }
 
-    /// Writes what comes before the messages, once.
+    /// Writes everything that comes before the messages, once.
     fn begin_messages(&mut self) -> Result<(), WriteError> {
         #[derive(Serialize)]
         struct Known {

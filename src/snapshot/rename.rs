@@ -108,7 +108,7 @@ impl Rename {
         })
     }
 
-    /// A consumer's configuration, or what a snapshot has of it.
+    /// A consumer's configuration, or the part of it in a snapshot.
     pub fn consumer_config(&self, config: &RawValue) -> Option<Box<RawValue>> {
         self.changed(config, |config| {
             self.text(config.get_mut("filter_subject"));

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::contents::Contents;
 
-/// What the server said in its answer to the snapshot request (`backup.json`). Reads a stream's state as servers
+/// The state in the server's answer to the snapshot request (`backup.json`). Reads a stream's state as servers
 /// write it.
 ///
 /// Absent numbers are zero: servers leave zeros out.

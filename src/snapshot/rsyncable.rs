@@ -41,7 +41,7 @@ pub struct StreamInfo<'a> {
 /// consumers out of a tar: `missing` is told the names of those in it and gives those that are to be added.
 ///
 /// # Errors
-/// [`ConvertError`]; what was written is no whole snapshot then.
+/// [`ConvertError`]. Then the output is not a whole snapshot.
 pub fn rsyncable<R: Read, W: Write>(
     info: &StreamInfo<'_>,
     reported: &ReportedState,

@@ -20,7 +20,7 @@ use super::reported_state::ReportedState;
 pub const MAX_SETS: u64 = 1 << 30;
 /// How many changes of the sets lie between two measurements of their memory.
 const MEASURE_EVERY: u64 = 1 << 18;
-/// What a fault says when [`MAX_SETS`] is not enough.
+/// The text of the fault if [`MAX_SETS`] is not enough.
 pub const TOO_SCATTERED: &str = "its sequences are too scattered to keep in memory";
 
 /// A set needs more memory than it may have.
@@ -135,7 +135,7 @@ impl Tally {
             }
             self.told = self.told.max(last);
         }
-        // What is deleted may still have its record; what has a record and is not deleted is live.
+        // A deleted message may still have its record. A message with a record that is not deleted is live.
         let (mut gone, mut kept) = (0, 0);
         for sequence in deleted.within(first, last) {
             gone += 1;

@@ -108,8 +108,8 @@ impl<W: Write> Writer<W> {
         Writer { out: self.out.compressed_in_background(), ..self }
     }
 
-    /// Has it written so that what is unchanged between two snapshots is the same bytes in both. Nothing has been
-    /// written yet. Its output is flushed wherever a piece of it ends that does not depend on what comes before.
+    /// Makes unchanged messages the same bytes in every snapshot. Call it before anything is written. The output is flushed
+    /// at the end of each piece that does not depend on what comes before.
     pub fn rsyncable(self) -> Self {
         Writer { out: self.out.stored(), frames: Some(Vec::new()), ..self }
     }

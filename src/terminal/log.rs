@@ -8,7 +8,7 @@ use serde::Serialize;
 /// The most messages that a report repeats.
 const MAX_LOG: usize = 1_000;
 
-/// Something that was said.
+/// One message.
 #[derive(Debug, Serialize)]
 pub(super) struct LogEntry {
     kind: &'static str,
@@ -29,7 +29,7 @@ fn log() -> MutexGuard<'static, Option<Log>> {
     LOG.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is said from now on is kept.
+/// Keeps all messages from now on.
 pub(super) fn keep() {
     *log() = Some(Log::default());
 }
@@ -39,7 +39,7 @@ pub(super) fn is_kept() -> bool {
     log().is_some()
 }
 
-/// Takes down what was said.
+/// Notes a message.
 pub(super) fn said(kind: &'static str, text: &str) {
     if let Some(log) = &mut *log() {
         match log.entries.len() < MAX_LOG {
@@ -49,7 +49,7 @@ pub(super) fn said(kind: &'static str, text: &str) {
     }
 }
 
-/// What was kept. Nothing is, from now on.
+/// Gives the messages that were kept, and keeps no more.
 pub(super) fn take() -> Log {
     mem::take(&mut *log()).unwrap_or_default()
 }

@@ -79,7 +79,7 @@ impl Messages {
         self.line("error", text);
     }
 
-    /// What the reader can do about the error just said.
+    /// Prints what the reader can do about the last error.
     pub fn hint(&self, text: &str) {
         self.line("hint", text);
     }
@@ -91,7 +91,7 @@ impl Messages {
         }
     }
 
-    /// What was done as a whole; said on a terminal or with `-v`.
+    /// Prints the result of the whole run, on a terminal or with `-v`.
     pub fn closing(&self, text: &str) {
         if self.verbosity == Verbosity::Verbose || (self.terminal && self.verbosity == Verbosity::Normal) {
             self.said("closing", text, screen::last_words);
@@ -120,7 +120,7 @@ impl Messages {
         }
     }
 
-    /// What was asked for by a signal; always said.
+    /// Prints the answer to a signal, always.
     pub(super) fn answer(&self, text: &str) {
         self.plain("answer", text);
     }

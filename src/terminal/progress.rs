@@ -69,7 +69,7 @@ struct Shared {
     state: Mutex<State>,
     /// Where events go as JSON; none where nobody reads them.
     events: Option<Messages>,
-    /// What the report is to say; none where there will be none.
+    /// The results for the report. None if there will be no report.
     results: Option<Mutex<Results>>,
 }
 
@@ -107,7 +107,7 @@ pub struct Totals {
     archive_bytes: u64,
 }
 
-/// What a run came to, for its report.
+/// The result of a run, for its report.
 #[derive(Debug, Default, Serialize)]
 pub struct RunSummary {
     #[serde(skip)]
@@ -118,14 +118,14 @@ pub struct RunSummary {
     streams: Vec<StreamResult>,
 }
 
-/// The archive that a program wrote or read, without what was wrapped around it.
+/// The archive that a program wrote or read, without compression and encryption.
 #[derive(Debug, Serialize)]
 struct Archive {
     bytes: u64,
     sha256: String,
 }
 
-/// How many keys became what.
+/// How many keys had each outcome.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Keys {
     /// Exported, imported, or sound.
@@ -138,7 +138,7 @@ pub struct Keys {
     pub failed: u64,
 }
 
-/// What became of a stream.
+/// The outcome of a stream.
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamResult {
     /// Its name.
@@ -153,7 +153,7 @@ pub struct StreamResult {
     pub reason: Option<String>,
 }
 
-/// What became of a stream, in one word.
+/// The outcome of a stream, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamOutcome {
@@ -193,7 +193,7 @@ impl StreamResult {
     }
 }
 
-/// What is gathered for the report.
+/// The results that are collected for the report.
 #[derive(Default)]
 struct Results {
     streams: BTreeMap<String, StreamResult>,
@@ -592,7 +592,7 @@ fn summary_event() -> Map<String, Value> {
     current().as_ref().map(|progress| progress.event_members("summary")).unwrap_or_default()
 }
 
-/// What the work of this program has come to.
+/// The progress of this program at its end.
 pub(super) fn run_summary() -> RunSummary {
     current().as_ref().map(Progress::summary).unwrap_or_default()
 }
@@ -634,7 +634,7 @@ impl<R: io::Read> io::Read for ReportHash<R> {
     }
 }
 
-/// Notes what is written or read through it.
+/// Counts the bytes that are written or read through it.
 pub struct Metered<W> {
     to: W,
     progress: Progress,

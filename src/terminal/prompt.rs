@@ -31,7 +31,7 @@ pub const MAX_LINE: usize = 4095;
 
 const SIGNALS: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP];
 
-/// For each of [`SIGNALS`], whether it does now what it does by default.
+/// For each of [`SIGNALS`], whether it has its default effect now.
 static DEFAULTS: OnceLock<[Arc<AtomicBool>; SIGNALS.len()]> = OnceLock::new();
 
 /// Those that the program handles itself, as bits by their numbers, which are below 64.

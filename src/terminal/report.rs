@@ -37,7 +37,7 @@ pub enum ReportTarget {
     Stderr,
     /// A file, which is replaced.
     File(PathBuf),
-    /// What is no plain file, such as a pipe: it is written to as it is.
+    /// A pipe or a device: the report is written there directly.
     Open(File),
 }
 
@@ -50,7 +50,7 @@ pub enum Unwritable {
     /// It would replace something else.
     #[error("the file is no report, and is not replaced")]
     NoReport,
-    /// It would replace what the program writes.
+    /// The report would replace the output of the program.
     #[error("the program writes its output or its messages there")]
     Output,
 }
@@ -143,7 +143,7 @@ impl ReportTarget {
             }
             Some(found) => {
                 require_replaceable(path, &found)?;
-                // A link stays, and what it leads to is replaced.
+                // A link stays, and its target is replaced.
                 fs::canonicalize(path)?
             }
             None => path.to_owned(),

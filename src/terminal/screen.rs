@@ -12,7 +12,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// The terminal's size where it does not say: columns and rows.
 const SIZE: (usize, usize) = (80, 24);
 
-/// What is on the screen.
+/// The lines on the screen.
 struct Screen {
     /// The columns that each line takes.
     standing: Vec<usize>,

@@ -55,7 +55,7 @@ pub(super) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Whether the program was started without a stdout, as by `>&-`: what is written then goes nowhere.
+/// Whether the program was started without a stdout, as by `>&-`. Then all output is lost.
 pub fn stdout_is_closed() -> bool {
     CLOSED.load(Ordering::Relaxed) & 2 != 0
 }

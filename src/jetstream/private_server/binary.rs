@@ -13,7 +13,7 @@ use crate::release::Version;
 /// Finds the nats-server to run: the file that the user gave, with what gave it for messages, else `$NATS_SERVER`, else
 /// `nats-server` on `$PATH`.
 ///
-/// What was named and is not there is an error, not a reason to look further.
+/// If the named program is missing, that is an error, and no other place is searched.
 pub fn find_binary(given: Option<(&Path, &str)>) -> Result<PathBuf, Error> {
     find(given, std::env::var_os("NATS_SERVER"), std::env::var_os("PATH"))
 }

@@ -34,7 +34,7 @@ impl fmt::Display for Log {
     }
 }
 
-/// What is heard from a running server.
+/// An event in the log of a running server.
 #[derive(Debug)]
 pub(super) enum Event {
     /// It listens on this port.
