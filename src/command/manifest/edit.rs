@@ -136,24 +136,17 @@ impl<W: Write + Send> Editing<'_, W> {
     fn read<R: Read>(&mut self, archive: &mut Reader<R>) -> anyhow::Result<Manifest> {
         let mut manifest = None;
         let mut described: Option<(StreamName, Vec<u8>)> = None;
-        loop {
+        while let Some(entry) = archive.next()? {
             // A snapshot that was edited waits for the entry behind it.
-            let entry = match self.pending.take() {
-                None => archive.next()?,
-                Some(pending) => match archive.next()? {
-                    Some(Entry::Abandoned { stream, attempt, reason })
-                        if stream == pending.stream && Some(attempt) == pending.attempt =>
-                    {
-                        self.abandon(&pending, &reason)?;
-                        continue;
-                    }
-                    entry => {
-                        self.record(pending)?;
-                        entry
-                    }
-                },
-            };
-            let Some(entry) = entry else { break };
+            if let Some(pending) = self.pending.take() {
+                if let Entry::Abandoned { stream, attempt, reason } = &entry
+                    && (stream, Some(*attempt)) == (&pending.stream, pending.attempt)
+                {
+                    self.abandon(&pending, reason)?;
+                    continue;
+                }
+                self.record(pending)?;
+            }
             match entry {
                 Entry::Index(index) => self.begin(&index)?,
                 Entry::Manifest(read) => {
@@ -204,6 +197,9 @@ impl<W: Write + Send> Editing<'_, W> {
                 Entry::Empty { stream, .. } => drop(self.seen.other.insert(stream)),
                 Entry::Abandoned { .. } | Entry::Other { .. } | Entry::Sums { .. } => {}
             }
+        }
+        if let Some(pending) = self.pending.take() {
+            self.record(pending)?;
         }
         // Nothing remains to be read: this gives no error that was not given already.
         let manifest = manifest.ok_or(archive::Error::Keys)?;
