@@ -25,13 +25,10 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
     if !address_space::is_limited() {
         freed_memory::keep();
     }
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    // One may be busy with what a server sends: another has to see how much that is. More have a stack each.
-    let single = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
-    if single || address_space::is_limited() {
-        runtime.worker_threads(2);
-    }
-    let runtime = runtime.enable_all().build().context("cannot start the program's threads")?;
+    // The client library and what takes its messages share one thread: a message that goes from one thread to another
+    // costs a switch, and its memory is freed where it was not taken. What sums, checks and converts has its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the program's threads")?;
     let result = runtime.block_on(work);
     // A thread may be stuck in a pipe that nobody reads, or at a prompt; nothing waits for it.
     runtime.shutdown_background();

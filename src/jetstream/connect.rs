@@ -98,13 +98,13 @@ pub async fn connect(to: &Connection, timeout: Duration, program: &str) -> Resul
     let mut connecting = tokio::spawn(async move { options.connect(&urls).await });
     let client = tokio::select! {
         client = &mut connecting => client.map_err(|e| Error::Unreachable { servers: servers.to_string(), cause: e.to_string() })?,
-        () = guard::grown() => {
+        grown = guard::grown() => {
             connecting.abort();
-            return Err(guard::too_large());
+            return Err(grown.err().unwrap_or_else(guard::too_large));
         }
     };
     let client = client.map_err(|e| connect_error(to, &e))?;
-    let guard = SizeGuard::over(&client);
+    let guard = SizeGuard::over(&client)?;
     let api_prefix = match &to.js_domain {
         Some(domain) => format!("$JS.{domain}.API").into(),
         None => API_PREFIX.into(),

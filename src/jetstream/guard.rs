@@ -4,14 +4,18 @@
 //!
 //! The server's first line comes before the library gives a connection. Until then the guard watches the memory of the
 //! process, where the system shows it (Linux's `/proc`).
+//!
+//! The guard has a thread of its own. The program's thread may be busy with what the server sends.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use async_nats::{Client, Statistics};
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 
 use super::Error;
 
@@ -30,10 +34,11 @@ pub(super) struct SizeGuard(watch::Receiver<bool>);
 
 impl SizeGuard {
     /// Watches over `client` for as long as anybody holds the guard.
-    pub fn over(client: &Client) -> SizeGuard {
+    pub fn over(client: &Client) -> Result<SizeGuard, Error> {
         let (tell, told) = watch::channel(false);
-        tokio::spawn(watch_over(client.clone(), client.statistics(), tell));
-        SizeGuard(told)
+        let (client, runtime) = (client.clone(), Handle::current());
+        beside(move || watch_over(&client, &client.statistics(), &tell, &runtime))?;
+        Ok(SizeGuard(told))
     }
 
     /// Returns when something too large has come, with what is to be said of it.
@@ -54,13 +59,16 @@ pub(super) fn too_large() -> Error {
     Error::TooLarge { what: "something that the server sends".into(), limit: MAX_ANSWER as u64 }
 }
 
-async fn watch_over(client: Client, statistics: Arc<Statistics>, tell: watch::Sender<bool>) {
+/// Starts a thread, which ends by itself.
+fn beside(watch: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let failed = |e: io::Error| Error::Unusable(format!("cannot start a thread: {e}"));
+    thread::Builder::new().name("guard".into()).spawn(watch).map(drop).map_err(failed)
+}
+
+fn watch_over(client: &Client, statistics: &Arc<Statistics>, tell: &watch::Sender<bool>, runtime: &Handle) {
     let (mut messages, mut bytes) = (0, 0);
-    loop {
-        tokio::select! {
-            () = tell.closed() => return,
-            () = sleep(TICK) => {}
-        }
+    while !tell.is_closed() {
+        sleep(TICK);
         let came = statistics.in_messages.load(Ordering::Relaxed);
         let now = statistics.in_bytes.load(Ordering::Relaxed);
         if came != messages {
@@ -69,20 +77,28 @@ async fn watch_over(client: Client, statistics: Arc<Statistics>, tell: watch::Se
             bytes = now;
             tell.send_replace(true);
             // Frees what the library has read so far.
-            let _ = client.force_reconnect().await;
+            let _ = runtime.block_on(client.force_reconnect());
         }
     }
 }
 
 /// Returns when the process has grown by more than a server's first line can explain; never where that is not
 /// to be seen.
-pub(super) async fn grown() {
+pub(super) async fn grown() -> Result<(), Error> {
     let Some(before) = resident() else { return std::future::pending().await };
-    loop {
-        sleep(TICK).await;
-        if resident().is_some_and(|now| now.saturating_sub(before) > CONNECTING) {
-            return;
+    let (tell, told) = oneshot::channel();
+    beside(move || {
+        while !tell.is_closed() {
+            sleep(TICK);
+            if resident().is_some_and(|now| now.saturating_sub(before) > CONNECTING) {
+                let _ = tell.send(());
+                return;
+            }
         }
+    })?;
+    match told.await {
+        Ok(()) => Ok(()),
+        Err(_) => std::future::pending().await,
     }
 }
 
