@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::watchdog::Heartbeat;
@@ -60,6 +61,8 @@ pub(super) struct ConsumerSearch {
     server: Server,
     /// Gets a beat for everything that happens.
     heartbeat: Arc<Heartbeat>,
+    /// Where the requests are made for a thread that waits.
+    runtime: Handle,
     /// Set when a consumer's leader has been waited for in vain: its server is down, and another may be too. No stream
     /// waits for one any more.
     waits_no_more: Arc<AtomicBool>,
@@ -70,6 +73,7 @@ impl ConsumerSearch {
         ConsumerSearch {
             server: server.clone(),
             heartbeat: Arc::clone(heartbeat),
+            runtime: Handle::current(),
             waits_no_more: Arc::default(),
         }
     }
@@ -98,12 +102,11 @@ impl ConsumerSearch {
         reported: &ReportedState,
         begun: Instant,
     ) -> Conversion<Option<Compared>> {
-        let (search, stream, last, runtime) =
-            (self.clone(), stream.clone(), reported.last_seq, Handle::current());
+        let (search, stream, last) = (self.clone(), stream.clone(), reported.last_seq);
         Conversion::begin(move |from, to| {
             let mut compared = None;
             snapshot::add_consumers(&stream, last, from, to, |names| {
-                let (left_out, added) = runtime.block_on(search.found(&stream, names, begun));
+                let (left_out, added) = search.found(&stream, names, begun);
                 compared = Some(left_out);
                 added
             })?;
@@ -111,14 +114,20 @@ impl ConsumerSearch {
         })
     }
 
-    /// Finds the consumers that are not among `held`, and makes those that can be added.
-    pub async fn found(
+    /// Finds the consumers that are not among `held`, and makes those that can be added. For a thread that may wait.
+    pub fn found(
         &self,
         stream: &StreamName,
         held: Option<&[String]>,
         begun: Instant,
     ) -> (Compared, Vec<Consumer>) {
-        match self.find(stream, held, begun, true).await {
+        let (search, stream, held) = (self.clone(), stream.clone(), held.map(<[String]>::to_vec));
+        let (tell, told) = oneshot::channel();
+        // A task, and not a future that this thread drives: if the dump ends meanwhile, a timer of its would panic here.
+        self.runtime.spawn(async move {
+            let _ = tell.send(search.find(&stream, held.as_deref(), begun, true).await);
+        });
+        match told.blocking_recv().unwrap_or(Err(Error::Disconnected)) {
             Ok(Found { left_out, added, .. }) => (Ok(left_out), added),
             Err(error) => (Err(error), Vec::new()),
         }

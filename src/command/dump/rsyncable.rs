@@ -7,7 +7,6 @@
 //! beginning, in the index or before a stream's first part, each dump would need a new piece.
 
 use jiff::Timestamp;
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::consumers::{Compared, ConsumerSearch};
@@ -58,7 +57,7 @@ pub(super) fn rewriting(
     let (search, stream) = (search.clone(), of.stream.clone());
     let (config, reported) = (of.description.config.clone(), of.description.reported.clone());
     let created = of.created.and_then(|created| created.as_nanosecond().try_into().ok());
-    let (adds, runtime) = (of.adds_consumers, Handle::current());
+    let adds = of.adds_consumers;
     Conversion::begin_in_pieces(piece, move |from, to| {
         let info = StreamInfo { stream: &stream, config: &config, created };
         let mut compared = None;
@@ -66,7 +65,7 @@ pub(super) fn rewriting(
             if !adds {
                 return Vec::new();
             }
-            let (left_out, added) = runtime.block_on(search.found(&stream, Some(names), begun));
+            let (left_out, added) = search.found(&stream, Some(names), begun);
             compared = Some(left_out);
             added
         })?;
