@@ -94,7 +94,7 @@ pub async fn chatto(asked: &Asked, table: &mut Table) -> Result<()> {
     let source = data::server();
     data::attachments(&source, asked.scaled(EVENTS / 2)).await?;
     data::events(&source, asked.scaled(EVENTS / 2)).await?;
-    CHATTO.against(asked, table, "with | zstd", &source, Place::Here, [AtLeast(9.0), AtLeast(3.0)]).await
+    CHATTO.against(asked, table, "through zstd", &source, Place::Here, [AtLeast(9.0), AtLeast(3.0)]).await
 }
 
 impl Peer {
