@@ -5,13 +5,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use crate::dump::dump_to;
+use crate::Asked;
+use crate::dump::archive_of;
 use crate::programs::time;
 use crate::support::programs::path;
 use crate::table::Goal::AtLeast;
 use crate::table::{Table, speed};
-use crate::turns::{DATA, by_turns, ratio};
-use crate::{Asked, data};
+use crate::turns::{by_turns, ratio};
 
 pub async fn all(asked: &Asked, table: &mut Table) -> Result<()> {
     for content in ["attachments", "events"] {
@@ -24,14 +24,7 @@ pub async fn all(asked: &Asked, table: &mut Table) -> Result<()> {
 async fn against_verify(asked: &Asked, table: &mut Table, what: &str, content: &str) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let archive = dir.path().join("backup.tar");
-    let source = data::server();
-    match content {
-        "events" => data::events(&source, asked.scaled(DATA)).await?,
-        _ => data::attachments(&source, asked.scaled(DATA)).await?,
-    }
-    dump_to(&source, &archive)?;
-    drop(source);
-    let size = std::fs::metadata(&archive)?.len();
+    let size = archive_of(asked, content, &archive).await?;
     let run = |options: &[&str]| {
         time(Command::new(path("chatto-manifest")).args(options).arg(&archive).stdout(Stdio::null()))
     };

@@ -49,6 +49,17 @@ pub fn dump_to(server: &Server, archive: &Path) -> Result<()> {
     time(ours_at("chatto-dump", server).stdout(File::create(archive)?)).map(drop)
 }
 
+/// Of a server with `content`, "attachments" or "events", into a file. Gives the size of the archive.
+pub async fn archive_of(asked: &Asked, content: &str, archive: &Path) -> Result<u64> {
+    let source = data::server();
+    match content {
+        "events" => data::events(&source, asked.scaled(DATA)).await?,
+        _ => data::attachments(&source, asked.scaled(DATA)).await?,
+    }
+    dump_to(&source, archive)?;
+    Ok(std::fs::metadata(archive)?.len())
+}
+
 pub fn dump_to_nowhere(command: &mut Command) -> Result<Ran> {
     ran(command.stdout(Stdio::null()))
 }
