@@ -56,15 +56,20 @@ pub struct BackgroundDecoder {
     compressed: u64,
 }
 
+/// Whether another thread may work at the same time as this one.
+pub fn has_second_processor() -> bool {
+    thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
+}
+
 impl BackgroundDecoder {
     /// Goes on with `blocks` on a thread. Gives them back if there is no second processor, or no thread.
     pub fn begin<R: Read + Send + 'static>(
         blocks: Box<Blocks<R>>,
     ) -> Result<BackgroundDecoder, Box<Blocks<R>>> {
-        if thread::available_parallelism().map_or(1, usize::from) < 2 {
-            return Err(blocks);
+        match has_second_processor() {
+            true => BackgroundDecoder::begin_always(blocks),
+            false => Err(blocks),
         }
-        BackgroundDecoder::begin_always(blocks)
     }
 
     /// The same, even if there is only one processor.

@@ -15,6 +15,7 @@ use std::thread;
 
 use minlz::s2::Encoder;
 
+use super::background::has_second_processor;
 use super::blocks::masked_crc;
 use super::frames::{COMPRESSED, CRC_LEN, HEADER_LEN, STORED};
 
@@ -92,8 +93,7 @@ struct Made {
 impl BackgroundCompressor {
     /// Goes on with a compressor's work on a thread. None where there is no second processor, or no thread.
     pub fn begin(from: &Compressor) -> Option<Self> {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        (processors > 1).then(|| BackgroundCompressor::begin_always(from)).flatten()
+        has_second_processor().then(|| BackgroundCompressor::begin_always(from)).flatten()
     }
 
     /// The same, and where there is one processor.
