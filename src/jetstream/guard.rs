@@ -8,12 +8,11 @@
 //! The guard has a thread of its own. The program's thread may be busy with what the server sends.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use async_nats::{Client, Statistics};
+use async_nats::Client;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
@@ -37,7 +36,7 @@ impl SizeGuard {
     pub fn over(client: &Client) -> Result<SizeGuard, Error> {
         let (tell, told) = watch::channel(false);
         let (client, runtime) = (client.clone(), Handle::current());
-        beside(move || watch_over(&client, &client.statistics(), &tell, &runtime))?;
+        start_thread(move || watch_over(&client, &tell, &runtime))?;
         Ok(SizeGuard(told))
     }
 
@@ -60,12 +59,13 @@ pub(super) fn too_large() -> Error {
 }
 
 /// Starts a thread, which ends by itself.
-fn beside(watch: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+fn start_thread(watch: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     let failed = |e: io::Error| Error::Unusable(format!("cannot start a thread: {e}"));
     thread::Builder::new().name("guard".into()).spawn(watch).map(drop).map_err(failed)
 }
 
-fn watch_over(client: &Client, statistics: &Arc<Statistics>, tell: &watch::Sender<bool>, runtime: &Handle) {
+fn watch_over(client: &Client, tell: &watch::Sender<bool>, runtime: &Handle) {
+    let statistics = client.statistics();
     let (mut messages, mut bytes) = (0, 0);
     while !tell.is_closed() {
         sleep(TICK);
@@ -87,7 +87,7 @@ fn watch_over(client: &Client, statistics: &Arc<Statistics>, tell: &watch::Sende
 pub(super) async fn grown() -> Result<(), Error> {
     let Some(before) = resident() else { return std::future::pending().await };
     let (tell, told) = oneshot::channel();
-    beside(move || {
+    start_thread(move || {
         while !tell.is_closed() {
             sleep(TICK);
             if resident().is_some_and(|now| now.saturating_sub(before) > CONNECTING) {
