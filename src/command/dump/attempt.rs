@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::consumers::{Compared, ConsumerSearch, may_lack_some};
+use super::consumers::{Compared, ConsumerSearch};
 use super::output::{Output, PendingWrite, Snapshot};
 use super::plan::HALF;
 use super::rsyncable::{RewrittenStream, Rsyncable, rewriting};
@@ -135,13 +135,13 @@ pub(super) enum LargeSnapshot<'a> {
 pub(super) struct Attempt<'a> {
     pub server: &'a Server,
     pub stream: &'a StreamName,
-    /// How many servers keep it.
-    pub replicas: u32,
     /// When it was created.
     pub created: Option<Timestamp>,
     /// How it is written again, if it is.
     pub rsyncable: Option<Rsyncable>,
     pub no_consumers: bool,
+    /// Whether consumers may be missing that can be added.
+    pub adds_consumers: bool,
     /// Finds the consumers that are missing from the snapshot.
     pub search: &'a ConsumerSearch,
     pub check: bool,
@@ -213,7 +213,7 @@ impl Attempt<'_> {
 
     /// The request for the snapshot.
     fn snapshotting(&self, in_flight: &Arc<InFlight>) -> Snapshotting {
-        let converts = converts(self.server, self.rsyncable, self.no_consumers, self.replicas);
+        let converts = converts(self.rsyncable, self.adds_consumers);
         Snapshotting {
             no_consumers: self.no_consumers,
             check: self.check,
@@ -227,27 +227,18 @@ impl Attempt<'_> {
 
     /// How the snapshot is written again: all of it, or with the consumers that it lacks.
     fn conversion(&self, description: &Description, begun: Instant) -> Option<Conversion<Option<Compared>>> {
-        if !converts(self.server, self.rsyncable, self.no_consumers, self.replicas) {
-            return None;
-        }
         if self.rsyncable.is_some() {
-            let (stream, created) = (self.stream, self.created);
-            let adds_consumers = !self.no_consumers && may_lack_some(self.server, self.replicas);
+            let Attempt { stream, created, adds_consumers, .. } = *self;
             let of = RewrittenStream { stream, description, created, adds_consumers };
             return Some(rewriting(self.search, &of, begun, self.room.min(PART_SIZE)));
         }
-        Some(self.search.completing(self.stream, &description.reported, begun))
+        self.adds_consumers.then(|| self.search.completing(self.stream, &description.reported, begun))
     }
 }
 
 /// Whether a snapshot is written again: all of it, or with consumers that it may lack.
-pub(super) fn converts(
-    server: &Server,
-    rsyncable: Option<Rsyncable>,
-    no_consumers: bool,
-    replicas: u32,
-) -> bool {
-    rsyncable.is_some() || (!no_consumers && may_lack_some(server, replicas))
+pub(super) fn converts(rsyncable: Option<Rsyncable>, adds_consumers: bool) -> bool {
+    rsyncable.is_some() || adds_consumers
 }
 
 /// The beginning of a snapshot, which stays in memory if there is no more of it.

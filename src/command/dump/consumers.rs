@@ -78,6 +78,11 @@ impl ConsumerSearch {
         }
     }
 
+    /// Whether the snapshot of a stream with so many replicas may lack consumers that can be added.
+    pub fn may_add(&self, replicas: u32) -> bool {
+        replicas > 1 && self.server.may_be_in_cluster()
+    }
+
     /// Finds the consumers that are missing from a snapshot. `promised` is how many consumers the server reported when the
     /// snapshot began, at `begun`. If this number shows that none is missing, no request is made.
     pub async fn left_out(
@@ -200,11 +205,6 @@ impl Found {
             None => self.left_out.lasting.push(name),
         }
     }
-}
-
-/// Whether a snapshot may lack what can be added.
-pub(super) fn may_lack_some(server: &Server, replicas: u32) -> bool {
-    replicas > 1 && server.may_be_in_cluster()
 }
 
 /// The consumer that a server says this of. None of one in memory: a server that restores one from a tar makes it

@@ -183,7 +183,7 @@ impl<'a> Dumping<'a> {
         let mut retry = self.retry();
         let progress = self.progress.clone();
         let reserve = expected_size(&stream);
-        let converts = self.converts(&stream);
+        let adds_consumers = self.adds_consumers(&stream);
         let heartbeat = Arc::clone(&self.heartbeat);
         let CaptureOptions { no_consumers, check, rsyncable, .. } = *self.options;
         tokio::spawn(async move {
@@ -197,14 +197,14 @@ impl<'a> Dumping<'a> {
                 let attempt = Attempt {
                     server: &server,
                     stream: &stream.name,
-                    replicas: stream.replicas,
                     created: stream.created,
                     rsyncable,
                     no_consumers,
+                    adds_consumers,
                     search: &search,
                     check,
                     // So much that a snapshot of the expected size is never held up.
-                    buffer: reserve.saturating_mul(if converts { 8 } else { 4 }),
+                    buffer: reserve.saturating_mul(if converts(rsyncable, adds_consumers) { 8 } else { 4 }),
                     room: reserve,
                     overflow: LargeSnapshot::Refuse,
                     read: flight.read(),
@@ -249,10 +249,10 @@ impl<'a> Dumping<'a> {
             let attempt = Attempt {
                 server: self.server,
                 stream,
-                replicas: listed.replicas,
                 created: listed.created,
                 rsyncable: self.options.rsyncable,
                 no_consumers: self.options.no_consumers,
+                adds_consumers: self.adds_consumers(listed),
                 search: &self.search,
                 check: self.options.check,
                 buffer: self.options.buffer,
@@ -407,10 +407,14 @@ impl<'a> Dumping<'a> {
         failed_entry(stream.clone(), text, Some(attempts))
     }
 
+    /// Whether consumers may be missing from the stream's snapshot that can be added.
+    fn adds_consumers(&self, stream: &Listed) -> bool {
+        !self.options.no_consumers && self.search.may_add(stream.replicas)
+    }
+
     /// Whether the stream's snapshot is written again.
     fn converts(&self, stream: &Listed) -> bool {
-        let CaptureOptions { rsyncable, no_consumers, .. } = *self.options;
-        converts(self.server, rsyncable, no_consumers, stream.replicas)
+        converts(self.options.rsyncable, self.adds_consumers(stream))
     }
 
     fn retry(&self) -> Retry {
