@@ -22,12 +22,15 @@ use super::convert::{ConvertError, MAX_NAMED};
 use super::fault::Fault;
 use super::held_consumers::{HeldConsumers, MAX_CONSUMERS, TooManyConsumers};
 use super::items::{Consumer, Item, Record, State};
+use super::kept_messages::KeptMessages;
 use super::message_filter::{MatchedPatterns, MessageFilter};
+use super::past::{LookBack, PastState};
 use super::rename::Rename;
 use super::reported_state::{ReportedState, Shortfall};
-use super::tally::{MessageCount, Sequences, TOO_SCATTERED};
-use super::writer::{self, WriteError, Writer};
-use super::{Contents, Format, inspect_items, meta};
+use super::tally::{MessageCount, Sequences, TOO_SCATTERED, TooScattered};
+use super::tar_output::TarOutput;
+use super::writer::{self, WriteError};
+use super::{Contents, inspect_items, meta};
 use crate::names::StreamName;
 
 /// The most messages that may be the newest ones in one stream.
@@ -92,6 +95,12 @@ impl From<TooManyConsumers> for EditError {
     }
 }
 
+impl From<TooScattered> for EditError {
+    fn from(_: TooScattered) -> Self {
+        EditError::TooScattered
+    }
+}
+
 impl From<WriteError> for EditError {
     fn from(error: WriteError) -> Self {
         EditError::Convert(error.into())
@@ -147,15 +156,6 @@ impl MessageCounts {
     }
 }
 
-/// What is known of a stream at a moment in the past.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PastState {
-    /// Whether messages from before it are missing.
-    pub missing: bool,
-    /// Whether something was stored since.
-    pub stored_since: bool,
-}
-
 /// Writes the snapshot in `bytes` to `out` as `edit` says. The stream has this `config`; its name and subjects there
 /// are those before the edit.
 ///
@@ -169,7 +169,8 @@ pub fn edit<R: Read>(
     bytes: impl Into<Content<R>>,
     out: impl Write,
 ) -> Result<EditResult, EditError> {
-    let mut editing = Editing::new(stream, config, edit, Output::Waiting(out));
+    let output = TarOutput::new(out, edit.rename.name().unwrap_or(stream), edit.rsyncable);
+    let mut editing = Editing::new(config, edit, Some(output));
     let contents = inspect_items(stream, reported, bytes, |item| editing.item(item))?;
     contents.agrees_with(reported)?;
     let nothing = ReportedState::default();
@@ -200,7 +201,7 @@ pub fn survey(
     edit: &Edit,
     bytes: impl Read,
 ) -> Result<Survey, EditError> {
-    let mut editing = Editing::new(stream, config, edit, Output::<io::Sink>::Nowhere);
+    let mut editing = Editing::<io::Sink>::new(config, edit, None);
     let contents = inspect_items(stream, reported, bytes, |item| editing.item(item))?;
     contents.agrees_with(reported)?;
     editing.surveyed(contents)
@@ -208,53 +209,29 @@ pub fn survey(
 
 struct Editing<'a, W> {
     edit: &'a Edit,
-    name: &'a StreamName,
     config: &'a RawValue,
-    output: Output<W>,
+    /// None where the messages that stay are only counted.
+    output: Option<TarOutput<'a, W>>,
     /// When the stream was created, as far as the snapshot says it.
     created: i64,
-    /// The sequences that stay and were not deleted since.
-    kept: Sequences,
-    /// The sequences that were said to be deleted before any message of them came.
-    deleted: Sequences,
-    /// The sequences that were written, and are to be marked as deleted at the end.
-    late: Sequences,
-    /// The first ones, with their times.
+    messages: KeptMessages,
+    /// The first messages that stay, by sequence and time.
     first: Vec<(u64, i64)>,
-    /// The highest sequence so far.
-    top: u64,
-    /// The sequence that comes next where nothing from before [`MessageFilter::before`] is missing.
-    expected: u64,
-    /// Whether that time has been reached.
-    is_over: bool,
+    past: LookBack,
     consumers: HeldConsumers,
     edited: EditResult,
 }
 
-/// The writer for the items that stay.
-enum Output<W> {
-    /// Nowhere: it is only counted.
-    Nowhere,
-    /// There, once the stream's configuration has come.
-    Waiting(W),
-    Begun(Box<Writer<W>>),
-}
-
 impl<'a, W: Write> Editing<'a, W> {
-    fn new(stream: &'a StreamName, config: &'a RawValue, edit: &'a Edit, output: Output<W>) -> Self {
+    fn new(config: &'a RawValue, edit: &'a Edit, output: Option<TarOutput<'a, W>>) -> Self {
         Editing {
             edit,
-            name: edit.rename.name().unwrap_or(stream),
             config,
             output,
             created: 0,
-            kept: Sequences::default(),
-            deleted: Sequences::default(),
-            late: Sequences::default(),
+            messages: KeptMessages::default(),
             first: Vec::new(),
-            top: 0,
-            expected: 1,
-            is_over: false,
+            past: LookBack::new(edit.keep.before),
             consumers: HeldConsumers::default(),
             edited: EditResult::default(),
         }
@@ -263,7 +240,8 @@ impl<'a, W: Write> Editing<'a, W> {
     fn item(&mut self, item: Item<'_>) -> Result<(), EditError> {
         match item {
             Item::State(state) => {
-                self.time(state.last_seq, state.last_time);
+                self.past.stored(state.last_time);
+                self.messages.reach(state.last_seq, state.last_time);
                 self.created = state.time;
                 if self.edit.rsyncable { Ok(()) } else { self.begin_created_at(state.time) }
             }
@@ -278,23 +256,19 @@ impl<'a, W: Write> Editing<'a, W> {
     fn begin(&mut self, info: &RawValue) -> Result<(), EditError> {
         let info = self.edit.rename.stream_config(info).ok_or(WriteError::BadConfig)?;
         self.created = meta::created(&info).unwrap_or(0);
-        self.output = match std::mem::replace(&mut self.output, Output::Nowhere) {
-            Output::Nowhere => Output::Nowhere,
-            Output::Begun(_) => return Err(WriteError::BadConfig.into()),
-            Output::Waiting(out) => {
-                let writer = Writer::begin(out, self.name, &info)?;
-                Output::Begun(Box::new(match self.edit.rsyncable {
-                    true => writer.rsyncable(),
-                    false => writer.compressed_in_background(),
-                }))
-            }
-        };
-        Ok(())
+        match &mut self.output {
+            Some(output) => Ok(output.begin(&info)?),
+            None => Ok(()),
+        }
     }
 
     fn begin_created_at(&mut self, time: i64) -> Result<(), EditError> {
         let info = meta::of_stream(self.config, time).ok_or(WriteError::BadConfig)?;
         self.begin(&info)
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.output.as_ref().is_some_and(TarOutput::is_waiting)
     }
 
     fn consumer(&mut self, mut consumer: Consumer) -> Result<(), EditError> {
@@ -303,68 +277,35 @@ impl<'a, W: Write> Editing<'a, W> {
     }
 
     fn message(&mut self, record: &Record<'_>) -> Result<(), EditError> {
-        self.look_back(record.sequence, record.time);
-        self.time(record.sequence, record.time);
-        if matches!(self.output, Output::Waiting(_)) {
-            self.begin_created_at(record.time)?;
+        let Record { sequence, time, .. } = *record;
+        self.past.message(sequence, time);
+        self.messages.reach(sequence, time);
+        if self.is_waiting() {
+            self.begin_created_at(time)?;
         }
-        let len = writer::record_len(record).map_or(0, u64::from);
-        if self.deleted.contains(record.sequence) || !self.edit.keep.keeps(record, &mut self.edited.matched) {
-            self.edited.bytes_gone = self.edited.bytes_gone.saturating_add(len);
+        if self.messages.is_deleted(sequence) || !self.edit.keep.keeps(record, &mut self.edited.matched) {
+            self.edited.bytes_gone = self.edited.bytes_gone.saturating_add(bytes_of(record));
             return Ok(());
         }
-        let rename = &self.edit.rename;
-        let (subject, payload) =
-            (rename.subject(record.subject), rename.payload(record.subject, record.payload));
-        let record = Record { subject: &subject, payload: &payload, ..*record };
-        if let Output::Begun(writer) = &mut self.output {
-            writer.message(&record)?;
-        }
-        self.kept.insert(record.sequence).map_err(|_| EditError::TooScattered)?;
+        self.edited.bytes = self.edit.rename.record(record, |renamed| {
+            if let Some(output) = &mut self.output {
+                output.message(renamed)?;
+            }
+            Ok::<_, EditError>(self.edited.bytes.saturating_add(bytes_of(renamed)))
+        })?;
+        self.messages.keep(sequence)?;
         if self.first.len() < FIRST {
-            self.first.push((record.sequence, record.time));
+            self.first.push((sequence, time));
         }
-        self.edited.bytes =
-            self.edited.bytes.saturating_add(writer::record_len(&record).map_or(0, u64::from));
         Ok(())
     }
 
     fn deleted(&mut self, sequence: u64, time: i64) -> Result<(), EditError> {
-        if sequence > self.top {
-            self.deleted.insert(sequence).map_err(|_| EditError::TooScattered)?;
-            self.deleted.flush();
-        }
-        self.edited.then.missing |= sequence < self.expected;
-        self.time(sequence, time);
-        if !self.kept.remove(sequence) {
-            return Ok(());
-        }
-        if self.edit.rsyncable {
-            return self.late.insert(sequence).map_err(|_| EditError::TooScattered);
-        }
+        self.past.deleted(sequence, time);
+        let was_kept = self.messages.delete(sequence, time)?;
         match &mut self.output {
-            Output::Begun(writer) => Ok(writer.deleted(sequence, time)?),
-            Output::Waiting(_) | Output::Nowhere => Ok(()),
-        }
-    }
-
-    /// Notes what a message says of those from before [`MessageFilter::before`].
-    fn look_back(&mut self, sequence: u64, time: i64) {
-        if self.is_over {
-            return;
-        }
-        // What lies between the last message from before and the first one since may be of either.
-        self.edited.then.missing |= sequence > self.expected;
-        self.is_over = self.edit.keep.before.is_some_and(|before| time >= before);
-        if !self.is_over {
-            self.expected = sequence.saturating_add(1);
-        }
-    }
-
-    fn time(&mut self, sequence: u64, time: i64) {
-        self.edited.then.stored_since |= self.edit.keep.before.is_some_and(|before| time >= before);
-        if sequence > self.top {
-            (self.top, self.edited.last_time) = (sequence, time);
+            Some(output) if was_kept => output.delete(sequence, time),
+            _ => Ok(()),
         }
     }
 
@@ -372,18 +313,15 @@ impl<'a, W: Write> Editing<'a, W> {
         let consumers = self.consumers(&source)?;
         let in_memory = consumers.iter().filter(|consumer| consumer.is_made_anew()).take(MAX_NAMED);
         self.edited.in_memory = in_memory.map(|consumer| consumer.name.clone()).collect();
-        if matches!(self.output, Output::Waiting(_)) {
-            self.begin_created_at(self.edited.last_time)?;
+        let last_time = self.messages.last_time();
+        if self.is_waiting() {
+            self.begin_created_at(last_time)?;
         }
-        if let Output::Begun(mut writer) = std::mem::replace(&mut self.output, Output::Nowhere) {
-            self.late.flush();
-            for sequence in self.late.iter() {
-                writer.deleted(sequence, 0)?;
-            }
-            writer.finish_with(source.last_seq, self.edited.last_time, &consumers)?;
+        if let Some(output) = self.output.take() {
+            output.finish(source.last_seq, last_time, &consumers)?;
         }
         let edited = self.counted(source, consumers.len());
-        let in_parts = MessageCounts::of(self.kept.counted(edited.last_seq, promised));
+        let in_parts = MessageCounts::of(self.messages.into_kept().counted(edited.last_seq, promised));
         Ok(EditResult { in_parts, ..edited })
     }
 
@@ -399,24 +337,17 @@ impl<'a, W: Write> Editing<'a, W> {
             last_time: edited.last_time,
             time: self.created,
         };
-        Ok(Survey { edited, state, consumers, kept: self.kept })
+        Ok(Survey { edited, state, consumers, kept: self.messages.into_kept() })
     }
 
     /// The consumers, where they stand in what stays.
     fn consumers(&mut self, source: &Contents) -> Result<Vec<Consumer>, EditError> {
-        self.kept.flush();
-        let mut consumers = std::mem::take(&mut self.consumers).into_all();
+        let created = self.edit.rsyncable.then(|| self.messages.last_time());
+        let consumers = std::mem::take(&mut self.consumers).into_placed(source, created);
+        let mut consumers = consumers.ok_or(WriteError::BadConfig)?;
+        let kept = self.messages.kept();
         for consumer in &mut consumers {
-            consumer.put_back_to(source.last_seq);
-            if source.format == Format::NatsArc1 {
-                consumer.put_before_begin();
-                if self.edit.rsyncable {
-                    // The snapshot says no more than that it was there when it began.
-                    let info = meta::created_at(&consumer.info, self.edited.last_time);
-                    consumer.info = info.ok_or(WriteError::BadConfig)?;
-                }
-            }
-            consumer.state.without(|sequence| !self.kept.contains(sequence));
+            consumer.state.without(|sequence| !kept.contains(sequence));
         }
         Ok(consumers)
     }
@@ -424,18 +355,25 @@ impl<'a, W: Write> Editing<'a, W> {
     /// What stays, as whoever knows it counts it.
     fn counted(&mut self, source: Contents, consumers: usize) -> EditResult {
         let last = source.last_seq;
-        self.edited.then.missing |= !self.is_over && last >= self.expected;
-        let first_seq = self.kept.first().unwrap_or(if last == 0 { 0 } else { last.saturating_add(1) });
+        let kept = self.messages.kept();
+        let first_seq = kept.first().unwrap_or(if last == 0 { 0 } else { last.saturating_add(1) });
         let first = self.first.iter().find(|(sequence, _)| *sequence == first_seq);
-        let records = self.kept.len();
+        let records = kept.len();
         let messages = records.saturating_sub(source.unsettled);
         EditResult {
             whole: MessageCounts::of(MessageCount { messages, records, first: first_seq, last }),
             first_time: first.map_or(0, |(_, time)| *time),
             last_seq: last,
+            last_time: self.messages.last_time(),
             consumers: consumers as u64,
+            then: self.past.ended(last),
             source,
             ..std::mem::take(&mut self.edited)
         }
     }
+}
+
+/// The bytes of a message as a server counts them.
+fn bytes_of(record: &Record<'_>) -> u64 {
+    writer::record_len(record).map_or(0, u64::from)
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use super::content::Content;
 use super::edit::{Edit, EditError, EditResult, Survey};
 use super::inspect_items;
-use super::items::{Item, Record};
+use super::items::Item;
 use super::natsarc_writer::NatsArcWriter;
 use super::reported_state::ReportedState;
 use crate::names::StreamName;
@@ -15,7 +15,7 @@ use crate::names::StreamName;
 /// Writes the snapshot in `bytes`, whose `survey` was made with the same `edit`, to `out` in NATSARC1.
 ///
 /// # Errors
-/// [`EditError`]; what was written is no whole snapshot then.
+/// [`EditError`]. Then the output is not a whole snapshot.
 pub fn edit_to_natsarc1<R: Read>(
     stream: &StreamName,
     reported: &ReportedState,
@@ -33,11 +33,8 @@ pub fn edit_to_natsarc1<R: Read>(
         if !kept.contains(record.sequence) {
             return Ok(());
         }
-        let rename = &edit.rename;
-        let (subject, payload) =
-            (rename.subject(record.subject), rename.payload(record.subject, record.payload));
         written = written.saturating_add(1);
-        Ok(writer.message(&Record { subject: &subject, payload: &payload, ..record })?)
+        Ok(edit.rename.record(&record, |renamed| writer.message(renamed))?)
     })?;
     if written != state.messages {
         return Err(EditError::Changed);

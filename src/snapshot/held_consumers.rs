@@ -1,6 +1,8 @@
-//! Holds consumers until the messages of their stream have been written. Memory: [`MAX_CONSUMERS`]. Knows no format.
+//! Holds consumers until the messages of their stream have been written. Only then it is known where the stream ends, and no
+//! consumer may stand beyond that. Memory: [`MAX_CONSUMERS`]. Writes nothing.
 
 use super::items::Consumer;
+use super::{Contents, Format, meta};
 
 /// The most bytes that the consumers of one stream may take, which are held until its messages have been written.
 pub const MAX_CONSUMERS: usize = 16 << 20;
@@ -35,8 +37,22 @@ impl HeldConsumers {
         Ok(())
     }
 
-    /// All of them, now that their turn has come.
-    pub fn into_all(self) -> Vec<Consumer> {
-        self.held
+    /// All of them, now that the snapshot that they come from has ended: none stands beyond its end. None if one of them has
+    /// no configuration that is known here.
+    ///
+    /// NATSARC1 says of a consumer only that it was there when the snapshot began, which is another time in each snapshot. An
+    /// rsyncable one has the time `created` (ns since 1970) instead.
+    pub fn into_placed(self, source: &Contents, created: Option<i64>) -> Option<Vec<Consumer>> {
+        let mut consumers = self.held;
+        for consumer in &mut consumers {
+            consumer.put_back_to(source.last_seq);
+            if source.format == Format::NatsArc1 {
+                consumer.put_before_begin();
+                if let Some(time) = created {
+                    consumer.info = meta::created_at(&consumer.info, time)?;
+                }
+            }
+        }
+        Some(consumers)
     }
 }

@@ -20,17 +20,18 @@
 //! items ─ writer (tar, records; cuts) or natsarc_writer ─ framing (S2 frames; compressor) ─ bytes
 //! ```
 //!
-//! [`edit`](mod@edit) reads and writes. It keeps the messages of a [filter](MessageFilter), and [renames](Rename) the stream.
-//! NATSARC1 has the number of messages before the messages, so [`edit_to_natsarc1`] needs a [`survey`] of the same snapshot
-//! first.
+//! Three modules read a snapshot and write another one. [`convert`](mod@convert) changes the format or the consumers,
+//! [`rsyncable`](mod@rsyncable) makes unchanged messages the same bytes in every snapshot, and [`edit`](mod@edit) keeps the
+//! messages of a [filter](MessageFilter) and [renames](Rename) the stream. The last two share what they find out on the way
+//! (`kept_messages`, `held_consumers`) and where they write to (`tar_output`). NATSARC1 has the number of messages before the
+//! messages, so [`edit_to_natsarc1`] needs a [`survey`] of the same snapshot first.
 //!
 //! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), or five where they are decoded beside,
 //! one config or one consumer's state (64 MiB at most), and for the tar format the sequences of the records (two bytes
-//! for a scattered message, a bit for one in a row; at most [`MAX_SETS`], three times that in an edit, and 32 MiB for
-//! what one block has deleted). Messages
-//! are never held by a check; who is shown items is shown whole messages ([`MAX_RECORD`]), and a writer holds
-//! one block ([`MAX_BLOCK_FILE`]) or one message, whichever is larger, or consumers ([`MAX_HELD`]), and 4 MiB where frames are
-//! compressed beside.
+//! for a scattered message, a bit for one in a row; at most [`MAX_SETS`], three times that where an edit or an rsyncable
+//! snapshot is written, and 32 MiB for what one block has deleted). Messages are never held by a check; who is shown items is
+//! shown whole messages ([`MAX_RECORD`]), and a writer holds one block ([`MAX_BLOCK_FILE`]) or one message, whichever is
+//! larger, or consumers ([`MAX_HELD`]), and 4 MiB where frames are compressed beside.
 
 mod background;
 mod block;
@@ -55,6 +56,7 @@ mod held_consumers;
 mod index;
 mod inspect;
 mod items;
+mod kept_messages;
 mod last_record;
 mod leb128;
 mod message_filter;
@@ -64,10 +66,12 @@ mod natsarc;
 mod natsarc_writer;
 mod newest;
 mod opener;
+mod past;
 mod rename;
 mod reported_state;
 mod rsyncable;
 mod tally;
+mod tar_output;
 mod tarball;
 #[cfg(test)]
 mod test_snapshots;
@@ -84,7 +88,7 @@ pub use consumers::MAX_NAMES;
 pub use content::Content;
 pub use contents::{Contents, HALF_A_BATCH};
 pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_natsarc1, to_tar};
-pub use edit::{Edit, EditError, EditResult, MAX_NEWEST, MessageCounts, PastState, Survey, edit, survey};
+pub use edit::{Edit, EditError, EditResult, MAX_NEWEST, MessageCounts, Survey, edit, survey};
 pub use edit_to_natsarc::edit_to_natsarc1;
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};
@@ -97,6 +101,7 @@ pub use meta::{ConfigMismatch, OwnConfig, agrees, of_consumer as consumer_info, 
 pub use natsarc_writer::{MAX_HELD, NatsArcWriter};
 pub use newest::{deleted, newest};
 pub use opener::opener;
+pub use past::PastState;
 pub use rename::Rename;
 pub use reported_state::{ReportedState, Shortfall};
 pub use rsyncable::{StreamInfo, rsyncable};

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::items::Record;
 use crate::names::{Prefix, Renaming, StreamName};
 use crate::settings::Config;
 
@@ -83,6 +84,13 @@ impl Rename {
             renamed.splice(at..at.saturating_add(name.len()), new.bytes());
         }
         renamed.into()
+    }
+
+    /// Shows `show` a message with its new subject and payload.
+    pub(super) fn record<T>(&self, record: &Record<'_>, show: impl FnOnce(&Record<'_>) -> T) -> T {
+        let subject = self.subject(record.subject);
+        let payload = self.payload(record.subject, record.payload);
+        show(&Record { subject: &subject, payload: &payload, ..*record })
     }
 
     /// A stream's configuration, or what a snapshot has of it. One without anything to rename stays as it is

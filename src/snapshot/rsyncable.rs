@@ -8,23 +8,21 @@
 //! If a record of a tar is not live, it stays until the server itself removes it, and a tombstone at the end says that it is
 //! deleted. So a deletion changes nothing in the middle.
 
-use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
 use serde_json::value::RawValue;
 
 use super::content::Content;
 use super::convert::ConvertError;
-use super::held_consumers::HeldConsumers;
+use super::held_consumers::{HeldConsumers, TooManyConsumers};
 use super::items::{Consumer, Item, Record};
+use super::kept_messages::KeptMessages;
 use super::reported_state::ReportedState;
-use super::tally::{Sequences, TOO_SCATTERED};
-use super::writer::{WriteError, Writer};
+use super::tally::{TOO_SCATTERED, TooScattered};
+use super::tar_output::TarOutput;
+use super::writer::WriteError;
 use super::{Fault, Format, Place, inspect_items, meta};
 use crate::names::StreamName;
-
-/// The most sequences that are held because they were deleted before their message came, if it comes at all.
-const MAX_EARLY: usize = 1 << 20;
 
 /// What is known of a stream besides its snapshot.
 #[derive(Debug, Clone, Copy)]
@@ -51,53 +49,30 @@ pub fn rsyncable<R: Read, W: Write>(
 ) -> Result<(), ConvertError> {
     let mut writing = Rewriting {
         info,
-        out: Some(out),
-        writer: None,
-        written: Sequences::default(),
-        early: BTreeSet::new(),
-        late: Sequences::default(),
-        top: (0, 0),
+        output: TarOutput::new(out, info.stream, true),
+        messages: KeptMessages::default(),
         consumers: HeldConsumers::default(),
     };
     let contents = inspect_items(info.stream, reported, bytes, |item| writing.item(item))?;
-    let Rewriting { writer, consumers, mut written, mut late, top: (_, last_time), .. } = writing;
-    let mut consumers = consumers.into_all();
-    let mut writer = writer.ok_or(WriteError::BadConfig)?;
-    written.flush();
-    late.flush();
-    for sequence in late.iter().filter(|sequence| written.contains(*sequence)) {
-        writer.deleted(sequence, 0)?;
-    }
-    if contents.format == Format::NatsArc1 {
-        for consumer in &mut consumers {
-            consumer.put_before_begin();
-            // The snapshot says no more than that it was there when it began, which is another time each time.
-            let info = meta::created_at(&consumer.info, last_time);
-            consumer.info = info.ok_or(WriteError::BadConfig)?;
-        }
-    }
+    let Rewriting { output, messages, consumers, .. } = writing;
+    let last_time = messages.last_time();
+    let consumers = consumers.into_placed(&contents, Some(last_time));
+    let mut consumers = consumers.ok_or(WriteError::BadConfig)?;
     if contents.format == Format::Tar {
         let names: Vec<_> = consumers.iter().map(|consumer| consumer.name.clone()).collect();
-        let mut added = missing(&names);
-        added.iter_mut().for_each(Consumer::put_before_begin);
-        consumers.extend(added);
+        for mut added in missing(&names) {
+            added.put_before_begin();
+            added.put_back_to(contents.last_seq);
+            consumers.push(added);
+        }
     }
-    consumers.iter_mut().for_each(|consumer| consumer.put_back_to(contents.last_seq));
-    writer.finish_with(contents.last_seq, last_time, &consumers)?;
-    Ok(())
+    Ok(output.finish(contents.last_seq, last_time, &consumers)?)
 }
 
 struct Rewriting<'a, W> {
     info: &'a StreamInfo<'a>,
-    out: Option<W>,
-    writer: Option<Writer<W>>,
-    written: Sequences,
-    /// Sequences that were said to be deleted before a message of them came.
-    early: BTreeSet<u64>,
-    /// Those that were said to be deleted later.
-    late: Sequences,
-    /// The highest sequence so far, and its time.
-    top: (u64, i64),
+    output: TarOutput<'a, W>,
+    messages: KeptMessages,
     consumers: HeldConsumers,
 }
 
@@ -105,54 +80,40 @@ impl<W: Write> Rewriting<'_, W> {
     fn item(&mut self, item: Item<'_>) -> Result<(), ConvertError> {
         match item {
             Item::State(state) => {
-                self.top = (state.last_seq, state.last_time);
+                self.messages.reach(state.last_seq, state.last_time);
                 let created = self.info.created.unwrap_or(state.time);
                 let info = meta::of_stream(self.info.config, created).ok_or(WriteError::BadConfig)?;
-                self.begin(&info)
+                Ok(self.output.begin(&info)?)
             }
-            Item::Info(info) => self.begin(info),
+            Item::Info(info) => Ok(self.output.begin(info)?),
+            Item::Consumer(consumer) => Ok(self.consumers.hold(consumer)?),
             Item::Message(record) => self.message(&record),
-            Item::Deleted { sequence, time } => self.deleted(sequence, time),
-            Item::Consumer(consumer) => {
-                let held = self.consumers.hold(consumer);
-                held.map_err(|_| too_much("its consumers are too many to be written last"))
-            }
+            Item::Deleted { sequence, time } => match self.messages.delete(sequence, time)? {
+                true => self.output.delete(sequence, time),
+                false => Ok(()),
+            },
         }
-    }
-
-    fn begin(&mut self, info: &RawValue) -> Result<(), ConvertError> {
-        let out = self.out.take().ok_or(WriteError::BadConfig)?;
-        self.writer = Some(Writer::begin(out, self.info.stream, info)?.rsyncable());
-        Ok(())
     }
 
     fn message(&mut self, record: &Record<'_>) -> Result<(), ConvertError> {
-        self.time(record.sequence, record.time);
-        while self.early.first().is_some_and(|first| *first < record.sequence) {
-            self.early.pop_first();
-        }
-        if self.early.first() == Some(&record.sequence) {
+        self.messages.reach(record.sequence, record.time);
+        if self.messages.is_deleted(record.sequence) {
             return Ok(());
         }
-        self.written.insert(record.sequence).map_err(|_| too_much(TOO_SCATTERED))?;
-        let writer = self.writer.as_mut().ok_or(WriteError::BadConfig)?;
-        Ok(writer.message(record)?)
+        self.messages.keep(record.sequence)?;
+        Ok(self.output.message(record)?)
     }
+}
 
-    fn deleted(&mut self, sequence: u64, time: i64) -> Result<(), ConvertError> {
-        let is_early = sequence > self.top.0;
-        self.time(sequence, time);
-        if !is_early {
-            return self.late.insert(sequence).map_err(|_| too_much(TOO_SCATTERED));
-        }
-        self.early.insert(sequence);
-        if self.early.len() > MAX_EARLY { Err(too_much(TOO_SCATTERED)) } else { Ok(()) }
+impl From<TooScattered> for ConvertError {
+    fn from(_: TooScattered) -> Self {
+        too_much(TOO_SCATTERED)
     }
+}
 
-    fn time(&mut self, sequence: u64, time: i64) {
-        if sequence > self.top.0 {
-            self.top = (sequence, time);
-        }
+impl From<TooManyConsumers> for ConvertError {
+    fn from(_: TooManyConsumers) -> Self {
+        too_much("its consumers are too many to be written last")
     }
 }
 
