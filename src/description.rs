@@ -4,11 +4,13 @@
 //! Both are kept as the raw JSON that the server wrote, because every release has fields that this program does not know.
 //! The fields that it knows are parsed once, here. Knows neither servers nor archives.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::json;
 use crate::names::StreamName;
-use crate::settings::{self, Config};
+use crate::settings::{self, Config, MAX_VALUES};
 use crate::snapshot::ReportedState;
 
 /// A stream's configuration and state.
@@ -56,11 +58,15 @@ impl Description {
         Description::new(config, state)
     }
 
-    /// The description that consists of these two.
+    /// The description that consists of these two. A configuration has at most [`MAX_VALUES`].
     pub fn new(config: Box<RawValue>, state: Box<RawValue>) -> Result<Self, BadDescription> {
         #[derive(Deserialize)]
         struct Storage {
             storage: Option<String>,
+        }
+        if !json::has_at_most(MAX_VALUES, config.get().as_bytes()) {
+            let many = format!("its config has more than {MAX_VALUES} values");
+            return Err(serde_json::Error::custom(many).into());
         }
         let settings = serde_json::from_str(config.get())?;
         let Storage { storage } = serde_json::from_str(config.get())?;
@@ -145,6 +151,19 @@ mod tests {
         ] {
             assert!(Description::from_json(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_config_has_a_bound_and_a_state_has_none() {
+        let read = |config: usize, state: usize| {
+            let list = |n: usize| format!("[0{}]", ",0".repeat(n));
+            let json =
+                format!(r#"{{"config":{{"new":{}}},"state":{{"new":{}}}}}"#, list(config), list(state));
+            Description::from_json(json.as_bytes())
+        };
+        assert!(read(MAX_VALUES - 2, 2 * MAX_VALUES).is_ok());
+        let BadDescription(error) = read(MAX_VALUES - 1, 0).unwrap_err();
+        assert_eq!(error.to_string(), "its config has more than 16384 values");
     }
 
     #[test]

@@ -26,6 +26,7 @@
 //! | [`release`] | what depends on nats-server's release: formats, levels, settings | everything else |
 //! | [`description`] | a stream's configuration and state, as raw JSON | where they came from |
 //! | [`settings`] | compares configurations of streams and consumers by their meaning | where they came from |
+//! | `json` | bounds what a JSON text takes in memory | what it says |
 //! | `tar_header` | writes and reads the headers of a tar | what the paths mean |
 //! | [`names`] | the small types: stream names, globs, sizes | everything else |
 //! | [`terminal`], [`exit`] | stdin, stdout, messages, progress, reports, exit codes | everything else |
@@ -38,6 +39,7 @@ pub mod description;
 pub mod envelope;
 pub mod exit;
 pub mod jetstream;
+mod json;
 pub mod names;
 pub mod release;
 pub mod settings;

@@ -54,15 +54,17 @@ pub fn counted(n: u64, thing: &str) -> String {
 /// The first few of some consumers, as a message names them.
 pub fn consumers(names: &[String]) -> String {
     let consumers = if names.len() == 1 { "consumer" } else { "consumers" };
-    let quoted: Vec<_> = names.iter().map(|name| format!("\"{}\"", Printable::new(name))).collect();
-    format!("{consumers} {}", listed(&quoted))
+    let quoted = names.iter().map(|name| format!("\"{}\"", Printable::new(name)));
+    format!("{consumers} {}", listed(quoted))
 }
 
 /// The first few of some things, and how many more there are.
-pub fn listed(things: &[impl fmt::Display]) -> String {
+pub fn listed<T: fmt::Display>(things: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>) -> String {
     const SHOWN: usize = 5;
-    let mut names: Vec<String> = things.iter().take(SHOWN).map(ToString::to_string).collect();
-    if let Some(more @ 1..) = things.len().checked_sub(SHOWN) {
+    let things = things.into_iter();
+    let more = things.len().checked_sub(SHOWN);
+    let mut names: Vec<String> = things.take(SHOWN).map(|thing| thing.to_string()).collect();
+    if let Some(more @ 1..) = more {
         names.push(format!("and {more} more"));
     }
     names.join(", ")

@@ -25,6 +25,10 @@ pub fn subjects_overlap(a: &str, b: &str) -> bool {
 /// A configuration in JSON.
 pub type Config = Map<String, Value>;
 
+/// The most values that a configuration may have, nested ones included. Each may take 650 bytes in memory, 10 MiB in all, and
+/// a comparison holds some copies. Servers' own have less than a hundred, and one more for each subject.
+pub const MAX_VALUES: usize = 1 << 14;
+
 /// What servers write into `metadata` themselves begins with this.
 pub const SERVERS_METADATA: &str = "_nats.";
 

@@ -51,6 +51,10 @@ pub const MAX_BACKUP_JSON: u64 = 4 << 20;
 /// a list is in memory as text while it is read.
 pub const MAX_LIST_JSON: u64 = 16 << 20;
 
+/// The most values in either of them: 30 a stream, and the names of a million consumers of which they say something. An empty
+/// name takes 24 bytes in memory, a short one 56.
+pub const MAX_LIST_VALUES: usize = 1 << 20;
+
 /// The most bytes of `SHA256SUMS`, which is read line by line.
 pub const MAX_SUMS: u64 = 256 << 20;
 

@@ -8,21 +8,25 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Error, MAX_STREAMS};
+use super::{Error, MAX_LIST_VALUES, MAX_STREAMS};
+use crate::json;
 use crate::names::{Printable, StreamName};
 
 /// Reads a JSON text that has a `version`. The version is looked at before anything else, because a
-/// later one may have changed all the rest.
-pub(super) fn versioned<T: DeserializeOwned>(entry: &str, json: &[u8], known: u64) -> Result<T, Error> {
+/// later one may have changed all the rest. No text has more than [`MAX_LIST_VALUES`].
+pub(super) fn versioned<T: DeserializeOwned>(entry: &str, text: &[u8], known: u64) -> Result<T, Error> {
     #[derive(Deserialize)]
     struct Version {
         version: u64,
     }
     let bad = |error: serde_json::Error| Error::damaged(entry, Printable::new(&error.to_string()));
-    match serde_json::from_slice::<Version>(json).map_err(bad)?.version {
+    if !json::has_at_most(MAX_LIST_VALUES, text) {
+        return Err(Error::damaged(entry, format!("has more than {MAX_LIST_VALUES} values")));
+    }
+    match serde_json::from_slice::<Version>(text).map_err(bad)?.version {
         version if version > known => Err(Error::Newer { entry: Printable::new(entry), version }),
         version if version < known => Err(Error::damaged(entry, format!("no version {version} exists"))),
-        _ => serde_json::from_slice(json).map_err(bad),
+        _ => serde_json::from_slice(text).map_err(bad),
     }
 }
 

@@ -37,8 +37,8 @@ pub use index::{Index, IndexedStream};
 pub use layout::{ArchiveEnd, Layout};
 pub use limits::{
     MAX_ABANDONED_JSON, MAX_ATTEMPTS, MAX_BACKUP_JSON, MAX_EDITS, MAX_ENTRIES, MAX_ENTRY, MAX_FAULTS,
-    MAX_FOREIGN_ENTRIES, MAX_FOREIGN_TOTAL, MAX_LIST_JSON, MAX_OPTIONS, MAX_OTHER_PATHS, MAX_OTHERS,
-    MAX_PATH, MAX_PAX, MAX_STREAMS, MAX_SUMS, PART_SIZE, SMALL_PARTS,
+    MAX_FOREIGN_ENTRIES, MAX_FOREIGN_TOTAL, MAX_LIST_JSON, MAX_LIST_VALUES, MAX_OPTIONS, MAX_OTHER_PATHS,
+    MAX_OTHERS, MAX_PATH, MAX_PAX, MAX_STREAMS, MAX_SUMS, PART_SIZE, SMALL_PARTS,
 };
 pub use manifest::{EditRecord, Manifest, ManifestStream, SourceServer, Stats, StreamKind};
 pub use nats_backup::{Content, NatsBackupFile, NatsBackupTar};

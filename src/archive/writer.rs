@@ -14,8 +14,10 @@ use super::ledger::Ledger;
 use super::name::{Name, SNAPSHOTS, TOP};
 use super::reader::Body;
 use super::{
-    Digest, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_LIST_JSON, Manifest, sha256sums,
+    Digest, Index, MAX_ABANDONED_JSON, MAX_BACKUP_JSON, MAX_ENTRY, MAX_LIST_JSON, MAX_LIST_VALUES, Manifest,
+    sha256sums,
 };
+use crate::json;
 use crate::names::StreamName;
 use crate::tar_header::{self, BLOCK};
 
@@ -64,7 +66,7 @@ impl<W: Write> Writer<W> {
     /// The same with an index that is copied from another archive, as it stood there.
     pub fn index_json(&mut self, json: &[u8]) -> io::Result<()> {
         self.step(State::Empty, |writer| {
-            bounded(json, MAX_LIST_JSON)?;
+            bounded_list(json)?;
             writer.directory(&Name::Directory(String::new()))?;
             writer.file(&Name::Index, json)?;
             writer.directory(&Name::Directory("streams".into()))?;
@@ -185,7 +187,7 @@ impl<W: Write> Writer<W> {
     /// The same with a manifest that is copied from another archive, as it stood there.
     pub fn finish_json(mut self, json: &[u8]) -> io::Result<W> {
         self.step(State::Streams, |writer| {
-            bounded(json, MAX_LIST_JSON)?;
+            bounded_list(json)?;
             writer.file(&Name::Manifest, json)?;
             let size = sha256sums::size(&writer.ledger);
             writer.header(&Name::Sums, size)?;
@@ -359,6 +361,15 @@ fn json(value: &impl Serialize, limit: u64) -> io::Result<Vec<u8>> {
     json.push(b'\n');
     bounded(&json, limit)?;
     Ok(json)
+}
+
+fn bounded_list(json: &[u8]) -> io::Result<()> {
+    if !json::has_at_most(MAX_LIST_VALUES, json) {
+        return Err(invalid(format!(
+            "a list has more than the {MAX_LIST_VALUES} values that a reader takes"
+        )));
+    }
+    bounded(json, MAX_LIST_JSON)
 }
 
 fn bounded(json: &[u8], limit: u64) -> io::Result<()> {

@@ -15,6 +15,9 @@ use crate::settings::{self, Config};
 /// The settings that only say where a stream is kept: a cluster may move it at any time.
 const WHERE: [&str; 2] = ["num_replicas", "placement"];
 
+/// The text of the fault for a configuration with more than [`settings::MAX_VALUES`].
+pub const TOO_MANY_VALUES: &str = "a config has too many values";
+
 /// When a stream was created, beside its configuration.
 const CREATED: &str = "Created";
 

@@ -9,6 +9,7 @@ use super::test_snapshots::*;
 use super::*;
 use crate::description::Description;
 use crate::names::StreamName;
+use crate::settings::MAX_VALUES;
 
 /// Captures of real servers: stream, reported state, bytes.
 pub(super) fn captures() -> Vec<(PathBuf, StreamName, ReportedState, Vec<u8>)> {
@@ -391,6 +392,33 @@ fn natsarc_must_be_complete_and_in_order() {
     assert_eq!(what(visitor(b"NATSARC2")), "it is in no known format");
     let no_state = [b"NATSARC1".to_vec(), message(1)].concat();
     assert_eq!(what(visitor(&no_state)), "it does not begin with the stream's state");
+}
+
+#[test]
+fn a_config_with_too_many_values_is_refused_in_both_formats() {
+    let config = |values: usize| format!(r#"{{"name":"S","new":[0{}]}}"#, ",0".repeat(values));
+    let many = config(MAX_VALUES);
+    let own = |config: &str| {
+        let meta = meta("", "S", config);
+        tar(&meta.each_ref().map(|(path, data)| (path.as_str(), data.clone())))
+    };
+    let consumer = |config: &str| {
+        let meta = meta("obs/C/", "S/C", config);
+        let [inf, sum] = meta.each_ref().map(|(path, data)| (path.as_str(), data.clone()));
+        tarball(&[inf, sum, ("obs/C/o.dat", vec![1, 2, 3])])
+    };
+    let in_natsarc = |config: &str| {
+        let json = format!(r#"{{"config":{config},"state":{{}}}}"#);
+        let consumer = entry("consumers/C", 5, 0, b"", json.as_bytes());
+        natsarc(r#"{"consumer_count":1}"#, &[consumer, entry("", 0, 0, b"", b"")])
+    };
+    for (what_it_is, snapshot) in
+        [("stream", &own as &dyn Fn(&str) -> Vec<u8>), ("consumer", &consumer), ("NATSARC1", &in_natsarc)]
+    {
+        assert!(visitor(&snapshot(&config(MAX_VALUES - 10))).is_ok(), "{what_it_is}");
+        let refused = what(visitor(&snapshot(&many)));
+        assert_eq!(refused, "unsupported: a config has too many values", "{what_it_is}");
+    }
 }
 
 #[test]

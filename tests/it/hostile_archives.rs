@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 
 use crate::support::api;
 use crate::support::archive::Archive;
-use crate::support::programs::{Finished, finish, program_for, run, spawn};
+use crate::support::captures::{self, Shape};
+use crate::support::measure::{Used, measured};
+use crate::support::programs::{Finished, finish, program, program_for, run, run_with, spawn};
 use crate::support::server::{LATEST, Server};
 use anyhow::Result;
 use serde_json::json;
@@ -178,5 +180,44 @@ async fn descriptions_without_end() -> Result<()> {
     let load = fed(&server, (0..400).map(description));
     assert_eq!(load.code, Some(1), "{:?} {}", load.signal, load.stderr);
     assert!(load.stderr.contains("describes its streams long before"), "{}", load.stderr);
+    Ok(())
+}
+
+#[test]
+fn json_that_takes_a_hundred_times_its_length_in_memory() -> Result<()> {
+    /// What chatto-archive(5) promises, in KiB.
+    const PROMISED: u64 = 96 << 10;
+    let archive = captures::archive("2.14.5", Shape::Whole);
+    let inserted = |path: &str, at: &str, member: &str, value: &str, size: usize| {
+        let mut archive = Archive::read(&archive);
+        let text = String::from_utf8(archive.file(path).clone()).unwrap();
+        let values = format!("[{}{value}]", format!("{value},").repeat(size / (value.len() + 1)));
+        let (before, after) = text.split_once(at).unwrap();
+        *archive.file(path) = format!("{before}{at}\"{member}\":{values},{after}").into_bytes();
+        archive.with_sums()
+    };
+    let description = "streams/EVT/backup.json";
+    for (archive, said) in [
+        (
+            inserted(description, "{\"config\": {", "new", r#"{"":0}"#, 4_000_000),
+            "its config has more than 16384",
+        ),
+        (
+            inserted("manifest.json", "\"streams\": [\n    {", "missing_consumers", r#""""#, 16_000_000),
+            "manifest.json: has more than",
+        ),
+        (
+            inserted("index.json", "\"streams\": [\n    {", "settings", r#""""#, 16_000_000),
+            "index.json: has more than",
+        ),
+    ] {
+        let mut verify = program("chatto-manifest");
+        verify.arg("verify");
+        let verify = run_with(measured(&verify), archive).expect_code(4);
+        let found = String::from_utf8(verify.stdout)?;
+        assert!(found.contains(said), "{found}");
+        let (used, _) = Used::of(&verify.stderr)?;
+        assert!(used.memory < PROMISED, "{said}: {} KiB", used.memory);
+    }
     Ok(())
 }

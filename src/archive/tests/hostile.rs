@@ -200,6 +200,10 @@ fn json_that_is_not_what_it_should_be_is_refused() {
         ),
         (index(&INDEX.replace("2026-08-01T", "yesterday")), "index.json: "),
         (index(&twice), "index.json: names stream A twice"),
+        (
+            index(&INDEX.replace("[]", &format!("[],\"new\":[{}0]", "0,".repeat(MAX_LIST_VALUES)))),
+            "index.json: has more than",
+        ),
         (index(&"[".repeat(100_000)), "index.json: "),
         (Tar(vec![]).file("b/manifest.json", "{}").end(), "manifest.json: missing field `version`"),
         (
