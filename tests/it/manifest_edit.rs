@@ -583,3 +583,16 @@ fn only_an_archive_of_rsyncable_streams_says_that_it_is_one() {
         }
     }
 }
+
+/// The earliest times that there are, too: a bound that no message can have is still one.
+#[test]
+fn nothing_is_older_than_the_first_time() {
+    let archive = captures::archive("2.14.5", Shape::Whole);
+    for (option, stay) in [("--before", false), ("--after", true)] {
+        let argument = format!("{option}=-009000-01-01T00:00:00Z");
+        let finished = run_with(edit(&["-n", "--stream", "EVT", &argument]), &archive);
+        let said = String::from_utf8(finished.stdout).unwrap();
+        assert_eq!(said.starts_with("EVT: 0 messages, 0 B go"), stay, "{said}");
+        assert_eq!(said.contains("go; 0 messages, 0 B stay"), !stay, "{said}");
+    }
+}

@@ -221,7 +221,8 @@ impl Changes {
 
 /// Which messages the options keep in every stream.
 fn keep_of(options: &EditStreams) -> MessageFilter {
-    let ns = |time: Option<Timestamp>| time.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
+    // A time is in the past, so one that is out of range is earlier than every message.
+    let ns = |time: Option<Timestamp>| time.map(|time| time.as_nanosecond().try_into().unwrap_or(i64::MIN));
     MessageFilter {
         subjects: options.keep_subject.clone(),
         dropped: options.drop_subject.clone(),
