@@ -26,6 +26,7 @@ use super::kept_messages::KeptMessages;
 use super::message_filter::{MatchedPatterns, MessageFilter};
 use super::past::{LookBack, PastState};
 use super::rename::Rename;
+use super::renamed_subjects::RenamedSubjects;
 use super::reported_state::{ReportedState, Shortfall};
 use super::tally::{MessageCount, Sequences, TOO_SCATTERED, TooScattered};
 use super::tar_output::TarOutput;
@@ -133,6 +134,10 @@ pub struct EditResult {
     /// Those of them that live in memory, [`MAX_NAMED`] at most: a server makes them anew, whatever a tar says of
     /// their state.
     pub in_memory: Vec<String>,
+    /// Those of them that deliver to a subject of their own, [`MAX_NAMED`] at most.
+    pub pushing: Vec<String>,
+    /// What became of the subjects.
+    pub subjects: RenamedSubjects,
     /// Which patterns matched a message.
     pub matched: MatchedPatterns,
     /// What is known of the stream before [`MessageFilter::before`].
@@ -233,7 +238,10 @@ impl<'a, W: Write> Editing<'a, W> {
             first: Vec::new(),
             past: LookBack::new(edit.keep.before),
             consumers: HeldConsumers::default(),
-            edited: EditResult::default(),
+            edited: EditResult {
+                subjects: RenamedSubjects::new(&edit.rename, config),
+                ..EditResult::default()
+            },
         }
     }
 
@@ -287,7 +295,9 @@ impl<'a, W: Write> Editing<'a, W> {
             self.edited.bytes_gone = self.edited.bytes_gone.saturating_add(bytes_of(record));
             return Ok(());
         }
+        let subjects = &mut self.edited.subjects;
         self.edited.bytes = self.edit.rename.record(record, |renamed| {
+            subjects.message(&self.edit.rename, record.subject, renamed.subject);
             if let Some(output) = &mut self.output {
                 output.message(renamed)?;
             }
@@ -349,6 +359,8 @@ impl<'a, W: Write> Editing<'a, W> {
         for consumer in &mut consumers {
             consumer.state.without(|sequence| !kept.contains(sequence));
         }
+        let pushing = consumers.iter().filter(|consumer| consumer.is_pushing()).take(MAX_NAMED);
+        self.edited.pushing = pushing.map(|consumer| consumer.name.clone()).collect();
         Ok(consumers)
     }
 

@@ -96,6 +96,16 @@ impl Consumer {
         self.is_in_memory() && consumers::stays(self.info.get().as_bytes())
     }
 
+    /// Whether the server delivers its messages to a subject, without being asked for each.
+    pub(super) fn is_pushing(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Delivers {
+            #[serde(default)]
+            deliver_subject: String,
+        }
+        serde_json::from_str(self.info.get()).is_ok_and(|to: Delivers| !to.deliver_subject.is_empty())
+    }
+
     /// Whether the consumer stands beyond `last`, the last sequence of its stream, other than because it is to
     /// begin at a later one.
     pub fn is_ahead_of(&self, last: u64) -> bool {

@@ -19,6 +19,8 @@ use crate::settings::Config;
 #[derive(Debug, Clone, Default)]
 pub struct Rename {
     name: Option<StreamName>,
+    /// The bucket's own, if it is one.
+    own: Option<Prefix>,
     prefixes: Vec<Prefix>,
     /// The bucket of an object store: where its descriptions lie, its old name and its new one, as JSON.
     bucket: Option<(String, String, String)>,
@@ -33,7 +35,8 @@ impl Rename {
         let bucket = renaming.and_then(Renaming::object_store);
         Rename {
             name: renaming.map(|renaming| renaming.new.clone()),
-            prefixes: own.into_iter().chain(prefixes.iter().cloned()).collect(),
+            own,
+            prefixes: prefixes.to_vec(),
             bucket: bucket.map(|(old, new)| (format!("$O.{old}.M."), json(old), json(new))),
         }
     }
@@ -45,7 +48,19 @@ impl Rename {
 
     /// A subject.
     pub fn subject<'a>(&self, subject: &'a [u8]) -> Cow<'a, [u8]> {
-        self.prefixes.iter().find_map(|prefix| prefix.replace(subject)).unwrap_or(subject.into())
+        self.own
+            .iter()
+            .chain(&self.prefixes)
+            .find_map(|prefix| prefix.replace(subject))
+            .unwrap_or(subject.into())
+    }
+
+    /// Which of the prefixes makes the new subject, if one of them does. That of the bucket does not count.
+    pub fn prefix_of(&self, subject: &[u8]) -> Option<usize> {
+        if self.prefixes.is_empty() || self.own.as_ref().is_some_and(|own| own.replace(subject).is_some()) {
+            return None;
+        }
+        self.prefixes.iter().position(|prefix| prefix.replace(subject).is_some())
     }
 
     /// The payload of the message that has this subject in the source.

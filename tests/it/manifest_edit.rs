@@ -584,6 +584,56 @@ fn only_an_archive_of_rsyncable_streams_says_that_it_is_one() {
     }
 }
 
+/// What somebody hardly meant, and what a restored stream would do behind their back, is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_new_names_and_subjects_bring_about_is_named() -> Result<()> {
+    let server = Server::start(LATEST);
+    let client = server.client().await?;
+    let mut b = Builder::new(&client, server.version(), 5).await?;
+    b.bucket("X", json!({})).await?;
+    b.put("X", "a", "1").await?;
+    let transforms = json!([{ "src": "$KV.X.>", "dest": "$KV.Y.>" }]);
+    b.bucket("Y", json!({ "sources": [{ "name": "KV_X", "subject_transforms": transforms }] })).await?;
+    b.stream("EVT", json!(["evt.>"]), json!({})).await?;
+    b.publisher.send("evt.a.b", &[], "event").await?;
+    b.consumer("EVT", "mailer", json!({ "deliver_subject": "mail" })).await?;
+    b.finish().await?;
+    let taken = async |client: &Client, bucket: &str| -> Result<u64> {
+        loop {
+            let info = api::stream_info(client, &format!("KV_{bucket}")).await?;
+            match info["state"]["last_seq"].as_u64() {
+                Some(last) if last > 0 && info["sources"][0]["lag"] == 0 => return Ok(last),
+                _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        }
+    };
+    ensure!(taken(&client, "Y").await? == 1);
+    let archive = dump(&server, &[]);
+    for (arguments, words) in [
+        (&["--subject", "none.at=all"][..], "replaces: none was replaced"),
+        (&["--subject", "evt.a=x"], "stream EVT holds messages with subjects such as x.b now"),
+        (&["--rename", "EVT=OLD"], "the subscribers of EVT get its messages too, from its consumer"),
+        (&["--rename", "KV_Y=KV_Z"], "and takes all of their messages again"),
+    ] {
+        let finished = run_with(edit(arguments), &archive).expect_code(0);
+        assert_eq!(finished.stderr.matches("warning").count(), 1, "{}", finished.stderr);
+        assert!(finished.stderr.contains(words), "{arguments:?}: {}", finished.stderr);
+        sound(&finished.stdout);
+    }
+    edited(&["--subject", "evt=x"], &archive);
+    edited(&["--stream", "EVT", "--rename", "EVT=OLD", "--no-consumers"], &archive);
+
+    // It does take them again, which no server says.
+    let again = run_with(edit(&["--rename", "KV_Y=KV_Z"]), &archive).expect_code(0);
+    let destination = Server::start(LATEST);
+    load(&destination, &[], &again.stdout).expect_code(0);
+    let client = destination.client().await?;
+    while taken(&client, "Z").await? < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 /// The earliest times that there are, too: a bound that no message can have is still one.
 #[test]
 fn nothing_is_older_than_the_first_time() {

@@ -82,6 +82,7 @@ pub(super) fn run(options: cli::EditStreams, progress: Progress) -> anyhow::Resu
         done: BTreeMap::new(),
         seen: SeenStreams::default(),
         matched: MatchedPatterns::default(),
+        prefixes: Vec::new(),
     };
     let manifest = editing.read(&mut archive)?;
     drop(archive);
@@ -118,6 +119,8 @@ struct Editing<'a, W: Write> {
     done: BTreeMap<StreamName, ManifestStream>,
     seen: SeenStreams,
     matched: MatchedPatterns,
+    /// Which prefixes began a subject.
+    prefixes: Vec<bool>,
 }
 
 /// An edited stream that counts unless the next entry abandons its attempt.
@@ -301,7 +304,12 @@ impl<W: Write + Send> Editing<'_, W> {
             sha256 = Some(writer.whole_in_pieces(&name, &json, &edited_bytes.pieces).map_err(copy_failure)?);
         }
         let MatchedPatterns { subjects, dropped } = &edited.matched;
-        for (all, here) in [(&mut self.matched.subjects, subjects), (&mut self.matched.dropped, dropped)] {
+        let all = [
+            (&mut self.matched.subjects, subjects),
+            (&mut self.matched.dropped, dropped),
+            (&mut self.prefixes, &edited.subjects.prefixes),
+        ];
+        for (all, here) in all {
             all.resize(all.len().max(here.len()), false);
             all.iter_mut().zip(here).for_each(|(all, here)| *all |= here);
         }
@@ -312,6 +320,7 @@ impl<W: Write + Send> Editing<'_, W> {
                  they are configured to"
             ));
         }
+        self.say_of_subjects(&stream, &name, &edited);
         if self.is_dry {
             print(dry_line(&stream, &name, &edited, self.changes.format()).as_bytes())?;
         }
@@ -338,15 +347,37 @@ impl<W: Write + Send> Editing<'_, W> {
         Ok(())
     }
 
+    /// Names what a restored stream would do with its new subjects, or with its old ones under a new name.
+    fn say_of_subjects(&self, stream: &StreamName, name: &StreamName, edited: &EditResult) {
+        if let Some(subject) = &edited.subjects.outside {
+            self.messages.warning(&format!(
+                "stream {name} holds messages with subjects such as {} now, and takes no new ones of them: its own \
+                 subjects are others",
+                Printable::new(subject)
+            ));
+        }
+        if name != stream && !edited.pushing.is_empty() {
+            let named = consumers(&edited.pushing);
+            self.messages.warning(&format!(
+                "stream {name}: once it is restored, the subscribers of {stream} get its messages too, from its \
+                 {named}: leave consumers out with --no-consumers"
+            ));
+        }
+    }
+
     /// A stream that takes its messages from others goes on doing so, and by the same names.
     fn look_at_sources(&self, stream: &StreamName, json: &[u8]) {
         let Ok(description) = Description::from_json(json) else { return };
         let name = self.changes.name(stream);
         let sources: BTreeSet<String> = changes::sources(&description.settings);
+        let again = match self.changes.moves_sources(stream, &description) {
+            true => ", and takes all of their messages again, because its subjects for them are new",
+            false => "",
+        };
         if name != stream && !sources.is_empty() {
             let quoted: Vec<_> = sources.iter().map(|name| Printable::new(name)).collect();
             self.messages.warning(&format!(
-                "stream {name} goes on taking messages from {} once it is restored: it does not stay as it is",
+                "stream {name} goes on taking messages from {} once it is restored{again}: it does not stay as it is",
                 listed(&quoted)
             ));
         }
@@ -364,6 +395,11 @@ impl<W: Write + Send> Editing<'_, W> {
             let what = format!("no message has a subject that matches {pattern}");
             let hint = "nothing would be kept for it; see the subjects with: nats stream subjects";
             return Err(Failure::new(Exit::Failed, what).hint(hint).into());
+        }
+        for prefix in self.changes.replaced_nothing(&self.prefixes) {
+            self.messages.warning(&format!(
+                "no subject begins with what --subject {prefix} replaces: none was replaced"
+            ));
         }
         for pattern in self.changes.dropped_nothing(&self.matched) {
             self.messages

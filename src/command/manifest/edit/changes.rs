@@ -11,6 +11,7 @@ use super::super::select::{LIST, require_any};
 use crate::archive::{Digest, Index, Manifest, StreamKind};
 use crate::cli::{EditStreams, StreamSelection};
 use crate::command::Failure;
+use crate::description::Description;
 use crate::exit::Exit;
 use crate::names::{Prefix, Renaming, StreamName, SubjectPattern};
 use crate::settings::Config;
@@ -164,6 +165,19 @@ impl Changes {
         unmatched(&self.keep.dropped, &matched.dropped)
     }
 
+    /// The prefixes that began no subject, by which of them did.
+    pub fn replaced_nothing(&self, found: &[bool]) -> impl Iterator<Item = &Prefix> {
+        unmatched(&self.subject, found)
+    }
+
+    /// Whether the sources of `stream` get new subjects. A server finds out how far it has come in a source by the headers of
+    /// its own messages, and these have the old subjects (seen on 2.12.8 and 2.15.1).
+    pub fn moves_sources(&self, stream: &StreamName, description: &Description) -> bool {
+        let renamed = self.of(stream).and_then(|edit| edit.rename.stream_config(&description.config));
+        let renamed = renamed.and_then(|config| serde_json::from_str::<Config>(config.get()).ok());
+        renamed.is_some_and(|config| config.get("sources") != description.settings.get("sources"))
+    }
+
     /// The index of the edited archive. Refuses what cannot be done to what is coming.
     pub fn index(&self, source: &Index) -> Result<Index, Failure> {
         let coming = || source.streams.iter().filter(|stream| stream.kind != StreamKind::Skipped);
@@ -242,10 +256,7 @@ pub(super) fn sources(settings: &Config) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-fn unmatched<'a>(
-    patterns: &'a [SubjectPattern],
-    matched: &[bool],
-) -> impl Iterator<Item = &'a SubjectPattern> {
+fn unmatched<'a, T>(patterns: &'a [T], matched: &[bool]) -> impl Iterator<Item = &'a T> {
     patterns.iter().enumerate().filter_map(|(n, pattern)| (matched.get(n) != Some(&true)).then_some(pattern))
 }
 
