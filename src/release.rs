@@ -127,6 +127,14 @@ pub fn of_index(version: u8) -> Version {
     INDEXES.get(usize::from(version)).copied().unwrap_or(LATER)
 }
 
+/// Whether a server reads the `index.db` in the snapshots of a `source`. One that does not makes it anew from the blocks, and
+/// messages that a limit had removed are there again (seen on 2.10.26, 2.11.11 and 2.12.8, with snapshots of the next
+/// releases). A source that is not known may be any.
+pub fn reads_index(server: Version, source: Option<Version>) -> bool {
+    let written = |version| INDEXES.iter().filter(|since| **since <= version).count();
+    written(server) >= source.map_or(INDEXES.len(), written)
+}
+
 /// A setting of a stream or a consumer that not every supported release knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -183,6 +191,23 @@ mod tests {
         assert_eq!((of_index(1), of_index(4)), (V2_10, V2_14));
         assert_eq!((of_level(6), of_index(5)), (LATER, LATER));
         assert!(LEVELS.iter().all(|version| *version < LATER));
+    }
+
+    #[test]
+    fn a_server_reads_the_indexes_of_its_own_release_and_of_earlier_ones() {
+        for (server, source, reads) in [
+            ("2.10.26", Some("2.10.1"), true),
+            ("2.10.26", Some("2.11.0"), false),
+            ("2.12.8", Some("2.12.3"), true),
+            ("2.12.8", Some("2.14.5"), false),
+            ("2.15.1", Some("2.12.8"), true),
+            ("2.14.5", Some("2.15.1"), true),
+            ("2.12.8", None, false),
+            ("2.14.0", None, true),
+        ] {
+            let version = |text: &str| text.parse::<Version>().unwrap();
+            assert_eq!(reads_index(version(server), source.map(version)), reads, "{server} {source:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 
 use super::content::Content;
 use super::convert::{ConvertError, MAX_NAMED};
-use super::fault::Fault;
+use super::fault::{Fault, Place};
 use super::held_consumers::{HeldConsumers, MAX_CONSUMERS, TooManyConsumers};
 use super::items::{Consumer, Item, Record, State};
 use super::kept_messages::KeptMessages;
@@ -180,6 +180,30 @@ pub fn edit<R: Read>(
     contents.agrees_with(reported)?;
     let nothing = ReportedState::default();
     editing.finish(contents, if edit.promises() { reported } else { &nothing })
+}
+
+/// Writes the snapshot in `bytes`, which is a tar, to `out` without an index and without the messages that are not live by it.
+/// A consumer that stands beyond the snapshot's end is put back to it.
+///
+/// # Errors
+/// [`ConvertError`]. Then the output is not a whole snapshot.
+pub fn without_index(
+    stream: &StreamName,
+    config: &RawValue,
+    reported: &ReportedState,
+    bytes: impl Read,
+    out: impl Write,
+) -> Result<(), ConvertError> {
+    let unsupported = |what| Fault::Unsupported { what, place: Place::default() }.into();
+    match edit(stream, config, reported, &Edit::default(), Content::new(bytes), out) {
+        Ok(_) => Ok(()),
+        Err(EditError::Convert(error)) => Err(error),
+        Err(EditError::TooScattered) => Err(unsupported(TOO_SCATTERED)),
+        Err(EditError::Consumers) => Err(unsupported("its consumers are too many to be written last")),
+        Err(EditError::Short(_) | EditError::Subjects | EditError::Changed) => {
+            Err(unsupported("it holds less than the server reported"))
+        }
+    }
 }
 
 /// What an edit will leave of a snapshot. A writer needs it if the format has it before the messages.

@@ -89,7 +89,7 @@ pub use consumers::MAX_NAMES;
 pub use content::Content;
 pub use contents::{Contents, HALF_A_BATCH};
 pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_natsarc1, to_tar};
-pub use edit::{Edit, EditError, EditResult, MAX_NEWEST, MessageCounts, Survey, edit, survey};
+pub use edit::{Edit, EditError, EditResult, MAX_NEWEST, MessageCounts, Survey, edit, survey, without_index};
 pub use edit_to_natsarc::edit_to_natsarc1;
 pub use fault::{Fault, Place};
 pub use frames::{Frames, PADDING};

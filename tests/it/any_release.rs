@@ -305,3 +305,38 @@ async fn what_a_stream_in_memory_forgets_is_said_before() -> Result<()> {
     assert_eq!(std::mem::take(&mut dry.stderr), "");
     Ok(())
 }
+
+/// A limit leaves the records of what it removes, and only the index says that they are not live. An older server does not
+/// read that index, and must not bring them back, nor remove others for them: also where the limit is no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_limit_removed_stays_removed_on_an_older_server() -> Result<()> {
+    let source = Server::start("2.14.5");
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 11).await?;
+    b.stream("FEW", json!(["few.>"]), json!({ "max_msgs": 3 })).await?;
+    b.stream("ONE", json!(["one.>"]), json!({ "max_msgs_per_subject": 1 })).await?;
+    for n in 0..20 {
+        b.publisher.send(&format!("few.{n}"), &[], "few").await?;
+        b.publisher.send("one.a", &[], "one").await?;
+    }
+    b.publisher.send("one.b", &[], "one").await?;
+    b.consumer("ONE", "reader", json!({})).await?;
+    b.finish().await?;
+    for (stream, subjects) in [("FEW", "few.>"), ("ONE", "one.>")] {
+        let config = json!({ "name": stream, "subjects": [subjects] });
+        api::call(&client, &format!("STREAM.UPDATE.{stream}"), config).await?;
+    }
+    let backup = archive::dump(&source, &[]);
+    for release in ALL {
+        let mut destination = Server::start(release);
+        let loaded = archive::load(&destination, &[], &backup);
+        assert_eq!((loaded.stderr.as_str(), loaded.code), ("", Some(0)), "{release}");
+        for _ in 0..2 {
+            let to = destination.client().await?;
+            let found = equality::differences(&client, &to, |_| true).await?;
+            assert_eq!(found, NOTHING, "{release}");
+            destination.restart();
+        }
+    }
+    Ok(())
+}

@@ -11,7 +11,7 @@ use crate::command::Failure;
 use crate::exit::Exit;
 use crate::jetstream::{RestoreMarker, Server};
 use crate::names::StreamName;
-use crate::release;
+use crate::release::{self, Version};
 use crate::snapshot::Format;
 use crate::terminal::Messages;
 use crate::terminal::progress::Progress;
@@ -29,6 +29,8 @@ pub(super) struct Context {
     pub unconfirmed: RefCell<Vec<UnconfirmedStream>>,
     /// This run's marker on its restores.
     pub marker: RestoreMarker,
+    /// The release that made the archive's snapshots, if the archive says so.
+    pub source: Cell<Option<Version>>,
     /// Whether the server is gone: it did not come back, or answers nothing.
     pub gone: Cell<bool>,
 }
@@ -54,6 +56,11 @@ impl Context {
             format!("{what} nats-server {}.{} or later, and this server is {version}", needs.0, needs.1);
         Err(Failure::new(Exit::Failed, what)
             .hint(format!("restore into a server of version {needs} or later")))
+    }
+
+    /// Whether the server reads the index in the archive's snapshots.
+    pub fn reads_index(&self) -> bool {
+        self.server.version().is_none_or(|version| release::reads_index(version, self.source.get()))
     }
 
     /// Notes a failure of `stream`.

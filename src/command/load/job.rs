@@ -136,6 +136,7 @@ impl Job {
         };
         let restoring =
             Restoring::new(stream, request, server, context.marker.clone(), wanted).becoming(format);
+        let restoring = if context.reads_index() { restoring } else { restoring.without_index() };
         let context = Rc::clone(context);
         Ok(Some(Job { context, restoring, traits, proven: None, flight: Some(flight), over: false }))
     }

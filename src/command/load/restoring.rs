@@ -9,7 +9,8 @@
 //!
 //! A snapshot in NATSARC1 is converted to a tar on the way: every release restores that, and a server keeps more of it
 //! (the message ids, and where the sources stand). A snapshot in tar format is written again if it has consumers,
-//! because they may be ahead of the last message; one of a stream in memory is converted to NATSARC1, because no server
+//! because they may be ahead of the last message, and if the server is older than the one that made it: it would not read
+//! the index, and bring back what a limit has removed. One of a stream in memory is converted to NATSARC1, because no server
 //! restores such messages from a tar. The verifier always reads the bytes as they came.
 
 use std::collections::VecDeque;
@@ -27,7 +28,7 @@ use crate::names::StreamName;
 use crate::settings;
 use crate::snapshot::{
     ConvertError, Fault, Format, Frames, InspectOptions, PADDING, ReportedState, format_of, opener,
-    put_consumers_back, to_natsarc1, to_tar,
+    put_consumers_back, to_natsarc1, to_tar, without_index,
 };
 
 /// The largest snapshot that is verified before its restore begins, in bytes.
@@ -59,6 +60,8 @@ pub(super) struct Restoring {
     verifier: Option<Verifier>,
     /// The format that is sent; none if the snapshot stays as it came.
     becomes: Option<Format>,
+    /// Whether a tar is written again because the server does not read its index.
+    without_index: bool,
     /// The conversion, if there is one. It finds the consumers whose state a tar does not keep.
     conversion: Option<Conversion<Vec<String>>>,
     /// The consumers in memory: they lose their position.
@@ -157,6 +160,7 @@ impl Restoring {
             conversion: None,
             begin_anew: Vec::new(),
             format: None,
+            without_index: false,
             decided: false,
             in_flight: Arc::default(),
             came: 0,
@@ -178,6 +182,11 @@ impl Restoring {
     /// The same. The snapshot is converted to this format, if there is one.
     pub fn becoming(self, format: Option<Format>) -> Self {
         Restoring { becomes: format, ..self }
+    }
+
+    /// The same. The server does not read the index of a tar.
+    pub fn without_index(self) -> Self {
+        Restoring { without_index: true, ..self }
     }
 
     /// Whether the snapshot is a large one: its restore has to begin before all of it has come.
@@ -293,13 +302,17 @@ impl Restoring {
         let becomes = self.becomes.or(self.format);
         let converts = match (self.format, becomes) {
             // They may stand beyond the last message.
-            (Some(Format::Tar), Some(Format::Tar)) => reported.consumer_count > 0,
+            (Some(Format::Tar), Some(Format::Tar)) => reported.consumer_count > 0 || self.without_index,
             (from, to) => from != to,
         };
         if let (Some(from), Some(to)) = (self.format.filter(|_| converts), becomes) {
             let (stream, config, reported) = (self.stream.clone(), config.clone(), reported.clone());
+            let without = self.without_index;
             let conversion = Conversion::begin(move |bytes, out| match (from, to) {
                 (Format::NatsArc1, Format::Tar) => to_tar(&stream, &config, bytes, out),
+                (_, Format::Tar) if without => {
+                    without_index(&stream, &config, &reported, bytes, out).map(|()| Vec::new())
+                }
                 (_, Format::Tar) => put_consumers_back(reported.last_seq, bytes, out).map(|()| Vec::new()),
                 (_, Format::NatsArc1) => to_natsarc1(&stream, &reported, bytes, out).map(|()| Vec::new()),
             });

@@ -25,7 +25,7 @@ use super::refusals;
 use super::replacing::Replacing;
 use super::replicas;
 use super::rescue::Rescue;
-use crate::archive::{ArchiveEnd, Index, Manifest};
+use crate::archive::{ArchiveEnd, Index, Manifest, SourceServer};
 use crate::cli::Conflict;
 use crate::exit::Exit;
 use crate::jetstream::Server;
@@ -71,6 +71,7 @@ impl Loading {
             outcomes: RefCell::new(Outcomes::new(messages, progress.clone())),
             progress,
             unconfirmed: RefCell::default(),
+            source: Cell::new(None),
             gone: Cell::new(false),
         });
         Loading {
@@ -236,13 +237,22 @@ impl Loading {
 
     /// What is coming: everything that is in the way is said before anything changes.
     fn index(&mut self, index: &Index) -> anyhow::Result<()> {
+        self.made_by(index.server.as_ref());
         let coming = self.announced.index(index, &self.context.options.select);
         let bytes = coming.iter().filter_map(|stream| self.announced.bytes(stream));
         self.context.progress.expect(coming.len() as u64, bytes.fold(0, u64::saturating_add));
         Ok(refusals::of_index(&self.context, index, &coming)?)
     }
 
+    /// The archive says which server it is of.
+    fn made_by(&self, server: Option<&SourceServer>) {
+        if let Some(version) = server.and_then(|server| server.version.parse().ok()) {
+            self.context.source.set(Some(version));
+        }
+    }
+
     fn manifest(&mut self, manifest: Manifest) -> anyhow::Result<()> {
+        self.made_by(manifest.server.as_ref());
         let (coming, failed) = self.announced.manifest(manifest, &self.context.options.select);
         refusals::conflicts(&self.context, &coming)?;
         for (stream, error) in failed {
