@@ -121,7 +121,7 @@ pub fn read<R: Read, L: Visitor>(
             tally.sum.add(number, time, [subject, headers, rest - headers], bytes);
             tally.message(number)
         };
-        noted.map_err(|_| content.unsupported(super::tally::TOO_SCATTERED))?;
+        noted.map_err(|_| content.unsupported(super::sequences::TOO_SCATTERED))?;
         if L::VISITS {
             visitor.item(match sequence & (ERASED | TOMBSTONE) {
                 0 if number > 0 => {

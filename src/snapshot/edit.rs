@@ -28,7 +28,8 @@ use super::past::{LookBack, PastState};
 use super::rename::Rename;
 use super::renamed_subjects::RenamedSubjects;
 use super::reported_state::{ReportedState, Shortfall};
-use super::tally::{MessageCount, Sequences, TOO_SCATTERED, TooScattered};
+use super::sequences::{Sequences, TOO_SCATTERED, TooScattered};
+use super::tally::{self, MessageCount};
 use super::tar_output::TarOutput;
 use super::writer::{self, WriteError};
 use super::{Contents, inspect_items, meta};
@@ -355,7 +356,11 @@ impl<'a, W: Write> Editing<'a, W> {
             output.finish(source.last_seq, last_time, &consumers)?;
         }
         let edited = self.counted(source, consumers.len());
-        let in_parts = MessageCounts::of(self.messages.into_kept().counted(edited.last_seq, promised));
+        let in_parts = MessageCounts::of(tally::count_without_index(
+            self.messages.into_kept(),
+            edited.last_seq,
+            promised,
+        ));
         Ok(EditResult { in_parts, ..edited })
     }
 

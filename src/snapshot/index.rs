@@ -40,7 +40,8 @@ use super::checksums::{self, SUM_LEN};
 use super::content::Content;
 use super::fault::Fault;
 use super::leb128;
-use super::tally::{IndexedMessages, Sequences, Tally};
+use super::sequences::Sequences;
+use super::tally::{IndexedMessages, Tally};
 use crate::names::StreamName;
 
 const INDEX_MAGIC: u8 = 11;

@@ -1,7 +1,7 @@
 //! Which messages of a snapshot stay when it is written again. A tar says that a message is deleted before the message comes
 //! or after it, so this is known only at the end. Knows no format, and writes nothing.
 
-use super::tally::{Sequences, TooScattered};
+use super::sequences::{Sequences, TooScattered};
 
 /// The messages so far.
 #[derive(Debug, Default)]

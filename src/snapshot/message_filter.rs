@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::items::Record;
-use super::tally::Sequences;
+use super::sequences::Sequences;
 use crate::names::SubjectPattern;
 
 /// Which messages are kept. By default, all.

@@ -71,6 +71,7 @@ mod rename;
 mod renamed_subjects;
 mod reported_state;
 mod rsyncable;
+mod sequences;
 mod tally;
 mod tar_output;
 mod tarball;
@@ -107,7 +108,7 @@ pub use rename::Rename;
 pub use renamed_subjects::RenamedSubjects;
 pub use reported_state::{ReportedState, Shortfall};
 pub use rsyncable::{StreamInfo, rsyncable};
-pub use tally::{MAX_SETS, Sequences};
+pub use sequences::{MAX_SETS, Sequences};
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 
 pub use crate::release::Format;

@@ -11,7 +11,7 @@ use super::inspect::inspect_items;
 use super::items::Item;
 use super::message_filter::{MatchedPatterns, MessageFilter};
 use super::reported_state::ReportedState;
-use super::tally::Sequences;
+use super::sequences::Sequences;
 use crate::names::StreamName;
 
 /// How many messages are held at first before those are dropped that are not among the newest, and at most.

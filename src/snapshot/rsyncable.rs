@@ -18,7 +18,7 @@ use super::held_consumers::{HeldConsumers, TooManyConsumers};
 use super::items::{Consumer, Item, Record};
 use super::kept_messages::KeptMessages;
 use super::reported_state::ReportedState;
-use super::tally::{TOO_SCATTERED, TooScattered};
+use super::sequences::{TOO_SCATTERED, TooScattered};
 use super::tar_output::TarOutput;
 use super::writer::WriteError;
 use super::{Fault, Format, Place, inspect_items, meta};

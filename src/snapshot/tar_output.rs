@@ -9,7 +9,7 @@ use std::io::Write;
 use serde_json::value::RawValue;
 
 use super::items::{Consumer, Record};
-use super::tally::{Sequences, TooScattered};
+use super::sequences::{Sequences, TooScattered};
 use super::writer::{WriteError, Writer};
 use crate::names::StreamName;
 
