@@ -25,13 +25,13 @@ pub struct Consumers {
     /// The names of all. None where nobody wants them, or where they take more than [`MAX_NAMES`].
     pub names: Option<Vec<String>>,
     names_bytes: usize,
-    visitor: Option<NewerSettings>,
+    newer_settings: Option<NewerSettings>,
 }
 
 impl Consumers {
-    /// None so far. `visitor` looks at each configuration; `names` says whether names are wanted.
-    pub fn new(visitor: Option<NewerSettings>, names: bool) -> Self {
-        Consumers { visitor, names: names.then(Vec::new), ..Consumers::default() }
+    /// None so far. `names` says whether names are wanted.
+    pub fn new(newer_settings: Option<NewerSettings>, names: bool) -> Self {
+        Consumers { newer_settings, names: names.then(Vec::new), ..Consumers::default() }
     }
 
     /// Adds one. Gives the sequence at which it is configured to begin, zero where it is not.
@@ -45,7 +45,7 @@ impl Consumers {
         }
         self.count = self.count.saturating_add(1);
         self.lasting = self.lasting.saturating_add(stays(config).into());
-        for setting in self.visitor.map(|visitor| visitor(config)).unwrap_or_default() {
+        for setting in self.newer_settings.map(|name| name(config)).unwrap_or_default() {
             self.newer.entry(setting).or_insert_with(|| name.to_owned());
         }
         begins(config)
@@ -58,7 +58,8 @@ pub fn reached(reached: u64, begins: u64) -> u64 {
     if reached < begins { 0 } else { reached }
 }
 
-fn begins(config: &[u8]) -> u64 {
+/// The sequence at which a consumer is configured to begin, zero where it is not.
+pub(super) fn begins(config: &[u8]) -> u64 {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Begins {

@@ -45,12 +45,13 @@ impl HeldConsumers {
     pub fn into_placed(self, source: &Contents, created: Option<i64>) -> Option<Vec<Consumer>> {
         let mut consumers = self.held;
         for consumer in &mut consumers {
-            consumer.put_back_to(source.last_seq);
-            if source.format == Format::NatsArc1 {
-                consumer.put_before_begin();
-                if let Some(time) = created {
-                    consumer.info = meta::created_at(&consumer.info, time)?;
-                }
+            if source.format == Format::Tar {
+                consumer.put_back_to(source.last_seq);
+                continue;
+            }
+            consumer.place(source.last_seq);
+            if let Some(time) = created {
+                consumer.info = meta::created_at(&consumer.info, time)?;
             }
         }
         Some(consumers)

@@ -118,9 +118,16 @@ impl Consumer {
         self.state.put_back_to(self.begins().saturating_sub(1).max(last));
     }
 
+    /// Puts a consumer that does not come from a tar where it may stand in a stream that ends at `last`: not beyond the end,
+    /// and not before the message with which it is to begin.
+    pub(super) fn place(&mut self, last: u64) {
+        self.put_back_to(last);
+        self.put_before_begin();
+    }
+
     /// Puts a consumer that is to begin later right before there. A snapshot of 2.15.1 has put it to the stream's
     /// end, and a server that restored it so would deliver what lies between.
-    pub(super) fn put_before_begin(&mut self) {
+    fn put_before_begin(&mut self) {
         let before = self.begins().saturating_sub(1);
         let ConsumerState { delivered, ack_floor, .. } = &mut self.state;
         if delivered.stream < before {
@@ -131,14 +138,9 @@ impl Consumer {
         }
     }
 
-    /// The sequence at which it is configured to begin, if it is.
+    /// The sequence at which it is configured to begin, zero where it is not.
     fn begins(&self) -> u64 {
-        #[derive(Deserialize)]
-        struct Begins {
-            #[serde(default)]
-            opt_start_seq: u64,
-        }
-        serde_json::from_str(self.info.get()).map_or(0, |begins: Begins| begins.opt_start_seq)
+        consumers::begins(self.info.get().as_bytes())
     }
 }
 

@@ -20,10 +20,11 @@
 //! items ─ writer (tar, records; cuts) or natsarc_writer ─ framing (S2 frames; compressor) ─ bytes
 //! ```
 //!
-//! Three modules read a snapshot and write another one. [`convert`](mod@convert) changes the format or the consumers,
-//! [`rsyncable`](mod@rsyncable) makes unchanged messages the same bytes in every snapshot, and [`edit`](mod@edit) keeps the
-//! messages of a [filter](MessageFilter) and [renames](Rename) the stream. The last two share what they find out on the way
-//! (`kept_messages`, `held_consumers`) and where they write to (`tar_output`). NATSARC1 has the number of messages before the
+//! Four modules read a snapshot and write another one. [`convert`](mod@convert) changes the format,
+//! [`tar_consumers`](mod@tar_consumers) only the consumers, [`rsyncable`](mod@rsyncable) makes unchanged messages the same
+//! bytes in every snapshot, and [`edit`](mod@edit) keeps the messages of a [filter](MessageFilter) and [renames](Rename) the
+//! stream. The last two share what they find out on the way (`kept_messages`, `held_consumers`) and where they write to
+//! (`tar_output`). NATSARC1 has the number of messages before the
 //! messages, so [`edit_to_natsarc1`] needs a [`survey`] of the same snapshot first.
 //!
 //! Everything is read in one pass. Memory: two S2 blocks ([`MAX_BLOCK`] each), or five where they are decoded beside,
@@ -73,6 +74,7 @@ mod reported_state;
 mod rsyncable;
 mod sequences;
 mod tally;
+mod tar_consumers;
 mod tar_output;
 mod tarball;
 #[cfg(test)]
@@ -89,7 +91,7 @@ pub use consumer::{BadState, ConsumerState, Pending, SequencePair};
 pub use consumers::MAX_NAMES;
 pub use content::Content;
 pub use contents::{Contents, HALF_A_BATCH};
-pub use convert::{ConvertError, MAX_NAMED, add_consumers, put_consumers_back, to_natsarc1, to_tar};
+pub use convert::{ConvertError, MAX_NAMED, to_natsarc1, to_tar};
 pub use edit::{Edit, EditError, EditResult, MAX_NEWEST, MessageCounts, Survey, edit, survey, without_index};
 pub use edit_to_natsarc::edit_to_natsarc1;
 pub use fault::{Fault, Place};
@@ -109,6 +111,7 @@ pub use renamed_subjects::RenamedSubjects;
 pub use reported_state::{ReportedState, Shortfall};
 pub use rsyncable::{StreamInfo, rsyncable};
 pub use sequences::{MAX_SETS, Sequences};
+pub use tar_consumers::{add_consumers, put_consumers_back};
 pub use writer::{MAX_BLOCK_FILE, WriteError, Writer};
 
 pub use crate::release::Format;

@@ -61,8 +61,7 @@ pub fn rsyncable<R: Read, W: Write>(
     if contents.format == Format::Tar {
         let names: Vec<_> = consumers.iter().map(|consumer| consumer.name.clone()).collect();
         for mut added in missing(&names) {
-            added.put_before_begin();
-            added.put_back_to(contents.last_seq);
+            added.place(contents.last_seq);
             consumers.push(added);
         }
     }
