@@ -37,8 +37,7 @@ pub(super) fn keyed(stream: &StreamName, number: u32) -> HighwayHasher {
     checksums::keyed(&format!("{}-{number}", stream.as_str()))
 }
 
-/// Reads block `number`, of `size` bytes, into `tally`, and shows its records to `visitor`. Returns the last
-/// record's checksum, zero in an empty block.
+/// Reads block `number`, of `size` bytes, into `tally`, and shows its records to `visitor`.
 #[expect(
     clippy::too_many_lines,
     reason = "one record from its first byte to its last: its parts share the hash and what is left"
@@ -50,11 +49,10 @@ pub fn read<R: Read, L: Visitor>(
     size: u64,
     tally: &mut Tally,
     visitor: &mut L,
-) -> Result<u64, L::Error> {
+) -> Result<(), L::Error> {
     let keyed = keyed(stream, number);
     let mut text = Vec::new();
     let mut left = size;
-    let mut last = 0;
     while left > 0 {
         content.at_sequence(None);
         if left < (HEADER_LEN + SUM_LEN) as u64 {
@@ -107,8 +105,7 @@ pub fn read<R: Read, L: Visitor>(
         content.pass(rest - headers, take)?;
         let mut sum = [0; SUM_LEN];
         content.exact(&mut sum)?;
-        last = u64::from_le_bytes(sum);
-        if hash.finalize64() != last {
+        if hash.finalize64() != u64::from_le_bytes(sum) {
             return Err(content.damaged("a record's checksum does not match").into());
         }
 
@@ -135,7 +132,7 @@ pub fn read<R: Read, L: Visitor>(
         left -= len;
     }
     content.at_sequence(None);
-    Ok(last)
+    Ok(())
 }
 
 fn split(bytes: &[u8], at: u64) -> (&[u8], &[u8]) {

@@ -38,8 +38,9 @@ use crate::names::StreamName;
 /// The most messages that may be the newest ones in one stream.
 pub const MAX_NEWEST: usize = 1 << 20;
 
-/// Of how many messages at the beginning the times are kept, for that of the first one that stays.
-const FIRST: usize = 1024;
+/// Of how many messages at the beginning the times are kept. The first message that is written may be said to be deleted
+/// later, and then the time of another one is that of the first message.
+const MAX_FIRST: usize = 1024;
 
 /// The changes to a stream. By default, there are none.
 #[derive(Debug, Clone, Default)]
@@ -55,8 +56,9 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// Whether the source's promise is passed on with a snapshot whose content is not known yet. That changes with
-    /// every message.
+    /// Whether the description of a snapshot that is not edited yet repeats the state that the source's description
+    /// reports. If messages go, that is more than there will be. In an rsyncable archive no description has such a
+    /// state, because it changes with every message.
     pub fn promises(&self) -> bool {
         self.keep.is_all() && !self.rsyncable
     }
@@ -114,10 +116,11 @@ impl From<WriteError> for EditError {
 pub struct EditResult {
     /// The contents of the source.
     pub source: Contents,
-    /// What stays, as whoever knows it counts it.
+    /// What stays, as a reader counts it whose description was made of this result.
     pub whole: MessageCounts,
-    /// What stays, as a reader counts it who was promised what the source promised, or nothing
-    /// ([`Edit::promises`]).
+    /// What stays, as a reader counts it whose description was written before the edit, as that of a snapshot in parts is.
+    /// It says what the source's says, or nothing ([`Edit::promises`]). Where the source changed during its capture, the
+    /// reader cannot tell which messages are live, and the numbers may differ.
     pub in_parts: MessageCounts,
     /// The bytes of their records, as a server counts them. Those count too that are written and marked as
     /// deleted.
@@ -329,7 +332,7 @@ impl<'a, W: Write> Editing<'a, W> {
             Ok::<_, EditError>(self.edited.bytes.saturating_add(bytes_of(renamed)))
         })?;
         self.messages.keep(sequence)?;
-        if self.first.len() < FIRST {
+        if self.first.len() < MAX_FIRST {
             self.first.push((sequence, time));
         }
         Ok(())
@@ -393,7 +396,7 @@ impl<'a, W: Write> Editing<'a, W> {
         Ok(consumers)
     }
 
-    /// What stays, as whoever knows it counts it.
+    /// The result, but for what a reader counts whose description came before.
     fn counted(&mut self, source: Contents, consumers: usize) -> EditResult {
         let last = source.last_seq;
         let kept = self.messages.kept();

@@ -22,8 +22,17 @@ pub struct Rename {
     /// The bucket's own, if it is one.
     own: Option<Prefix>,
     prefixes: Vec<Prefix>,
-    /// The bucket of an object store: where its descriptions lie, its old name and its new one, as JSON.
-    bucket: Option<(String, String, String)>,
+    bucket: Option<RenamedBucket>,
+}
+
+/// The bucket of an object store, whose name is in the descriptions of its objects.
+#[derive(Debug, Clone)]
+struct RenamedBucket {
+    /// With what the subjects of the descriptions begin in the source.
+    descriptions: String,
+    old: String,
+    /// As JSON.
+    new: String,
 }
 
 impl Rename {
@@ -31,13 +40,16 @@ impl Rename {
     /// fits counts.
     pub fn new(renaming: Option<&Renaming>, prefixes: &[Prefix]) -> Self {
         let own = renaming.and_then(Renaming::prefix);
-        let json = |name: &str| Value::from(name).to_string();
-        let bucket = renaming.and_then(Renaming::object_store);
+        let bucket = renaming.and_then(Renaming::object_store).map(|(old, new)| RenamedBucket {
+            descriptions: format!("$O.{old}.M."),
+            old: old.to_owned(),
+            new: Value::from(new).to_string(),
+        });
         Rename {
             name: renaming.map(|renaming| renaming.new.clone()),
             own,
             prefixes: prefixes.to_vec(),
-            bucket: bucket.map(|(old, new)| (format!("$O.{old}.M."), json(old), json(new))),
+            bucket,
         }
     }
 
@@ -82,15 +94,14 @@ impl Rename {
             #[serde(borrow, default)]
             options: Option<Options<'a>>,
         }
-        let Some((descriptions, old, new)) = &self.bucket else { return payload.into() };
+        let Some(RenamedBucket { descriptions, old, new }) = &self.bucket else { return payload.into() };
         if !subject.starts_with(descriptions.as_bytes()) {
             return payload.into();
         }
         let Ok(Info { bucket, options }) = serde_json::from_slice(payload) else { return payload.into() };
         let link = options.and_then(|options| options.link?.bucket);
-        let old_name: Option<String> = serde_json::from_str(old).ok();
         let mut places: Vec<_> = [bucket, link].into_iter().flatten().map(RawValue::get).collect();
-        places.retain(|name| serde_json::from_str(name).ok() == old_name);
+        places.retain(|name| serde_json::from_str::<String>(name).is_ok_and(|name| name == *old));
         // From the last on, so that the others stay where they are.
         places.sort_by_key(|name| std::cmp::Reverse(name.as_ptr().addr()));
         let mut renamed = payload.to_vec();
@@ -111,19 +122,19 @@ impl Rename {
     /// A stream's configuration, or what a snapshot has of it. One without anything to rename stays as it is
     /// written. None where it is no JSON object.
     pub fn stream_config(&self, config: &RawValue) -> Option<Box<RawValue>> {
-        self.changed(config, |config| {
+        Rename::changed(config, |config| {
             if let Some(name) = &self.name {
                 config.insert("name".into(), name.as_str().into());
             }
-            self.list(config.get_mut("subjects"));
+            self.rename_each(config.get_mut("subjects"));
             if let Some(transform) = config.get_mut("subject_transform") {
-                self.text(transform.get_mut("src"));
-                self.text(transform.get_mut("dest"));
+                self.rename(transform.get_mut("src"));
+                self.rename(transform.get_mut("dest"));
             }
-            self.text(config.get_mut("republish").and_then(|republish| republish.get_mut("src")));
+            self.rename(config.get_mut("republish").and_then(|republish| republish.get_mut("src")));
             let mut transforms = |source: &mut Value| {
                 for transform in items(source.get_mut("subject_transforms")) {
-                    self.text(transform.get_mut("dest"));
+                    self.rename(transform.get_mut("dest"));
                 }
             };
             config.get_mut("mirror").into_iter().for_each(&mut transforms);
@@ -133,13 +144,14 @@ impl Rename {
 
     /// A consumer's configuration, or the part of it in a snapshot.
     pub fn consumer_config(&self, config: &RawValue) -> Option<Box<RawValue>> {
-        self.changed(config, |config| {
-            self.text(config.get_mut("filter_subject"));
-            self.list(config.get_mut("filter_subjects"));
+        Rename::changed(config, |config| {
+            self.rename(config.get_mut("filter_subject"));
+            self.rename_each(config.get_mut("filter_subjects"));
         })
     }
 
-    fn changed(&self, config: &RawValue, change: impl FnOnce(&mut Config)) -> Option<Box<RawValue>> {
+    /// The configuration with a change; as it is written where the change changes nothing. None where it is no JSON object.
+    fn changed(config: &RawValue, change: impl FnOnce(&mut Config)) -> Option<Box<RawValue>> {
         let before: Config = serde_json::from_str(config.get()).ok()?;
         let mut after = before.clone();
         change(&mut after);
@@ -149,7 +161,8 @@ impl Rename {
         RawValue::from_string(Value::Object(after).to_string()).ok()
     }
 
-    fn text(&self, subject: Option<&mut Value>) {
+    /// Renames a subject in a configuration.
+    fn rename(&self, subject: Option<&mut Value>) {
         if let Some(Value::String(subject)) = subject
             && let Cow::Owned(new) = self.subject(subject.as_bytes())
             && let Ok(new) = String::from_utf8(new)
@@ -158,8 +171,9 @@ impl Rename {
         }
     }
 
-    fn list(&self, subjects: Option<&mut Value>) {
-        items(subjects).for_each(|subject| self.text(Some(subject)));
+    /// Renames the subjects in a list.
+    fn rename_each(&self, subjects: Option<&mut Value>) {
+        items(subjects).for_each(|subject| self.rename(Some(subject)));
     }
 }
 

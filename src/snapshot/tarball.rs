@@ -117,6 +117,7 @@ enum Stage {
     Consumers,
 }
 
+/// What has been read so far, from which follows what may come next.
 struct Seen {
     /// The stream of the snapshot. If the caller did not say it, it is known from the first file on.
     stream: Option<StreamName>,
@@ -171,10 +172,10 @@ impl Seen {
         let size = entry.size;
         let path: Vec<&str> = entry.path.split('/').collect();
         match (path.as_slice(), self.stage) {
-            (["errors.txt"], _) => Err(reported(content, size).into()),
+            (["errors.txt"], _) => Err(servers_reason(content, size).into()),
             (["meta.inf"], Stage::Nothing) => {
                 let meta = meta(content, size)?;
-                let stream = self.named(content, &meta)?;
+                let stream = self.own_name(content, &meta)?;
                 if L::VISITS {
                     visitor.item(Item::Info(&raw(content, &meta)?))?;
                 }
@@ -286,7 +287,8 @@ impl Seen {
         self.stream.as_ref().ok_or_else(|| content.damaged("a file is out of order"))
     }
 
-    fn named<R: Read>(&self, content: &Content<R>, meta: &[u8]) -> Result<StreamName, Fault> {
+    /// The stream's name as its `meta.inf` has it, which must be the one that the caller said, if any.
+    fn own_name<R: Read>(&self, content: &Content<R>, meta: &[u8]) -> Result<StreamName, Fault> {
         #[derive(Deserialize)]
         struct Named {
             name: StreamName,
@@ -318,7 +320,7 @@ fn meta<R: Read>(content: &mut Content<R>, size: u64) -> Result<Vec<u8>, Fault> 
     if size > MAX_META {
         return Err(content.unsupported("a config is too long"));
     }
-    let meta = text(content, size)?;
+    let meta = whole_file(content, size)?;
     if json::has_at_most(MAX_VALUES, &meta) { Ok(meta) } else { Err(content.unsupported(TOO_MANY_VALUES)) }
 }
 
@@ -330,7 +332,7 @@ fn state<R: Read>(content: &mut Content<R>, size: u64) -> Result<ConsumerState, 
     if size > consumer::MAX_STATE {
         return Err(content.unsupported("a consumer's state is too long"));
     }
-    let state = text(content, size)?;
+    let state = whole_file(content, size)?;
     ConsumerState::decode(&state)
         .map_err(|_| content.unsupported("a consumer's state is not what known servers write"))
 }
@@ -346,14 +348,15 @@ fn reached<R: Read>(content: &mut Content<R>, size: u64) -> Result<u64, Fault> {
     Ok(ConsumerState::reached_by(&begin).unwrap_or(0))
 }
 
-fn text<R: Read>(content: &mut Content<R>, size: u64) -> Result<Vec<u8>, Fault> {
-    let mut text = Vec::new();
-    content.pass(size, |bytes| text.extend_from_slice(bytes))?;
-    Ok(text)
+fn whole_file<R: Read>(content: &mut Content<R>, size: u64) -> Result<Vec<u8>, Fault> {
+    let mut file = Vec::new();
+    content.pass(size, |bytes| file.extend_from_slice(bytes))?;
+    Ok(file)
 }
 
-fn reported<R: Read>(content: &mut Content<R>, size: u64) -> Fault {
-    match text(content, size.min(MAX_REASON)) {
+/// Why the server gave up, as `errors.txt` says it.
+fn servers_reason<R: Read>(content: &mut Content<R>, size: u64) -> Fault {
+    match whole_file(content, size.min(MAX_REASON)) {
         Ok(text) => Fault::Reported(Printable::new(&String::from_utf8_lossy(&text))),
         Err(fault) => fault,
     }
