@@ -9,12 +9,14 @@ use std::io::{Read, Write};
 use serde_json::value::RawValue;
 
 use super::content::Content;
-use super::fault::Fault;
+use super::fault::{Fault, Place};
+use super::held_consumers::TooManyConsumers;
 use super::inspect::inspect_items;
 use super::items::{Item, State};
 use super::meta;
 use super::natsarc_writer::NatsArcWriter;
 use super::reported_state::ReportedState;
+use super::sequences::{TOO_SCATTERED, TooScattered};
 use super::writer::{WriteError, Writer};
 use crate::names::StreamName;
 
@@ -30,6 +32,22 @@ pub enum ConvertError {
     /// It cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+impl From<TooScattered> for ConvertError {
+    fn from(_: TooScattered) -> Self {
+        too_much(TOO_SCATTERED)
+    }
+}
+
+impl From<TooManyConsumers> for ConvertError {
+    fn from(_: TooManyConsumers) -> Self {
+        too_much("its consumers are too many to be written last")
+    }
+}
+
+fn too_much(what: &'static str) -> ConvertError {
+    Fault::Unsupported { what, place: Place::default() }.into()
 }
 
 /// Writes the snapshot in `bytes`, which is one in NATSARC1, to `out` in the tar format. The stream shall have

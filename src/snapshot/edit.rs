@@ -198,14 +198,14 @@ pub fn without_index(
     bytes: impl Read,
     out: impl Write,
 ) -> Result<(), ConvertError> {
-    let unsupported = |what| Fault::Unsupported { what, place: Place::default() }.into();
     match edit(stream, config, reported, &Edit::default(), Content::new(bytes), out) {
         Ok(_) => Ok(()),
         Err(EditError::Convert(error)) => Err(error),
-        Err(EditError::TooScattered) => Err(unsupported(TOO_SCATTERED)),
-        Err(EditError::Consumers) => Err(unsupported("its consumers are too many to be written last")),
+        Err(EditError::TooScattered) => Err(TooScattered.into()),
+        Err(EditError::Consumers) => Err(TooManyConsumers.into()),
         Err(EditError::Short(_) | EditError::Subjects | EditError::Changed) => {
-            Err(unsupported("it holds less than the server reported"))
+            let what = "it holds less than the server reported";
+            Err(Fault::Unsupported { what, place: Place::default() }.into())
         }
     }
 }

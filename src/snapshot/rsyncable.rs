@@ -14,14 +14,13 @@ use serde_json::value::RawValue;
 
 use super::content::Content;
 use super::convert::ConvertError;
-use super::held_consumers::{HeldConsumers, TooManyConsumers};
+use super::held_consumers::HeldConsumers;
 use super::items::{Consumer, Item, Record};
 use super::kept_messages::KeptMessages;
 use super::reported_state::ReportedState;
-use super::sequences::{TOO_SCATTERED, TooScattered};
 use super::tar_output::TarOutput;
 use super::writer::WriteError;
-use super::{Fault, Format, Place, inspect_items, meta};
+use super::{Format, inspect_items, meta};
 use crate::names::StreamName;
 
 /// What is known of a stream besides its snapshot.
@@ -102,20 +101,4 @@ impl<W: Write> Rewriting<'_, W> {
         self.messages.keep(record.sequence)?;
         Ok(self.output.message(record)?)
     }
-}
-
-impl From<TooScattered> for ConvertError {
-    fn from(_: TooScattered) -> Self {
-        too_much(TOO_SCATTERED)
-    }
-}
-
-impl From<TooManyConsumers> for ConvertError {
-    fn from(_: TooManyConsumers) -> Self {
-        too_much("its consumers are too many to be written last")
-    }
-}
-
-fn too_much(what: &'static str) -> ConvertError {
-    Fault::Unsupported { what, place: Place::default() }.into()
 }
