@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::support::archive::{Archive, load};
 use crate::support::cluster::Cluster;
 use crate::support::programs::{finish, program, program_for, refused, run, run_with, spawn};
+use crate::support::random::Random;
 use crate::support::s2::{unwrapped, wrapped};
 use crate::support::server::{LATEST, Server};
-use crate::support::{api, builder};
+use crate::support::{api, archive, builder, faults};
 use anyhow::{Context as _, Result};
 use async_nats::Client;
 use futures_util::StreamExt as _;
@@ -289,5 +290,45 @@ async fn consumers_that_run_while_their_stream_is_captured() -> Result<()> {
     }
     publishing.abort();
     consuming.abort();
+    Ok(())
+}
+
+/// A last sequence never falls. If it is lower than when the dump began, the server has lost messages, or somebody has put
+/// back an older state, as here; one that was made anew is another stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_goes_back_during_a_dump_is_named() -> Result<()> {
+    let server = Server::start("2.14.5");
+    let client = server.client().await?;
+    for (stream, messages) in [("A", 40), ("BACK", 45), ("NEW", 50)] {
+        create(&client, stream, json!({})).await?;
+        client.request(stream, "first".into()).await?;
+        if stream != "BACK" {
+            publish(&client, stream, messages).await?;
+        }
+    }
+    let old = archive::dump(&server, &["--stream", "BACK"]);
+    publish(&client, "BACK", 45).await?;
+
+    let mut dump = spawn(&mut faults::dump(&server, &[]));
+    let begin = faults::take(&mut dump, 3 << 20);
+    for stream in ["BACK", "NEW"] {
+        api::call(&client, &format!("STREAM.DELETE.{stream}"), Json::Null).await?;
+    }
+    load(&server, &[], &old).expect_code(0);
+    create(&client, "NEW", json!({})).await?;
+    let finished = faults::finish(dump, begin);
+    let archive = Archive::read(&finished.stdout);
+    refused(finished, 3, &["error: stream BACK: it went back: it ended at sequence 46", "older archives"]);
+    assert!(archive.in_manifest("BACK")["error"].is_string());
+    assert_eq!(archive.in_manifest("NEW")["messages"], 0);
+    Ok(())
+}
+
+/// So many messages of half a MiB that do not compress.
+async fn publish(client: &Client, stream: &str, messages: usize) -> Result<()> {
+    let mut random = Random::new(3);
+    for _ in 0..messages {
+        client.request(stream.to_owned(), random.bytes(512 << 10).into()).await?;
+    }
     Ok(())
 }

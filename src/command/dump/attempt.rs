@@ -91,6 +91,9 @@ pub(super) enum AttemptError {
     /// A restore has begun since the streams were listed.
     #[error("{HALF}")]
     HalfRestored,
+    /// The last sequence of a stream never falls, unless the server has lost messages or somebody has restored it.
+    #[error("it went back: it ended at sequence {before} when the dump began, and ends at {now}")]
+    WentBack { before: u64, now: u64 },
     /// It cannot be written again.
     #[error("it cannot be passed on: {0}")]
     Convert(#[from] ConvertError),
@@ -137,6 +140,8 @@ pub(super) struct Attempt<'a> {
     pub stream: &'a StreamName,
     /// When it was created.
     pub created: Option<Timestamp>,
+    /// Its last sequence when the dump began.
+    pub last_seq: u64,
     /// How it is written again, if it is.
     pub rsyncable: Option<Rsyncable>,
     pub no_consumers: bool,
@@ -169,6 +174,10 @@ impl Attempt<'_> {
             return Err(AttemptError::HalfRestored);
         }
         let description = capture.description()?;
+        let (before, now) = (self.last_seq, description.reported.last_seq);
+        if now < before && !self.was_made_anew().await {
+            return Err(AttemptError::WentBack { before, now });
+        }
         let backup_json = Bytes::from(description.to_json()?);
         let names = !self.no_consumers;
         let wanted = InspectOptions { decoded: Arc::clone(&self.read), names, ..InspectOptions::default() };
@@ -209,6 +218,13 @@ impl Attempt<'_> {
             snapshot,
             left_out: capture.conversion.and_then(|conversion| conversion.found.flatten()),
         })
+    }
+
+    /// Whether somebody has deleted the stream and made another one since the dump began.
+    async fn was_made_anew(&self) -> bool {
+        let Ok(reply) = self.server.stream(self.stream).await else { return false };
+        let created = reply.and_then(|reply| reply.created?.parse().ok());
+        created.is_some() && self.created.is_some() && created != self.created
     }
 
     /// The request for the snapshot.

@@ -32,6 +32,9 @@ use crate::snapshot::HALF_A_BATCH;
 use crate::terminal::Messages;
 use crate::terminal::progress::{Progress, StreamOutcome, StreamResult};
 
+const WENT_BACK: &str = "unless somebody restored the stream meanwhile, the server has lost messages of it: look at its log \
+                         and disk, and keep the older archives";
+
 /// The pause before the first retry; each further one is twice as long.
 const BACK_OFF: Duration = Duration::from_millis(250);
 
@@ -198,6 +201,7 @@ impl<'a> Dumping<'a> {
                     server: &server,
                     stream: &stream.name,
                     created: stream.created,
+                    last_seq: stream.last_seq,
                     rsyncable,
                     no_consumers,
                     adds_consumers,
@@ -250,6 +254,7 @@ impl<'a> Dumping<'a> {
                 server: self.server,
                 stream,
                 created: listed.created,
+                last_seq: listed.last_seq,
                 rsyncable: self.options.rsyncable,
                 no_consumers: self.options.no_consumers,
                 adds_consumers: self.adds_consumers(listed),
@@ -536,6 +541,7 @@ fn is_silence(error: &AttemptError) -> bool {
 fn hint(error: &AttemptError) -> Option<String> {
     match error {
         AttemptError::Capture(CaptureError::Request(e)) => hint::of_server(e),
+        AttemptError::WentBack { .. } => Some(WENT_BACK.into()),
         _ => None,
     }
 }
