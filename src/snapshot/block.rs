@@ -160,4 +160,13 @@ impl Header {
             subject: u64::from(u16::from_le_bytes([n0, n1])),
         }
     }
+
+    /// Of this record, which has `len` bytes as a whole.
+    pub fn encode(record: &Record<'_>, len: u32) -> [u8; HEADER_LEN] {
+        let [l0, l1, l2, l3] = if record.headers.is_empty() { len } else { len | HEADERS }.to_le_bytes();
+        let [s0, s1, s2, s3, s4, s5, s6, s7] = record.sequence.to_le_bytes();
+        let [t0, t1, t2, t3, t4, t5, t6, t7] = record.time.to_le_bytes();
+        let [n0, n1] = (record.subject.len() as u16).to_le_bytes();
+        [l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, t0, t1, t2, t3, t4, t5, t6, t7, n0, n1]
+    }
 }

@@ -2,11 +2,11 @@
 //!
 //! Frames are compressed and of one size, or stored and cut where they are told to be. Stored ones have the same
 //! bytes wherever the same content lies between two cuts.
-//! The [`compressor`] makes the frames that are compressed.
+//! The [`compressor`](super::compressor) makes the frames.
 
 use std::io::{self, Write};
 
-use super::compressor::{self, BackgroundCompressor, Compressor};
+use super::compressor::{self, BackgroundFrames, FrameMaker};
 use super::frames::{IDENTIFIER, MAGIC};
 
 /// How much content one frame carries, in bytes: large enough to compress well, small enough to stay in a
@@ -23,13 +23,14 @@ pub struct FrameWriter<W> {
     background_after: Option<u64>,
     /// Content that fills no frame yet.
     rest: Vec<u8>,
+    /// Memory for frames that are held back.
+    held: Vec<u8>,
 }
 
-/// How frames are made.
+/// Where frames are made.
 enum Frames {
-    Stored,
-    Compressed(Compressor),
-    Background(BackgroundCompressor),
+    Here(FrameMaker),
+    Background(BackgroundFrames),
 }
 
 impl<W: Write> FrameWriter<W> {
@@ -42,13 +43,13 @@ impl<W: Write> FrameWriter<W> {
 
     /// Goes on with a stream of which `out` has frames.
     pub fn after(out: W) -> Self {
-        let frames = Frames::Compressed(Compressor::default());
-        FrameWriter { out, frames, background_after: None, rest: Vec::with_capacity(FRAME) }
+        let frames = Frames::Here(FrameMaker::compressing());
+        FrameWriter { out, frames, background_after: None, rest: Vec::with_capacity(FRAME), held: Vec::new() }
     }
 
     /// Stores what no frame has yet, and all that comes.
     pub fn stored(self) -> Self {
-        FrameWriter { frames: Frames::Stored, ..self }
+        FrameWriter { frames: Frames::Here(FrameMaker::storing()), ..self }
     }
 
     /// Has all but the beginning of a long one compressed on a thread of its own.
@@ -58,47 +59,6 @@ impl<W: Write> FrameWriter<W> {
 
     /// Ends the frame here.
     pub fn cut(&mut self) -> io::Result<()> {
-        self.flush()
-    }
-
-    /// Ends the frame here, and flushes the output: it may end a piece of its own here too.
-    pub fn end_unit(&mut self) -> io::Result<()> {
-        self.flush()?;
-        self.out.flush()
-    }
-
-    /// Takes more content.
-    pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            if bytes.len() >= FRAME {
-                // A frame that begins here needs no copy.
-                self.flush()?;
-                let (whole, later) = bytes.split_at(FRAME);
-                self.frame(whole)?;
-                bytes = later;
-                continue;
-            }
-            let (now, later) = bytes.split_at(bytes.len().min(FRAME - self.rest.len()));
-            self.rest.extend_from_slice(now);
-            bytes = later;
-            if self.rest.len() == FRAME {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends the stream.
-    pub fn finish(mut self) -> io::Result<W> {
-        self.flush()?;
-        if let Frames::Background(background) = &mut self.frames {
-            background.finish(&mut self.out)?;
-        }
-        self.out.flush()?;
-        Ok(self.out)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.rest);
         if !rest.is_empty() {
             self.frame(&rest)?;
@@ -108,28 +68,102 @@ impl<W: Write> FrameWriter<W> {
         Ok(())
     }
 
-    fn frame(&mut self, content: &[u8]) -> io::Result<()> {
-        self.move_to_background(content.len() as u64);
+    /// Ends the frame here. What is written from now on is held back, until it is known what [comes before](Self::release)
+    /// it.
+    pub fn hold(&mut self) -> io::Result<()> {
+        self.cut()?;
         match &mut self.frames {
-            Frames::Stored => compressor::write_stored(content, &mut self.out),
-            Frames::Compressed(compressor) => compressor.write(content, &mut self.out),
-            Frames::Background(background) => background.write(content, &mut self.out),
+            Frames::Here(maker) => {
+                maker.hold(std::mem::take(&mut self.held));
+                Ok(())
+            }
+            Frames::Background(background) => background.hold(),
         }
     }
 
-    /// Lets a background thread make the frames from now on, if that is allowed and worth it. A frame with `len` bytes comes
-    /// next.
-    fn move_to_background(&mut self, len: u64) {
-        let Some(left) = &mut self.background_after else { return };
-        if let Some(less) = left.checked_sub(len) {
-            *left = less;
+    /// Ends the frame here. Writes a stored frame with the content `before`, and then what was held back.
+    pub fn release(&mut self, before: &[u8]) -> io::Result<()> {
+        self.cut()?;
+        match &mut self.frames {
+            Frames::Here(maker) => {
+                let held = maker.release();
+                compressor::write_stored(before, &mut self.out)?;
+                self.out.write_all(&held)?;
+                self.held = compressor::reused(held);
+                Ok(())
+            }
+            Frames::Background(background) => background.release(before, &mut self.out),
+        }
+    }
+
+    /// Ends the frame here, and flushes the output: it may end a piece of its own here too.
+    pub fn end_unit(&mut self) -> io::Result<()> {
+        self.cut()?;
+        self.out.flush()
+    }
+
+    /// Takes more content.
+    // For short pieces of a known length, an inlined copy takes half the time.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() >= FRAME - self.rest.len() {
+            return self.fill(bytes);
+        }
+        self.rest.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Takes content that fills a frame or more.
+    fn fill(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while bytes.len() >= FRAME - self.rest.len() {
+            let (now, later) = bytes.split_at(FRAME - self.rest.len());
+            bytes = later;
+            if self.rest.is_empty() {
+                // A frame that begins here needs no copy.
+                self.frame(now)?;
+            } else {
+                self.rest.extend_from_slice(now);
+                self.cut()?;
+            }
+        }
+        self.rest.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Ends the stream.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.cut()?;
+        if let Frames::Background(background) = &mut self.frames {
+            background.finish(&mut self.out)?;
+        }
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    fn frame(&mut self, content: &[u8]) -> io::Result<()> {
+        if let Some(left) = &mut self.background_after {
+            *left = left.saturating_sub(content.len() as u64);
+        }
+        self.move_to_background();
+        match &mut self.frames {
+            Frames::Here(maker) => maker.frame(content, &mut self.out),
+            Frames::Background(background) => background.frame(content, &mut self.out),
+        }
+    }
+
+    /// Lets a background thread make the frames from now on, if that is allowed and worth it.
+    fn move_to_background(&mut self) {
+        if self.background_after != Some(0) {
             return;
         }
         self.background_after = None;
-        if let Frames::Compressed(compressor) = &self.frames
-            && let Some(background) = BackgroundCompressor::begin(compressor)
+        if let Frames::Here(maker) = &mut self.frames
+            && maker.compresses()
         {
-            self.frames = Frames::Background(background);
+            self.frames = match BackgroundFrames::begin(std::mem::take(maker)) {
+                Ok(background) => Frames::Background(background),
+                Err(maker) => Frames::Here(maker),
+            };
         }
     }
 }
@@ -142,7 +176,8 @@ mod tests {
     impl<W: Write> FrameWriter<W> {
         /// Has all of it compressed on a thread, be there a processor for that or not.
         fn compressed_in_background_always(self) -> Self {
-            let background = BackgroundCompressor::begin_always(&Compressor::default()).unwrap();
+            let Frames::Here(maker) = self.frames else { panic!("it is already") };
+            let background = BackgroundFrames::begin_always(maker).ok().unwrap();
             FrameWriter { frames: Frames::Background(background), ..self }
         }
     }
@@ -177,6 +212,36 @@ mod tests {
             assert!(framed(begin().compressed_in_background_always(), &content, piece) == here, "{piece}");
             assert!(decoded(&framed(begin().stored(), &content, piece)).unwrap() == content, "{piece}");
         }
+    }
+
+    #[test]
+    fn what_is_held_back_follows_what_comes_before_it_and_the_same_in_the_background() {
+        let units: Vec<_> = [3, 2 * FRAME, FRAME / 2, 0, 40 * FRAME]
+            .map(|len| [noise(len), b"text ".repeat(len / 9)].concat())
+            .into();
+        let write = |mut framing: FrameWriter<Vec<u8>>| {
+            framing.write(b"first").unwrap();
+            for (n, unit) in units.iter().enumerate() {
+                framing.hold().unwrap();
+                unit.chunks(5 + n * FRAME).for_each(|piece| framing.write(piece).unwrap());
+                framing.release(format!("of {} bytes:", unit.len()).as_bytes()).unwrap();
+                framing.write(b"between").unwrap();
+            }
+            framing.finish().unwrap()
+        };
+        let begin = || FrameWriter::begin(Vec::new()).unwrap();
+        let mut whole = b"first".to_vec();
+        for unit in &units {
+            whole.extend([format!("of {} bytes:", unit.len()).as_bytes(), unit, b"between"].concat());
+        }
+        let here = write(begin());
+        assert!(decoded(&here).unwrap() == whole);
+        assert!(write(begin().compressed_in_background_always()) == here);
+        assert!(
+            write(begin().compressed_in_background()) == here,
+            "it moves there while frames are held back"
+        );
+        assert!(decoded(&write(begin().stored())).unwrap() == whole);
     }
 
     #[test]

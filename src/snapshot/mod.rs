@@ -31,8 +31,9 @@
 //! one config or one consumer's state (64 MiB at most), and for the tar format the sequences of the records (two bytes
 //! for a scattered message, a bit for one in a row; at most [`MAX_SETS`], three times that where an edit or an rsyncable
 //! snapshot is written, and 32 MiB for what one block has deleted). Messages are never held by a check; who is shown items is
-//! shown whole messages ([`MAX_RECORD`]), and a writer holds one block ([`MAX_BLOCK_FILE`]) or one message, whichever is
-//! larger, or consumers ([`MAX_HELD`]), and 4 MiB where frames are compressed beside.
+//! shown whole messages ([`MAX_RECORD`]), and a writer holds the frames of one block ([`MAX_BLOCK_FILE`]) or of one message,
+//! whichever is larger, or consumers ([`MAX_HELD`]). Where a background thread compresses, it holds three blocks at most, and
+//! 8 MiB that wait to be compressed.
 
 mod background;
 mod block;

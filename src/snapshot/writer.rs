@@ -9,8 +9,8 @@
 //! | `msgs/N.blk` with a tombstone and nothing else | only where the last sequence has no message: behind messages in one block a server overlooks it |
 //!
 //! There is no index: a server makes it from the blocks, and takes every message there for live. So only live messages are
-//! written. A tar header has the length of its file, so a block is held until it is complete. Every time in the tar is zero,
-//! so the same items give the same bytes.
+//! written. A tar header has the length of its file, so the frames of a block are held back until it is complete, and the
+//! header has a frame of its own before them. Every time in the tar is zero, so the same items give the same bytes.
 //!
 //! By default, blocks are filled and frames are compressed. In an [rsyncable](Writer::rsyncable) snapshot, the sequences
 //! decide where blocks and frames begin, and frames are not compressed, so the same messages are the same bytes.
@@ -21,7 +21,7 @@ use highway::{HighwayHash, HighwayHasher};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::block::{self, ERASED, HEADERS, TOMBSTONE};
+use super::block::{self, ERASED, Header, TOMBSTONE};
 use super::checksums::SUM_LEN;
 use super::chunking;
 use super::frame_writer::FrameWriter;
@@ -32,7 +32,7 @@ use crate::tar_header::{self, BLOCK};
 
 /// Up to how many bytes a block file grows, unless one message alone is larger. Servers make them of up to
 /// 8 MiB.
-pub const MAX_BLOCK_FILE: usize = 4 << 20;
+pub const MAX_BLOCK_FILE: u64 = 4 << 20;
 /// How far apart the sequences in one block may be. A server keeps a set of those that are missing between
 /// them.
 const MAX_SPAN: u64 = 1 << 20;
@@ -70,11 +70,12 @@ pub enum WriteError {
 pub struct Writer<W> {
     out: FrameWriter<W>,
     stream: StreamName,
+    rsyncable: bool,
+    /// The number of the block that is being written, or comes next.
     number: u32,
-    block: Vec<u8>,
+    /// How many bytes that block has.
+    len: u64,
     keyed: HighwayHasher,
-    /// Where the block's frames end, if the snapshot is rsyncable.
-    frames: Option<Vec<usize>>,
     /// The first sequence in the block.
     first: u64,
     last: u64,
@@ -96,9 +97,16 @@ impl<W: Write> Writer<W> {
         }
         let out = FrameWriter::begin(out)?;
         let (number, keyed) = (1, block::keyed(stream, 1));
-        let block = Vec::new();
-        let mut writer =
-            Writer { out, stream: stream.clone(), number, block, keyed, frames: None, first: 0, last: 0 };
+        let mut writer = Writer {
+            out,
+            stream: stream.clone(),
+            rsyncable: false,
+            number,
+            len: 0,
+            keyed,
+            first: 0,
+            last: 0,
+        };
         meta(&mut writer.out, "", stream.as_str(), info)?;
         Ok(writer)
     }
@@ -111,11 +119,12 @@ impl<W: Write> Writer<W> {
     /// Makes unchanged messages the same bytes in every snapshot. Call it before anything is written. The output is flushed
     /// at the end of each piece that does not depend on what comes before.
     pub fn rsyncable(self) -> Self {
-        Writer { out: self.out.stored(), frames: Some(Vec::new()), ..self }
+        Writer { out: self.out.stored(), rsyncable: true, ..self }
     }
 
     /// Writes a consumer.
     pub fn consumer(&mut self, consumer: &Consumer) -> Result<(), WriteError> {
+        self.end_block()?;
         self::consumer(&mut self.out, &self.stream, consumer)
     }
 
@@ -126,18 +135,17 @@ impl<W: Write> Writer<W> {
             return Err(WriteError::OutOfOrder(sequence));
         }
         let len = record_len(record).ok_or(WriteError::TooLong(sequence))?;
-        let cut = self.frames.is_some().then(|| chunking::block(self.last, sequence, len)).flatten();
-        let full = self.block.len() + len as usize > MAX_BLOCK_FILE || sequence - self.first >= MAX_SPAN;
-        if (full || cut.is_some()) && !self.block.is_empty() {
+        let cut = self.rsyncable.then(|| chunking::block(self.last, sequence, len)).flatten();
+        if self.is_full(len) || sequence - self.first >= MAX_SPAN || cut.is_some() {
             self.end_block()?;
         }
-        if self.block.is_empty() {
+        if self.len == 0 {
             self.begin_block(sequence, cut.unwrap_or(sequence))?;
         }
-        self.record(len, record);
+        self.record(len, record)?;
         self.last = sequence;
-        if let Some(frames) = self.frames.as_mut().filter(|_| chunking::frame(sequence, len)) {
-            frames.push(self.block.len());
+        if self.rsyncable && chunking::frame(sequence, len) {
+            self.out.cut()?;
         }
         Ok(())
     }
@@ -150,14 +158,13 @@ impl<W: Write> Writer<W> {
         }
         let tombstone = tombstone(sequence, time);
         let len = record_len(&tombstone).ok_or(WriteError::TooLong(sequence))?;
-        if self.block.len() + len as usize > MAX_BLOCK_FILE {
+        if self.is_full(len) {
             self.end_block()?;
         }
-        if self.block.is_empty() {
+        if self.len == 0 {
             self.begin_block(self.last, sequence)?;
         }
-        self.record(len, &tombstone);
-        Ok(())
+        Ok(self.record(len, &tombstone)?)
     }
 
     /// Ends the snapshot of a stream whose last sequence is `last_seq`, be there such a message or not.
@@ -181,64 +188,58 @@ impl<W: Write> Writer<W> {
             let tombstone = tombstone(last_seq, last_time);
             let len = record_len(&tombstone).ok_or(WriteError::TooLong(last_seq))?;
             self.begin_block(last_seq, last_seq)?;
-            self.record(len, &tombstone);
+            self.record(len, &tombstone)?;
             self.end_block()?;
         }
         consumers.iter().try_for_each(|consumer| self.consumer(consumer))?;
         Ok(end(self.out)?)
     }
 
-    fn record(&mut self, len: u32, record: &Record<'_>) {
-        let Record { sequence, time, subject, headers, payload } = record;
-        let numbers = [sequence.to_le_bytes(), time.to_le_bytes()];
-        let block = &mut self.block;
-        block.reserve(len as usize);
-        block.extend((if headers.is_empty() { len } else { len | HEADERS }).to_le_bytes());
-        block.extend(numbers.as_flattened());
-        block.extend((subject.len() as u16).to_le_bytes());
-        let mut text = block.len();
-        block.extend_from_slice(subject);
+    fn record(&mut self, len: u32, record: &Record<'_>) -> io::Result<()> {
+        let Record { sequence, time, subject, headers, payload } = *record;
         let mut hash = self.keyed.clone();
-        hash.append(numbers.as_flattened());
+        hash.append([sequence.to_le_bytes(), time.to_le_bytes()].as_flattened());
+        hash.append(subject);
+        self.out.write(&Header::encode(record, len))?;
+        self.out.write(subject)?;
         if !headers.is_empty() {
-            hash.append(subject);
-            block.extend((headers.len() as u32).to_le_bytes());
-            text = block.len();
-            block.extend_from_slice(headers);
+            hash.append(headers);
+            self.out.write(&(headers.len() as u32).to_le_bytes())?;
+            self.out.write(headers)?;
         }
-        block.extend_from_slice(payload);
-        // What lies together is hashed at once.
-        hash.append(block.get(text..).unwrap_or(&[]));
-        block.extend(hash.finalize64().to_le_bytes());
+        hash.append(payload);
+        self.out.write(payload)?;
+        self.out.write(&hash.finalize64().to_le_bytes())?;
+        self.len += u64::from(len);
+        Ok(())
+    }
+
+    /// Whether the block has no room for a record of so many bytes.
+    fn is_full(&self, len: u32) -> bool {
+        self.len + u64::from(len) > MAX_BLOCK_FILE
     }
 
     /// Begins a block with the sequence `first`, at the cut that this sequence has made.
     fn begin_block(&mut self, first: u64, cut: u64) -> Result<(), WriteError> {
         self.first = first;
-        if self.frames.is_some() {
+        if self.rsyncable {
             self.number = chunking::number(self.number, cut).ok_or(WriteError::OutOfOrder(first))?;
             self.keyed = block::keyed(&self.stream, self.number);
         }
-        Ok(())
+        Ok(self.out.hold()?)
     }
 
     fn end_block(&mut self) -> Result<(), WriteError> {
-        if self.block.is_empty() {
+        if self.len == 0 {
             return Ok(());
         }
-        let mut block = std::mem::take(&mut self.block);
         let path = format!("msgs/{}.blk", self.number);
-        match &mut self.frames {
-            None => file(&mut self.out, &path, &block)?,
-            Some(frames) => {
-                cut_file(&mut self.out, &path, &block, frames)?;
-                frames.clear();
-            }
+        self.out.write(padding(self.len))?;
+        self.out.release(&tar_header::build(&path, self.len, 0)?)?;
+        if self.rsyncable {
+            self.out.end_unit()?;
         }
-        block.clear();
-        // One large message costs its memory once.
-        block.shrink_to(MAX_BLOCK_FILE);
-        self.block = block;
+        self.len = 0;
         self.number = self.number.checked_add(1).ok_or(WriteError::OutOfOrder(self.last))?;
         self.keyed = block::keyed(&self.stream, self.number);
         Ok(())
@@ -272,23 +273,7 @@ fn meta<W: Write>(out: &mut FrameWriter<W>, at: &str, key: &str, info: &RawValue
 pub(super) fn file<W: Write>(out: &mut FrameWriter<W>, path: &str, data: &[u8]) -> io::Result<()> {
     out.write(&tar_header::build(path, data.len() as u64, 0)?)?;
     out.write(data)?;
-    out.write(padding(data.len()))
-}
-
-/// The same in frames of its own, which end at `cuts`.
-fn cut_file<W: Write>(out: &mut FrameWriter<W>, path: &str, data: &[u8], cuts: &[usize]) -> io::Result<()> {
-    out.cut()?;
-    out.write(&tar_header::build(path, data.len() as u64, 0)?)?;
-    let mut from = 0;
-    for cut in cuts {
-        out.cut()?;
-        out.write(data.get(from..*cut).unwrap_or(&[]))?;
-        from = *cut;
-    }
-    out.cut()?;
-    out.write(data.get(from..).unwrap_or(&[]))?;
-    out.write(padding(data.len()))?;
-    out.end_unit()
+    out.write(padding(data.len() as u64))
 }
 
 /// Ends a tar.
@@ -298,9 +283,9 @@ pub(super) fn end<W: Write>(mut out: FrameWriter<W>) -> io::Result<W> {
 }
 
 /// The zeros that follow so many bytes.
-fn padding(len: usize) -> &'static [u8] {
+fn padding(len: u64) -> &'static [u8] {
     const ZEROS: [u8; BLOCK] = [0; BLOCK];
-    ZEROS.get(..tar_header::padding(len as u64)).unwrap_or(&[])
+    ZEROS.get(..tar_header::padding(len)).unwrap_or(&[])
 }
 
 /// The record which says that `sequence` has no message.

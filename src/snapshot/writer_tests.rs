@@ -258,8 +258,8 @@ fn every_cut_of_what_is_written_is_noticed() {
 #[test]
 fn blocks_are_bounded_in_bytes_and_in_sequences() {
     let message = |sequence, len| Message { sequence, payload: vec![1; len], ..Message::default() };
-    let large = MAX_BLOCK_FILE + 1000;
-    let sizes = [(1, 100), (2, large), (3, 100), (4, MAX_BLOCK_FILE / 2), (5, MAX_BLOCK_FILE / 2), (6, 1)];
+    let block = MAX_BLOCK_FILE as usize;
+    let sizes = [(1, 100), (2, block + 1000), (3, 100), (4, block / 2), (5, block / 2), (6, 1)];
     let mut messages: Vec<_> = sizes.map(|(sequence, len)| message(sequence, len)).into();
     messages.extend([message(7 + (1 << 20), 1), message(8 + (1 << 20), 1), message(1 << 40, 1)]);
     let model = Model { messages, consumers: Vec::new(), last_seq: 1 << 41 };
@@ -272,7 +272,7 @@ fn blocks_are_bounded_in_bytes_and_in_sequences() {
     });
     let blocks: Vec<_> = files.filter(|(path, _)| path.starts_with("msgs/")).collect();
     assert_eq!(blocks.len(), 7, "{blocks:?}");
-    assert_eq!(blocks.iter().filter(|(_, size)| *size > MAX_BLOCK_FILE as u64).count(), 1, "{blocks:?}");
+    assert_eq!(blocks.iter().filter(|(_, size)| *size > MAX_BLOCK_FILE).count(), 1, "{blocks:?}");
     assert_eq!(blocks.last().unwrap(), &("msgs/7.blk".to_owned(), 30), "a tombstone of its own");
     assert_eq!(shown(&stream(), &model.reported(), &bytes).unwrap().0.messages, model.messages);
 }
