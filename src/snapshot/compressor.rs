@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use minlz::s2::Encoder;
+use snap::raw::{Encoder, max_compress_len};
 
 use super::background::has_second_processor;
 use super::blocks::masked_crc;
@@ -34,7 +34,7 @@ const MAX_REUSED: usize = 8 << 20;
 #[derive(Default)]
 pub struct FrameMaker {
     /// None if frames are stored.
-    compressor: Option<Compressor>,
+    compressor: Option<Box<Compressor>>,
     /// The frames that are held back, if they are.
     held: Option<Vec<u8>>,
 }
@@ -42,7 +42,7 @@ pub struct FrameMaker {
 impl FrameMaker {
     /// Of compressed frames, or of stored ones where the content does not compress.
     pub fn compressing() -> Self {
-        FrameMaker { compressor: Some(Compressor::new()), held: None }
+        FrameMaker { compressor: Some(Box::new(Compressor::new())), held: None }
     }
 
     /// Of stored frames.
@@ -59,8 +59,8 @@ impl FrameMaker {
     pub fn frame(&mut self, content: &[u8], out: &mut impl Write) -> io::Result<()> {
         let compressed = self.compressor.as_mut().and_then(|compressor| compressor.compressed(content));
         match &mut self.held {
-            Some(held) => write_frame(content, compressed.as_deref(), held),
-            None => write_frame(content, compressed.as_deref(), out),
+            Some(held) => write_frame(content, compressed, held),
+            None => write_frame(content, compressed, out),
         }
     }
 
@@ -83,32 +83,35 @@ pub fn reused(mut held: Vec<u8>) -> Vec<u8> {
 }
 
 /// Compresses the content of frames.
-#[derive(Default)]
 struct Compressor {
     encoder: Encoder,
+    /// What it has compressed last.
+    block: Vec<u8>,
     /// Whether the last frame did not compress.
     incompressible: bool,
 }
 
 impl Compressor {
     fn new() -> Self {
-        Compressor::default()
+        Compressor { encoder: Encoder::new(), block: Vec::new(), incompressible: false }
     }
 
     /// The content compressed, if that makes it shorter. To find out that it does not, costs a copy of all of it. So
     /// after a frame that did not compress, samples tell whether the next one is tried.
-    fn compressed(&mut self, content: &[u8]) -> Option<Vec<u8>> {
-        if self.incompressible && !content.chunks(SAMPLE_EVERY).any(|chunk| self.sample_compresses(chunk)) {
+    fn compressed(&mut self, content: &[u8]) -> Option<&[u8]> {
+        let mut samples = content.chunks(SAMPLE_EVERY).map(|chunk| chunk.get(..SAMPLE).unwrap_or(chunk));
+        if self.incompressible && !samples.any(|sample| self.shorter(sample).is_some()) {
             return None;
         }
-        let block = self.encoder.encode(content);
-        self.incompressible = block.len() >= content.len();
-        (!self.incompressible).then_some(block)
+        let shorter = self.shorter(content);
+        self.incompressible = shorter.is_none();
+        self.block.get(..shorter?)
     }
 
-    fn sample_compresses(&mut self, chunk: &[u8]) -> bool {
-        let sample = chunk.get(..SAMPLE).unwrap_or(chunk);
-        self.encoder.encode(sample).len() < sample.len()
+    /// Compresses this into the block. Gives the block's length, if it is shorter.
+    fn shorter(&mut self, content: &[u8]) -> Option<usize> {
+        self.block.resize(max_compress_len(content.len()).max(self.block.len()), 0);
+        self.encoder.compress(content, &mut self.block).ok().filter(|len| *len < content.len())
     }
 }
 
