@@ -183,6 +183,7 @@ pub fn edit<R: Read>(
     let contents = inspect_items(stream, reported, bytes, |item| editing.item(item))?;
     contents.agrees_with(reported)?;
     let nothing = ReportedState::default();
+    editing.delete_before(reported.first_seq)?;
     editing.finish(contents, if edit.promises() { reported } else { &nothing })
 }
 
@@ -237,6 +238,7 @@ pub fn survey(
     let mut editing = Editing::<io::Sink>::new(config, edit, None);
     let contents = inspect_items(stream, reported, bytes, |item| editing.item(item))?;
     contents.agrees_with(reported)?;
+    editing.delete_before(reported.first_seq)?;
     editing.surveyed(contents)
 }
 
@@ -248,6 +250,8 @@ struct Editing<'a, W> {
     /// When the stream was created, as far as the snapshot says it.
     created: i64,
     messages: KeptMessages,
+    /// How many messages were removed before the snapshot began, and nothing else says so.
+    removed: u64,
     /// The first messages that stay, by sequence and time.
     first: Vec<(u64, i64)>,
     past: LookBack,
@@ -263,6 +267,7 @@ impl<'a, W: Write> Editing<'a, W> {
             output,
             created: 0,
             messages: KeptMessages::default(),
+            removed: 0,
             first: Vec::new(),
             past: LookBack::new(edit.keep.before),
             consumers: HeldConsumers::default(),
@@ -347,6 +352,15 @@ impl<'a, W: Write> Editing<'a, W> {
         }
     }
 
+    fn delete_before(&mut self, first_seq: u64) -> Result<(), EditError> {
+        let Editing { messages, output, .. } = self;
+        self.removed = messages.delete_before::<EditError>(first_seq, |sequence| match output {
+            Some(output) => output.delete(sequence, 0),
+            None => Ok(()),
+        })?;
+        Ok(())
+    }
+
     fn finish(mut self, source: Contents, promised: &ReportedState) -> Result<EditResult, EditError> {
         let consumers = self.consumers(&source)?;
         let in_memory = consumers.iter().filter(|consumer| consumer.is_made_anew()).take(MAX_NAMED);
@@ -403,7 +417,7 @@ impl<'a, W: Write> Editing<'a, W> {
         let first_seq = kept.first().unwrap_or(if last == 0 { 0 } else { last.saturating_add(1) });
         let first = self.first.iter().find(|(sequence, _)| *sequence == first_seq);
         let records = kept.len();
-        let messages = records.saturating_sub(source.unsettled);
+        let messages = records.saturating_sub(source.unsettled.saturating_sub(self.removed));
         EditResult {
             whole: MessageCounts::of(MessageCount { messages, records, first: first_seq, last }),
             first_time: first.map_or(0, |(_, time)| *time),

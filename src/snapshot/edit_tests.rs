@@ -432,6 +432,31 @@ fn what_may_be_live_or_not_is_kept_and_not_promised() {
     assert_eq!((contents.messages, contents.records), (7, 9));
 }
 
+/// A server may leave the index out. Records from before the first sequence are then those of messages that were removed:
+/// nothing else says so, and the next server would take them for live ones (seen on 2.12.8 and 2.15.1).
+#[test]
+fn what_was_removed_before_the_first_sequence_does_not_come_back() {
+    let block = (1..=9).flat_map(|sequence| record(1, sequence, "a", None, b"x")).collect();
+    let source = s2(&tarball(&[("msgs/1.blk", block)]), 700);
+    let reported = ReportedState { messages: 6, first_seq: 4, last_seq: 9, ..ReportedState::default() };
+    let (stream, config, nothing) = (stream("S"), raw("{}"), ReportedState::default());
+    for rsyncable in [false, true] {
+        let mut out = Vec::new();
+        let change = Edit { rsyncable, ..Edit::default() };
+        let edited = edit(&stream, &config, &reported, &change, source.as_slice(), &mut out).unwrap();
+        assert_eq!((edited.whole.messages, edited.whole.first_seq), (6, 4));
+        let contents = inspect(&stream, &nothing, out.as_slice()).unwrap();
+        assert_eq!((contents.messages, contents.records, contents.first_seq), (6, 6, 4));
+    }
+    let survey = survey(&stream, &config, &reported, &Edit::default(), source.as_slice()).unwrap();
+    assert_eq!((survey.edited.whole.messages, survey.edited.whole.first_seq), (6, 4));
+    let mut out = Vec::new();
+    let info = StreamInfo { stream: &stream, config: &config, created: None };
+    rsyncable(&info, &reported, source.as_slice(), &mut out, |_| Vec::new()).unwrap();
+    let contents = inspect(&stream, &nothing, out.as_slice()).unwrap();
+    assert_eq!((contents.messages, contents.first_seq), (6, 4));
+}
+
 /// More than are held at once, of few subjects and of as many as there may be.
 #[test]
 fn the_newest_of_each_subject_are_found_among_many() {

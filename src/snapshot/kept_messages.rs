@@ -47,6 +47,22 @@ impl KeptMessages {
         Ok(self.kept.remove(sequence))
     }
 
+    /// All messages have come: deletes those before `first_seq`, and tells `each`. That was the first sequence when the snapshot
+    /// began, so they were removed before, although a snapshot without an index does not say so. Gives how many there are.
+    pub fn delete_before<E>(
+        &mut self,
+        first_seq: u64,
+        mut each: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut deleted = 0;
+        while let Some(sequence) = self.kept().first().filter(|first| *first < first_seq) {
+            self.kept.remove(sequence);
+            each(sequence)?;
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+
     /// The sequences that stay.
     pub fn kept(&mut self) -> &Sequences {
         self.kept.flush();

@@ -53,7 +53,8 @@ pub fn rsyncable<R: Read, W: Write>(
         consumers: HeldConsumers::default(),
     };
     let contents = inspect_items(info.stream, reported, bytes, |item| writing.item(item))?;
-    let Rewriting { output, messages, consumers, .. } = writing;
+    let Rewriting { mut output, mut messages, consumers, .. } = writing;
+    messages.delete_before::<ConvertError>(reported.first_seq, |sequence| output.delete(sequence, 0))?;
     let last_time = messages.last_time();
     let consumers = consumers.into_placed(&contents, Some(last_time));
     let mut consumers = consumers.ok_or(WriteError::BadConfig)?;
