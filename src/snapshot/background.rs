@@ -20,9 +20,8 @@ use std::thread;
 
 use super::blocks::{Blocks, Broken, Decoded};
 
-/// After so many compressed bytes of a snapshot, the rest is decoded in the background. So several small snapshots that are
-/// checked at once need no more threads, and none of their memory.
-pub const WORTH: u64 = 8 << 20;
+/// After so many compressed bytes of a snapshot, the rest is decoded in the background. Small snapshots need no thread.
+pub const WORTH: u64 = 1 << 20;
 /// How many bytes are decoded before they are passed on, unless the thread has to wait for its input.
 const BATCH: usize = 256 << 10;
 /// How many batches there are: one is being read, one is being filled, and the others wait in between.

@@ -13,7 +13,7 @@ use super::frames::{IDENTIFIER, MAGIC};
 /// processor's cache.
 const FRAME: usize = 256 << 10;
 /// After so many bytes of content, a background thread compresses the rest.
-const WORTH: u64 = 8 << 20;
+const WORTH: u64 = 1 << 20;
 
 /// Writes content in frames of at most [`FRAME`] bytes.
 pub struct FrameWriter<W> {
