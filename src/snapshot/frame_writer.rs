@@ -2,7 +2,7 @@
 //!
 //! Frames are compressed and of one size, or stored and cut where they are told to be. Stored ones have the same
 //! bytes wherever the same content lies between two cuts.
-//! The [`compressor`](super::compressor) makes the frames.
+//! The [`compressor`] makes the frames.
 
 use std::io::{self, Write};
 
