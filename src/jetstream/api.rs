@@ -255,6 +255,16 @@ impl Server {
         }
     }
 
+    /// Removes the stream's messages before the sequence `first`.
+    ///
+    /// # Errors
+    /// Where the server does not do it, or does not answer.
+    pub async fn purge_before(&self, name: &StreamName, first: u64) -> Result<(), Error> {
+        let request = format!("STREAM.PURGE.{}", name.as_str());
+        let body = format!(r#"{{"seq":{first}}}"#);
+        self.api(&request, body.into()).await.map(drop)
+    }
+
     /// Deletes the stream with everything in it. One that is not there is as good as deleted.
     pub async fn delete(&self, name: &StreamName) -> Result<(), Error> {
         match self.api(&format!("STREAM.DELETE.{}", name.as_str()), Bytes::new()).await {

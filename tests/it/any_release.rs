@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::support::archive::Archive;
 use crate::support::builder::Builder;
 use crate::support::fixtures::Built;
+use crate::support::programs::{program, run_with};
 use crate::support::publish::header_map;
 use crate::support::server::{LATEST, Server};
 use crate::support::{api, archive, builder, equality, fixtures, s2};
@@ -338,5 +339,68 @@ async fn what_a_limit_removed_stays_removed_on_an_older_server() -> Result<()> {
             destination.restart();
         }
     }
+    Ok(())
+}
+
+/// Without an index, no file of a tar says that the records before the first sequence are of messages that were removed.
+/// They do not stay restored; where the stream may not be purged, it fails, and the old one is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_stays_removed_without_an_index() -> Result<()> {
+    const STREAMS: [&str; 3] = ["FEW", "KEPT", "SEEN"];
+    // Every release reads the blocks of the first.
+    let source = Server::start(ALL[0]);
+    let client = source.client().await?;
+    let mut b = Builder::new(&client, source.version(), 12).await?;
+    for stream in STREAMS {
+        let more = json!({ "max_msgs": 3, "deny_purge": stream == "KEPT" });
+        b.stream(stream, json!([format!("{stream}.>")]), more).await?;
+        for n in 0..12 {
+            b.publisher.send(&format!("{stream}.{n}"), &[], stream).await?;
+        }
+    }
+    b.publisher.settle().await?;
+    b.consumer("SEEN", "reader", json!({})).await?;
+    b.consume("SEEN", "reader", 1, |_| Some("+ACK")).await?;
+    b.finish().await?;
+    for stream in STREAMS {
+        let config =
+            json!({ "name": stream, "subjects": [format!("{stream}.>")], "deny_purge": stream == "KEPT" });
+        api::call(&client, &format!("STREAM.UPDATE.{stream}"), config).await?;
+    }
+    let mut backup = Archive::read(&archive::dump(&source, &[]));
+    for stream in STREAMS {
+        backup.remove_index(stream)?;
+    }
+    let backup = backup.with_sums();
+    for release in ALL {
+        let mut destination = Server::start(release);
+        let to = destination.client().await?;
+        api::call(&to, "STREAM.CREATE.KEPT", json!({ "name": "KEPT", "subjects": ["old"] })).await?;
+        let loaded = archive::load(&destination, &["--conflict", "overwrite"], &backup).expect_code(3);
+        for words in [
+            "error: stream KEPT: the server took removed messages for live ones, from message 1 on, and does not \
+             remove what is before message 10, where the archive's stream begins: ",
+            "hint: chatto-manifest edit --rsyncable writes an archive without them\n",
+            "stream KEPT: the old one is back\n",
+        ] {
+            assert!(loaded.stderr.contains(words), "{release}: {words}:\n{}", loaded.stderr);
+        }
+        assert_eq!(api::stream_info(&to, "KEPT").await?["config"]["subjects"], json!(["old"]), "{release}");
+        api::call(&to, "STREAM.DELETE.KEPT", json!(null)).await?;
+        for _ in 0..2 {
+            let to = destination.client().await?;
+            let found = equality::differences(&client, &to, |stream| stream != "KEPT").await?;
+            assert_eq!(found, NOTHING, "{release}");
+            destination.restart();
+        }
+    }
+
+    let mut edit = program("chatto-manifest");
+    edit.args(["edit", "--rsyncable"]);
+    let edited = run_with(edit, &backup).expect_code(0).stdout;
+    let destination = Server::start(LATEST);
+    archive::load(&destination, &[], &edited).expect_code(0);
+    let found = equality::differences(&client, &destination.client().await?, |_| true).await?;
+    assert_eq!(found, NOTHING);
     Ok(())
 }

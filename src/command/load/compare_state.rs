@@ -12,6 +12,7 @@ use crate::snapshot::Contents;
 #[serde(default)]
 pub(super) struct State {
     pub messages: u64,
+    pub first_seq: u64,
     pub last_seq: u64,
     pub consumer_count: u64,
 }
@@ -39,7 +40,13 @@ pub(super) fn difference(state: &State, proven: &Contents, may_expire: bool) -> 
     differs(state, proven, may_expire, words)
 }
 
-/// The same in other words: `found` is given `holds` or `ends at`, and what.
+/// Whether the stream is there to its end, and begins before the first sequence that was proven. A server that makes a tar's
+/// index anew, or never had one, takes the records of messages that were removed for live ones.
+pub(super) fn begins_too_early(state: &State, proven: &Contents) -> bool {
+    state.messages > 0 && state.first_seq < proven.first_seq && state.last_seq >= proven.last_seq
+}
+
+/// The same in other words: `found` is given `holds`, `begins at` or `ends at`, and what.
 pub(super) fn differs(
     state: &State,
     proven: &Contents,
@@ -47,7 +54,8 @@ pub(super) fn differs(
     found: impl Fn(&str, String) -> String,
 ) -> Option<String> {
     let since = state.last_seq.saturating_sub(proven.last_seq);
-    let most = proven.messages.max(proven.records).saturating_add(since);
+    // Where the snapshot does not say which messages are live, its records are the most.
+    let most = proven.messages.saturating_add(proven.unsettled).saturating_add(since);
     let fewer = state.messages < proven.messages && !may_expire;
     if fewer || state.messages > most {
         let found = found("holds", format!("{} messages", state.messages));
@@ -56,6 +64,10 @@ pub(super) fn differs(
     if state.last_seq < proven.last_seq {
         let found = found("ends at", format!("message {}", state.last_seq));
         return Some(format!("{found}, and the archive at {}", proven.last_seq));
+    }
+    if begins_too_early(state, proven) {
+        let found = found("begins at", format!("message {}", state.first_seq));
+        return Some(format!("{found}, and the archive at {}", proven.first_seq));
     }
     // Others expire when nobody uses them.
     if state.consumer_count < proven.lasting_consumers {
@@ -70,14 +82,16 @@ mod tests {
     use super::*;
 
     fn state(messages: u64, last_seq: u64, consumer_count: u64) -> State {
-        State { messages, last_seq, consumer_count }
+        State { messages, first_seq: 9, last_seq, consumer_count }
     }
 
     #[test]
     fn less_is_a_fault_and_what_came_since_is_none() {
         let proven = Contents {
             messages: 10,
-            records: 12,
+            records: 15,
+            unsettled: 2,
+            first_seq: 9,
             last_seq: 20,
             consumers: 4,
             lasting_consumers: 2,
@@ -89,7 +103,28 @@ mod tests {
         for bad in [state(9, 20, 2), state(0, 0, 0), state(10, 19, 2), state(10, 20, 1), state(13, 20, 2)] {
             assert!(difference(&bad, &proven, false).is_some(), "{bad:?}");
         }
+        let settled = Contents { unsettled: 0, ..proven.clone() };
+        assert_eq!(difference(&state(10, 20, 2), &settled, false), None);
+        assert!(difference(&state(11, 20, 2), &settled, false).is_some());
         assert_eq!(difference(&state(3, 20, 2), &proven, true), None);
         assert!(difference(&state(3, 19, 2), &proven, true).is_some());
+    }
+
+    #[test]
+    fn what_lies_before_the_first_sequence_has_come_back() {
+        let proven = Contents { messages: 3, records: 11, first_seq: 9, last_seq: 11, ..Contents::default() };
+        let begins = |messages, first_seq, last_seq| {
+            let state = State { messages, first_seq, last_seq, consumer_count: 0 };
+            (begins_too_early(&state, &proven), difference(&state, &proven, true).is_some())
+        };
+        assert_eq!(begins(3, 9, 11), (false, false));
+        // A limit has removed others for them.
+        assert_eq!(begins(3, 8, 11), (true, true));
+        assert_eq!(begins(11, 1, 12), (true, true));
+        // Messages that expired or were acknowledged since.
+        assert_eq!(begins(2, 10, 11), (false, false));
+        assert_eq!(begins(0, 0, 11), (false, false));
+        // A cluster's answer may be early.
+        assert_eq!(begins(1, 1, 1), (false, true));
     }
 }

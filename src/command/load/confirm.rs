@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::compare_state::{difference, lost_settings, parse};
+use super::compare_state::{State, begins_too_early, difference, lost_settings, parse};
 use super::context::Context;
 use super::read_back::{self, EqualBy, compare};
 use super::restoring::Restoring;
@@ -13,13 +13,16 @@ use crate::command::hint;
 use crate::command::report::text_of;
 use crate::command::verifier::Proven;
 use crate::jetstream::StreamReply;
-use crate::names::counted;
+use crate::names::{StreamName, counted};
 
 /// How long a restored stream may take to show what was restored: the answer of a cluster can be early.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// The pause before the server is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What to do about a stream whose removed messages come back and may not be purged.
+const WITHOUT_REMOVED: &str = "chatto-manifest edit --rsyncable writes an archive without them";
 
 /// How the stream differs from the verified snapshot, and what to do about it.
 pub(super) struct Mismatch {
@@ -52,7 +55,8 @@ pub(super) async fn confirm(
     })
 }
 
-/// Compares the state that the server reports with what was read.
+/// Compares the state that the server reports with what was read. What came back from before the first sequence is removed
+/// again: a server may send a tar without an index, and then no server knows that it was removed.
 async fn state(
     context: &Context,
     restoring: &Restoring,
@@ -63,11 +67,16 @@ async fn state(
     let stream = &restoring.stream;
     let deadline = Instant::now() + SETTLE;
     let mut state = parse(&reply.state)?;
+    let mut purged = false;
     while let Some(text) = difference(&state, &proven.contents, traits.may_expire) {
-        if Instant::now() >= deadline {
+        if !purged && begins_too_early(&state, &proven.contents) {
+            remove_before_first(context, stream, &state, proven).await?;
+            purged = true;
+        } else if Instant::now() >= deadline {
             return Err(text.into());
+        } else {
+            tokio::time::sleep(ASK_AGAIN).await;
         }
-        tokio::time::sleep(ASK_AGAIN).await;
         match context.server.stream(stream).await {
             Ok(Some(reply)) => state = parse(&reply.state)?,
             Ok(None) => return Err("it is gone after its restore".to_string().into()),
@@ -81,6 +90,26 @@ async fn state(
             counted(expired, "message")
         ));
     }
+    Ok(())
+}
+
+/// Removes what the archive's stream did not have any more.
+async fn remove_before_first(
+    context: &Context,
+    stream: &StreamName,
+    state: &State,
+    proven: &Proven,
+) -> Result<(), Mismatch> {
+    let first = proven.contents.first_seq;
+    let cause = format!("before message {first}, where the archive's stream begins");
+    context.server.purge_before(stream, first).await.map_err(|e| Mismatch {
+        text: format!(
+            "the server took removed messages for live ones, from message {} on, and does not remove what is {cause}: {e}",
+            state.first_seq
+        ),
+        hint: hint::of_server(&e).or_else(|| Some(WITHOUT_REMOVED.into())),
+    })?;
+    context.messages.detail(&format!("stream {stream}: removed again what was {cause}"));
     Ok(())
 }
 

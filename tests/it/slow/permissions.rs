@@ -146,6 +146,21 @@ async fn one_that_fails() -> Result<Vec<u8>> {
     Ok(archive.with_sums())
 }
 
+/// An archive of a stream from which a limit had removed messages, and without the index that says so.
+async fn one_without_index() -> Result<Vec<u8>> {
+    let source = Server::start("2.10.26");
+    let client = source.client().await?;
+    api::call(&client, "STREAM.CREATE.FEW", json!({ "name": "FEW", "subjects": ["few"], "max_msgs": 3 }))
+        .await?;
+    for n in 0..9 {
+        client.request("few", n.to_string().into()).await?;
+    }
+    api::call(&client, "STREAM.UPDATE.FEW", json!({ "name": "FEW", "subjects": ["few"] })).await?;
+    let mut archive = Archive::read(&faults::archive_of(&source));
+    archive.remove_index("FEW")?;
+    Ok(archive.with_sums())
+}
+
 /// An archive of a stream that can be seen before it is complete.
 async fn one_in_memory() -> Result<Vec<u8>> {
     let source = Server::start(LATEST);
@@ -163,6 +178,7 @@ async fn of_a_load() -> Result<()> {
     let archive = run(by("admin", "admin", "chatto-dump", &source, &[])).expect_code(0).stdout;
     let failing = one_that_fails().await?;
     let fleeting = one_in_memory().await?;
+    let unindexed = one_without_index().await?;
     let directory = tempfile::tempdir()?;
     let rescue = directory.path().to_str().unwrap();
     let loads = |server: &Server| {
@@ -174,24 +190,28 @@ async fn of_a_load() -> Result<()> {
         let first = load(&[], &archive);
         let third = load(&[], &failing);
         let fourth = load(&[], &fleeting);
+        let fifth = load(&[], &unindexed);
         run_with(by("admin", "admin", "chatto-load", server, &["--conflict", "skip"]), &archive)
             .expect_code(0);
-        [first, load(&overwrite, &archive), third, fourth]
+        [first, load(&overwrite, &archive), third, fourth, fifth]
     };
 
     let allowed = server(&block);
-    let [first, overwritten, failed, in_memory] = loads(&allowed);
+    let [first, overwritten, failed, in_memory, purged] = loads(&allowed);
     first.expect_code(0);
     in_memory.expect_code(0);
+    purged.expect_code(0);
     overwritten.expect_code(0);
     let failed = failed.expect_code(1);
     assert!(failed.stderr.contains("LIMITED: the server holds 2 messages"), "{}", failed.stderr);
     let (a, b) = (admin(&source).await?, admin(&allowed).await?);
-    api::call(&b, "STREAM.DELETE.FLEETING", Json::Null).await?;
+    for extra in ["FLEETING", "FEW"] {
+        api::call(&b, &format!("STREAM.DELETE.{extra}"), Json::Null).await?;
+    }
     let differences = equality::differences(&a, &b, |name| name == "LARGE" || built.is_kept(name)).await?;
     assert_eq!(differences, [""; 0]);
 
-    assert_eq!(subjects(&block).len(), 11);
+    assert_eq!(subjects(&block).len(), 12);
     for subject in subjects(&block) {
         assert_named(&loads(&server(&without(&block, &subject))), "publish", &subject);
     }

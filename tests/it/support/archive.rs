@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 use super::programs::{Finished, program_for, run, run_with};
+use super::s2;
 use super::server::Server;
 
 /// The end record.
@@ -172,6 +173,19 @@ impl Archive {
         self.edit(&format!("streams/{directory}/backup.json"), |backup| {
             backup["config"]["storage"] = "memory".into();
         });
+    }
+
+    /// Takes the index out of a stream's tar, as servers may leave it out (2.12.8 after a purge).
+    pub fn remove_index(&mut self, stream: &str) -> Result<()> {
+        let snapshot = self.file(&format!("streams/{stream}/stream.tar.s2"));
+        let mut files = entries(&s2::unwrapped(snapshot))?;
+        let all = files.len();
+        files.retain(|file| file.path != "msgs/index.db");
+        anyhow::ensure!(files.len() + 1 == all, "{stream} has no index");
+        *snapshot = s2::wrapped(&pack(&files)?);
+        let (bytes, sha256) = (snapshot.len(), sha256(snapshot));
+        self.edit_manifest(stream, |entry| (entry["bytes"], entry["sha256"]) = (bytes.into(), sha256.into()));
+        Ok(())
     }
 
     /// The manifest's entry of a stream.
