@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use serde_json::{Value as Json, json};
 use tokio::io::AsyncReadExt as _;
 
-use crate::support::archive::{self, dump, entries, load};
+use crate::support::archive::{self, Archive, dump, entries, load};
 use crate::support::builder::Builder;
 use crate::support::captures::{self, CAPTURED, Shape};
 use crate::support::programs::{program, refused, run, run_with};
@@ -366,6 +366,66 @@ fn a_dry_run_says_what_would_go_and_writes_nothing_else() {
         "{said}"
     );
     assert!(said.ends_with("; 2 consumers go\n") && said.lines().count() == 1, "{said}");
+}
+
+/// An archive in which EVT has failed: before its first bytes, or after some of them.
+fn with_a_failed_stream(has_begun: bool) -> Vec<u8> {
+    let mut archive = Archive::read(&captures::archive("2.14.5", Shape::Parts));
+    let gone = if has_begun { "backup/streams/EVT/attempt-2" } else { "backup/streams/EVT" };
+    archive.0.retain(|entry| !entry.path.starts_with(gone));
+    let bytes = archive.in_manifest("EVT")["bytes"].as_u64().unwrap();
+    archive.edit_manifest("EVT", |entry| {
+        *entry = json!({ "name": "EVT", "type": "stream", "error": "the server fell", "attempts": 1 });
+    });
+    archive.edit("manifest.json", |manifest| {
+        let stats = &mut manifest["stats"];
+        (stats["total_streams"], stats["failed"]) = (json!(2), json!(1));
+        stats["total_bytes"] = json!(stats["total_bytes"].as_u64().unwrap() - bytes);
+    });
+    archive.with_sums()
+}
+
+/// It is named as failed in the edited archive too, and under its new name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_has_failed_gets_its_new_name_too() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for has_begun in [false, true] {
+        let whole = with_a_failed_stream(has_begun);
+        let mut select = program("chatto-manifest");
+        select.args(["select", "--exclude", "EMPTY"]);
+        let without = run_with(select, &whole).expect_code(3).stdout;
+        let file = dir.path().join("backup.tar");
+        for (archive, arguments, name) in [
+            (&whole, &[][..], "EVT"),
+            (&whole, &["--rename", "EVT=OLD"], "OLD"),
+            (&whole, &["--rename", "EVT=EMPTY", "--rename", "EMPTY=EVT"], "EMPTY"),
+            (&whole, &["--rename", "EVT=OLD", "--subject", "evt=old", "--rsyncable"], "OLD"),
+            (&whole, &["--rename", "EVT=OLD", "--format", "natsarc1"], "OLD"),
+            (&whole, &["--rename", "EVT=OLD", "--last-per-subject", "--no-consumers"], "OLD"),
+            (&whole, &["--rename", "EVT=OLD", "--drop-subject", "$KV.ROOMS.room.1"], "OLD"),
+            (&whole, &["--rename", "EVT=OLD", "--before", "1h"], "OLD"),
+            (&without, &["--rename", "EVT=EMPTY"], "EMPTY"),
+        ] {
+            std::fs::write(&file, archive)?;
+            let mut command = edit(arguments);
+            command.arg(&file);
+            let finished = run(command).expect_code(3);
+            let report = verify(finished.stdout.as_slice())?;
+            assert_eq!(
+                (report.verdict, report.end_record),
+                (Verdict::Incomplete, true),
+                "{arguments:?}: {report}"
+            );
+            let failed: Vec<_> = report.failed.iter().map(|failed| failed.stream.as_str()).collect();
+            assert_eq!(failed, [name], "{arguments:?}");
+
+            let destination = Server::start(LATEST);
+            let finished = load(&destination, &[], &finished.stdout).expect_code(3);
+            assert!(finished.stderr.contains(&format!("stream {name}: ")), "{}", finished.stderr);
+            assert!(finished.stderr.contains("the server fell"), "{}", finished.stderr);
+        }
+    }
+    Ok(())
 }
 
 /// The newest message of each subject that is live and kept: known only at the end, so the input is read again.

@@ -179,11 +179,14 @@ async fn a_stream_that_failed_in_chatto_backup_is_named_and_the_rest_restored() 
         "{said}"
     );
     let mut archives = vec![("the archive itself", tar.clone())];
-    for action in ["select", "join", "import"] {
+    for action in ["select", "join", "import", "edit"] {
         let made = manifest(&[action], 3);
         ensure!(made.stderr.contains("stream NOTIFICATIONS: "), "{action}: {}", made.stderr);
         archives.push((action, made.stdout));
     }
+    let taken = manifest(&["edit", "--rename", "EVT=NOTIFICATIONS"], 1);
+    ensure!(taken.stdout.is_empty());
+    ensure!(taken.stderr.contains("names a stream NOTIFICATIONS that failed"), "{}", taken.stderr);
     let without = manifest(&["select", "--exclude", "NOTIFICATIONS"], 0);
     ensure!(without.stderr.is_empty(), "{}", without.stderr);
     for (what, archive) in archives {

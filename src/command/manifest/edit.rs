@@ -154,6 +154,7 @@ impl<W: Write + Send> Editing<'_, W> {
                 Entry::Index(index) => self.begin(&index)?,
                 Entry::Manifest(read) => {
                     if !self.begun {
+                        self.changes.require_not_failed(&read)?;
                         self.begin(&index_of(&read))?;
                     }
                     manifest = Some(read);
@@ -413,6 +414,10 @@ impl<W: Write + Send> Editing<'_, W> {
             else {
                 let is_held = stream.kind != StreamKind::Skipped && stream.error.is_none();
                 all_rsyncable &= was_rsyncable || !is_held;
+                // One that failed is not among the edited ones, and the index has its new name.
+                if stream.kind != StreamKind::Skipped {
+                    stream.name = self.changes.name(&stream.name).clone();
+                }
                 continue;
             };
             all_rsyncable &= rsyncable;

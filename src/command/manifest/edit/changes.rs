@@ -208,6 +208,19 @@ impl Changes {
         Ok(if self.rsyncable { index.rsyncable() } else { index })
     }
 
+    /// Refuses to give a stream the name of one that has failed. An archive of `chatto backup` says only in its manifest
+    /// that there is one.
+    pub fn require_not_failed(&self, manifest: &Manifest) -> Result<(), Failure> {
+        let failed =
+            |name: &StreamName| manifest.streams.iter().any(|s| s.name == *name && s.error.is_some());
+        let Some(Renaming { old, new }) = self.rename.iter().find(|renaming| failed(&renaming.new)) else {
+            return Ok(());
+        };
+        let what =
+            format!("stream {old} cannot be called {new}: the archive names a stream {new} that failed");
+        Err(Failure::new(Exit::Failed, what).hint("give it another name"))
+    }
+
     /// Refuses a stream that is kept where its format has no place for it.
     pub fn require_place(&self, stream: &StreamName, storage: Option<&str>) -> Result<(), Failure> {
         if self.format != Format::Tar || storage != Some("memory") {
