@@ -89,8 +89,31 @@ impl Server {
         self.api_within(request, body, self.timeout).await
     }
 
-    /// Like [`Server::api`], with a time limit of its own.
+    /// Like [`Server::api`], with a time limit of its own. While a cluster elects its leader, a server that knows of none
+    /// refuses nearly every request at once. Such a request is sent again: the requests for which servers do that may be
+    /// carried out twice.
     pub async fn api_within(&self, request: &str, body: Bytes, limit: Duration) -> Result<Bytes, Error> {
+        let deadline = Instant::now() + limit;
+        let mut refused = None;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let error = match (self.api_once(request, body.clone(), left).await, refused.take()) {
+                (Err(Error::TimedOut { .. }), Some(refused)) => return Err(refused),
+                (Err(Error::TimedOut { request, .. }), None) => {
+                    return Err(Error::TimedOut { request, limit });
+                }
+                (Err(error), _) if error.is_leaderless() => error,
+                (answer, _) => return answer,
+            };
+            if deadline.saturating_duration_since(Instant::now()) <= BREATH {
+                return Err(error);
+            }
+            sleep(BREATH).await;
+            refused = Some(error);
+        }
+    }
+
+    async fn api_once(&self, request: &str, body: Bytes, limit: Duration) -> Result<Bytes, Error> {
         let message = async_nats::Request::new().payload(body).timeout(Some(limit));
         let subject = format!("{}.{request}", self.api_prefix);
         let answer = self.send(subject, message, request, limit).await?;

@@ -107,6 +107,11 @@ impl Error {
         matches!(self, Error::Api(api) if STREAM_EXISTS.contains(&api.cause()))
     }
 
+    /// Whether the server knows of no leader of its cluster.
+    pub fn is_leaderless(&self) -> bool {
+        matches!(self, Error::Api(api) if api.err_code == CLUSTER_NOT_AVAILABLE)
+    }
+
     /// Whether another try may succeed without anybody doing anything.
     pub fn is_passing(&self) -> bool {
         match self {
@@ -133,6 +138,8 @@ pub struct ApiError {
 
 /// `JSStreamNotFoundErr`.
 pub const STREAM_NOT_FOUND: u32 = 10059;
+/// `JSClusterNotAvailErr`.
+const CLUSTER_NOT_AVAILABLE: u32 = 10008;
 /// `JSStreamNameExistRestoreFailedErr` and `JSStreamNameExistErr`.
 const STREAM_EXISTS: [u32; 2] = [10130, 10058];
 /// `JSStreamSnapshotErrF`, whatever the reason.

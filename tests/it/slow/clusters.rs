@@ -124,19 +124,10 @@ async fn too_few_servers_are_left() -> Result<()> {
         cluster.nodes[1].kill();
         cluster.nodes[2].kill();
         let client = cluster.nodes[0].client().await?;
-        let mut again = tokio::time::interval(Duration::from_millis(100));
-        // Until it knows that it is alone, it goes on with what it leads, and a dump may well succeed.
-        loop {
-            again.tick().await;
-            let ask = api::answer(&client, "STREAM.NAMES", json!(null));
-            let answer = tokio::time::timeout(Duration::from_secs(2), ask).await;
-            if answer.is_ok_and(|answer| answer.is_ok_and(|json| json["error"]["err_code"] == 10008)) {
-                break;
-            }
-        }
+        Cluster::knows_no_leader(&client).await;
         for name in ["chatto-dump", "chatto-load"] {
             let mut command = program_for(name, &cluster.nodes[0]);
-            command.args(["--timeout", "10"]);
+            command.args(["--timeout", "6"]);
             let refusal = run_with(command, &archive);
             assert!(refusal.stdout.is_empty(), "{release}: {name}");
             refused(refusal, 1, &["(10008)", "hint: ", "more than half of the cluster's servers"]);
@@ -145,6 +136,28 @@ async fn too_few_servers_are_left() -> Result<()> {
         cluster.nodes[2].start_again();
         cluster.settled().await?;
         cluster::comes_to_equal(&source, &cluster.nodes[0]).await?;
+    }
+    Ok(())
+}
+
+/// A program that comes while the cluster has no leader goes on when there is one. There is no stream, whose leader might
+/// be late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_waits_for_a_leader() -> Result<()> {
+    for release in FORMATS {
+        let mut cluster = Cluster::start(release).await?;
+        let client = cluster.nodes[0].client().await?;
+        cluster.nodes[1].kill();
+        cluster.nodes[2].kill();
+        Cluster::knows_no_leader(&client).await;
+        let mut asked = client.subscribe("$JS.API.INFO").await?;
+        client.flush().await?;
+        let mut command = faults::dump(&cluster.nodes[0], &["--timeout", "120"]);
+        let child = spawn(&mut command);
+        assert!(asked.next().await.is_some(), "the connection ended");
+        cluster.nodes[1].start_again();
+        cluster.nodes[2].start_again();
+        faults::finish(child, Vec::new()).expect_code(0);
     }
     Ok(())
 }

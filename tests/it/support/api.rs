@@ -24,12 +24,21 @@ pub async fn connect_with(options: ConnectOptions, url: &str) -> Result<Client> 
     options.connect(url).await.with_context(|| format!("cannot connect to {url}"))
 }
 
-/// Asks `$JS.API.{api}`; an `error` in the answer is an error.
+/// What a server answers that knows of no leader of its cluster, while another one may do what was asked.
+pub const LEADERLESS: u64 = 10008;
+
+/// Asks `$JS.API.{api}`; an `error` in the answer is an error. A cluster without a leader is asked again.
 pub async fn call(client: &Client, api: &str, body: Json) -> Result<Json> {
-    let answer = answer(client, api, body).await?;
-    match answer.get("error") {
-        Some(error) => bail!("{api}: {error}"),
-        None => Ok(answer),
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let answer = answer(client, api, body.clone()).await?;
+        match answer.get("error") {
+            Some(error) if error["err_code"] == LEADERLESS && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Some(error) => bail!("{api}: {error}"),
+            None => return Ok(answer),
+        }
     }
 }
 
@@ -41,13 +50,16 @@ pub async fn answer(client: &Client, api: &str, body: Json) -> Result<Json> {
     serde_json::from_slice(&message.payload).with_context(|| format!("{api}: the answer is not JSON"))
 }
 
-/// The same for a question that may be asked again: one that comes while a leader is being elected is lost, and never
-/// answered.
+/// The same for a question that may be asked again: one that comes while a leader is being elected is refused, or is lost
+/// and never answered.
 pub async fn asked_again(client: &Client, api: &str) -> Result<Json> {
     const ONE: Duration = Duration::from_secs(5);
     let deadline = Instant::now() + LIMIT;
     loop {
         match tokio::time::timeout(ONE, answer(client, api, Json::Null)).await {
+            Ok(Ok(answer)) if answer["error"]["err_code"] == LEADERLESS && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             Ok(answer) => return answer,
             Err(_) => ensure!(Instant::now() < deadline, "{api}: no answer in {} s", LIMIT.as_secs()),
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use async_nats::{Client, ConnectOptions};
 use chatto_pipes::jetstream::Version;
 use chatto_pipes::jetstream::private_server::{Authorization, Options};
@@ -69,6 +69,21 @@ impl Cluster {
         self.index_of(info["cluster"]["leader"].as_str().context("no leader")?)
     }
 
+    /// Waits until the server of this client knows that its cluster has no leader. Until then it goes on with what it leads.
+    pub async fn knows_no_leader(client: &Client) {
+        let mut again = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            again.tick().await;
+            let ask = api::answer(client, "STREAM.NAMES", json!(null));
+            let answer = tokio::time::timeout(Duration::from_secs(2), ask).await;
+            if answer
+                .is_ok_and(|answer| answer.is_ok_and(|json| json["error"]["err_code"] == api::LEADERLESS))
+            {
+                return;
+            }
+        }
+    }
+
     /// The index of the node that leads the cluster itself, once it is another than `old`. All are asked, and
     /// whoever answers first may not have heard yet.
     pub async fn meta_leader_after(&self, system: &Client, old: Option<usize>) -> Result<usize> {
@@ -106,7 +121,7 @@ impl Cluster {
             match answer["error"]["err_code"].as_u64() {
                 None => break,
                 // No leader yet, or peers that are not known yet.
-                Some(10008 | 10005 | 10023 | 10074) => {}
+                Some(api::LEADERLESS | 10005 | 10023 | 10074) => {}
                 Some(_) => bail!("the cluster refuses a stream: {answer}"),
             }
         }
@@ -154,10 +169,17 @@ async fn differences(a: &Client, b: &Client, version: Version) -> Result<Vec<Str
     Ok(found)
 }
 
-/// Empties a cluster for the next restore.
+/// Empties a cluster for the next restore. A stream whose deletion is refused, or not answered, may be deleted all the same.
 pub async fn clear(client: &Client) -> Result<()> {
-    for name in api::stream_names(client).await? {
-        api::call(client, &format!("STREAM.DELETE.{name}"), json!(null)).await?;
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let names = api::stream_names(client).await?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "these are not deleted: {names:?}");
+        for name in names {
+            api::asked_again(client, &format!("STREAM.DELETE.{name}")).await?;
+        }
     }
-    Ok(())
 }
