@@ -35,6 +35,14 @@ impl SubjectPattern {
         }
         tokens.next().is_none()
     }
+
+    /// Whether every subject that matches `other`, which is a pattern, matches this one too.
+    pub fn covers(&self, other: &str) -> bool {
+        // "*" stands for a single token, and ">" may be more.
+        let (own, others) = (self.0.split('.'), other.split('.'));
+        let is_more = own.zip(others).any(|(own, other)| own == "*" && other == ">");
+        self.matches(other.as_bytes()) && !is_more
+    }
 }
 
 impl fmt::Display for SubjectPattern {
@@ -185,6 +193,26 @@ mod tests {
         }
         for bad in ["", "a..b", ".a", "a.", "a.>.b", "a b"] {
             assert!(bad.parse::<SubjectPattern>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_matches_nothing_else() {
+        for (pattern, covered, others) in [
+            ("a.b", &["a.b"][..], &["a.*", "a.>", "*.b", ">", "a"][..]),
+            ("a.*", &["a.b", "a.*"], &["a.>", "*.*", "a.*.*", ">"]),
+            ("*.b", &["a.b", "*.b"], &["*.*", "*.>", ">"]),
+            ("a.>", &["a.b", "a.*", "a.>", "a.*.>", "a.b.c"], &["a", "*.>", ">"]),
+            ("a.*.>", &["a.b.c", "a.*.>", "a.b.>"], &["a.>", "a.*"]),
+            (">", &["a", "*", ">", "*.a.>"], &[]),
+        ] {
+            let pattern: SubjectPattern = pattern.parse().unwrap();
+            for other in covered {
+                assert!(pattern.covers(other), "{pattern}: {other}");
+            }
+            for other in others {
+                assert!(!pattern.covers(other), "{pattern}: {other}");
+            }
         }
     }
 

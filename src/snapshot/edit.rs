@@ -140,6 +140,8 @@ pub struct EditResult {
     pub in_memory: Vec<String>,
     /// Those of them that deliver to a subject of their own, [`MAX_NAMED`] at most.
     pub pushing: Vec<String>,
+    /// Those of them that take only subjects of which all messages go, [`MAX_NAMED`] at most.
+    pub left_without: Vec<String>,
     /// What became of the subjects.
     pub subjects: RenamedSubjects,
     /// Which patterns matched a message.
@@ -313,6 +315,10 @@ impl<'a, W: Write> Editing<'a, W> {
     }
 
     fn consumer(&mut self, mut consumer: Consumer) -> Result<(), EditError> {
+        let left_without = &mut self.edited.left_without;
+        if left_without.len() < MAX_NAMED && consumer.takes_only(&self.edit.keep.dropped) {
+            left_without.push(consumer.name.clone());
+        }
         consumer.info = self.edit.rename.consumer_config(&consumer.info).ok_or(WriteError::BadConfig)?;
         Ok(self.consumers.hold(consumer)?)
     }
@@ -407,6 +413,7 @@ impl<'a, W: Write> Editing<'a, W> {
         }
         let pushing = consumers.iter().filter(|consumer| consumer.is_pushing()).take(MAX_NAMED);
         self.edited.pushing = pushing.map(|consumer| consumer.name.clone()).collect();
+        self.edited.left_without.sort();
         Ok(consumers)
     }
 

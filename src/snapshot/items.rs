@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::consumer::ConsumerState;
 use super::consumers;
 use super::fault::Fault;
+use crate::names::SubjectPattern;
 
 /// The longest record of a message, with all that lies around it in a block: what the file store of a server
 /// takes for a sound one (nats-server, `rlBadThresh`). No longer message is shown.
@@ -104,6 +105,24 @@ impl Consumer {
             deliver_subject: String,
         }
         serde_json::from_str(self.info.get()).is_ok_and(|to: Delivers| !to.deliver_subject.is_empty())
+    }
+
+    /// Whether it takes only subjects that one of `patterns` covers.
+    pub(super) fn takes_only(&self, patterns: &[SubjectPattern]) -> bool {
+        #[derive(Deserialize)]
+        struct Filters {
+            #[serde(default)]
+            filter_subject: Option<String>,
+            #[serde(default)]
+            filter_subjects: Option<Vec<String>>,
+        }
+        let Ok(Filters { filter_subject, filter_subjects }) = serde_json::from_str(self.info.get()) else {
+            return false;
+        };
+        let filters = filter_subject.into_iter().chain(filter_subjects.unwrap_or_default());
+        let mut filters = filters.filter(|filter| !filter.is_empty()).peekable();
+        filters.peek().is_some()
+            && filters.all(|filter| patterns.iter().any(|pattern| pattern.covers(&filter)))
     }
 
     /// Whether the consumer stands beyond `last`, the last sequence of its stream, other than because it is to

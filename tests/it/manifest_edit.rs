@@ -298,6 +298,50 @@ async fn what_is_erased_is_nowhere_in_the_archive() -> Result<()> {
     Ok(())
 }
 
+/// What a consumer takes is part of its configuration: it stays, and is named, unless the consumers go.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_take_only_what_is_dropped_are_named() -> Result<()> {
+    for release in ["2.14.5", LATEST] {
+        let server = Server::start(release);
+        let client = server.client().await?;
+        let mut b = Builder::new(&client, server.version(), 5).await?;
+        b.stream("EVT", json!(["evt.>"]), json!({})).await?;
+        for subject in ["evt.forgotten.a", "evt.forgotten.b", "evt.other"] {
+            b.publisher.send(subject, &[], "event").await?;
+        }
+        b.consumer("EVT", "one", json!({ "filter_subject": "evt.forgotten.a" })).await?;
+        b.consumer("EVT", "two", json!({ "filter_subjects": ["evt.forgotten.a", "evt.forgotten.b"] }))
+            .await?;
+        b.consumer("EVT", "both", json!({ "filter_subjects": ["evt.forgotten.*", "evt.other"] })).await?;
+        b.consumer("EVT", "wide", json!({ "filter_subject": "evt.>" })).await?;
+        b.consumer("EVT", "all", json!({})).await?;
+        b.finish().await?;
+        let archive = dump(&server, &[]);
+        let finished = run_with(edit(&["--drop-subject", "evt.forgotten.*"]), &archive).expect_code(0);
+        assert_eq!(
+            finished.stderr,
+            "chatto-manifest: warning: stream EVT: all messages for consumers \"one\", \"two\" are dropped, and the \
+             configuration still names their subjects: leave consumers out with --no-consumers\n",
+            "{release}"
+        );
+        sound(&finished.stdout);
+        let holds = |archive: &[u8]| -> Result<bool> {
+            let all = entries(archive)?;
+            let found = |bytes: &[u8]| bytes.windows(9).any(|part| part == b"forgotten");
+            let snapshots = all.iter().filter(|entry| entry.path.ends_with(".s2"));
+            Ok(found(archive) || snapshots.map(|entry| s2::unwrapped(&entry.data)).any(|bytes| found(&bytes)))
+        };
+        ensure!(holds(&finished.stdout)?, "{release}");
+        let without = edited(&["--drop-subject", "evt.forgotten.*", "--no-consumers"], &archive);
+        ensure!(!holds(&without)?, "{release}");
+        // What is said to be kept is written down.
+        let arguments = ["--no-consumers", "--keep-subject", "evt.other", "--subject", "evt=new"];
+        let options = archive::manifest(&edited(&arguments, &archive))?["edited"][0]["options"].to_string();
+        ensure!(options.contains("\"evt.other\"") && options.contains("\"evt=new\""), "{options}");
+    }
+    Ok(())
+}
+
 /// All streams as they were at one moment; those that have forgotten what they were are named.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_streams_of_one_moment_and_those_that_have_forgotten_it() -> Result<()> {

@@ -321,6 +321,13 @@ impl<W: Write + Send> Editing<'_, W> {
                  they are configured to"
             ));
         }
+        if !edited.left_without.is_empty() {
+            let named = consumers(&edited.left_without);
+            self.messages.warning(&format!(
+                "stream {name}: all messages for {named} are dropped, and the configuration still names their subjects: \
+                 leave consumers out with --no-consumers"
+            ));
+        }
         self.say_of_subjects(&stream, &name, &edited);
         if self.is_dry {
             print(dry_line(&stream, &name, &edited, self.changes.format()).as_bytes())?;
