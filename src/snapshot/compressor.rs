@@ -24,9 +24,9 @@ use super::frames::{COMPRESSED, CRC_LEN, HEADER_LEN, STORED};
 /// Of how many bytes each sample is that tells whether a frame is worth compressing, and how far apart they begin.
 const SAMPLE: usize = 4 << 10;
 const SAMPLE_EVERY: usize = 64 << 10;
-/// The most frames that are in work in the background: 8 MiB of content. The output may take a while for some of them, as
+/// The most frames that are in work in the background: 6 MiB of content. The output may take a while for some of them, as
 /// an archive does that sums a part at once. The other thread goes on meanwhile.
-const AHEAD: usize = 32;
+const AHEAD: usize = 24;
 /// Memory of frames that were held back is used again unless it is larger: one large message costs it once.
 const MAX_REUSED: usize = 8 << 20;
 
@@ -140,7 +140,7 @@ pub struct BackgroundFrames {
     count: usize,
     /// Memory to be used again: of content, and of frames that were held back.
     used: Vec<Vec<u8>>,
-    used_by_held: Vec<Vec<u8>>,
+    used_by_held: Option<Vec<u8>>,
 }
 
 enum Work {
@@ -183,7 +183,7 @@ impl BackgroundFrames {
             return Err(maker);
         }
         give.send(maker).map_err(|unsent| unsent.0)?;
-        Ok(BackgroundFrames { work, made, count: 0, used: Vec::new(), used_by_held: Vec::new() })
+        Ok(BackgroundFrames { work, made, count: 0, used: Vec::new(), used_by_held: None })
     }
 
     /// Has a frame with this content made. Writes what has been made to `out`.
@@ -194,7 +194,7 @@ impl BackgroundFrames {
 
     /// Holds back the frames from now on.
     pub fn hold(&mut self) -> io::Result<()> {
-        let memory = self.used_by_held.pop().unwrap_or_default();
+        let memory = self.used_by_held.take().unwrap_or_default();
         self.work.send(Work::Hold(memory)).map_err(|_| broke_off())
     }
 
@@ -242,7 +242,7 @@ impl BackgroundFrames {
         out.write_all(&frames)?;
         if let Some(held) = held {
             out.write_all(&held)?;
-            self.used_by_held.push(reused(held));
+            self.used_by_held = Some(reused(held));
         }
         Ok(())
     }

@@ -33,7 +33,7 @@
 //! snapshot is written, and 32 MiB for what one block has deleted). Messages are never held by a check; who is shown items is
 //! shown whole messages ([`MAX_RECORD`]), and a writer holds the frames of one block ([`MAX_BLOCK_FILE`]) or of one message,
 //! whichever is larger, or consumers ([`MAX_HELD`]). Where a background thread compresses, it holds three blocks at most, and
-//! 8 MiB that wait to be compressed.
+//! 6 MiB that wait to be compressed.
 
 mod background;
 mod block;

@@ -65,24 +65,23 @@ impl<'a, W: Write> Sink<'a, W> {
             self.rest.clear();
             return Ok(());
         };
-        if self.edited_bytes.in_parts {
-            let piece = std::mem::take(&mut self.rest).freeze();
-            archive.part(std::slice::from_ref(&piece))?;
-            // Memory of such a size comes from the kernel, page by page, unless it is used again.
-            self.rest = piece.try_into_mut().unwrap_or_default();
-            self.rest.clear();
-            return Ok(());
-        }
-        // A copy has no spare capacity: there may be many small pieces.
-        self.edited_bytes.pieces.push(Bytes::copy_from_slice(&self.rest));
-        self.rest.clear();
-        if self.edited_bytes.bytes > MAX_HELD {
+        if !self.edited_bytes.in_parts && self.edited_bytes.bytes > MAX_HELD {
             archive.attempt(self.name, self.attempt, &self.description)?;
             self.edited_bytes.in_parts = true;
             for piece in self.edited_bytes.pieces.drain(..) {
                 archive.part(&[piece])?;
             }
         }
+        if self.edited_bytes.in_parts {
+            let piece = std::mem::take(&mut self.rest).freeze();
+            archive.part(std::slice::from_ref(&piece))?;
+            // Memory of such a size comes from the kernel, page by page, unless it is used again.
+            self.rest = piece.try_into_mut().unwrap_or_default();
+        } else {
+            // A copy has no spare capacity: there may be many small pieces.
+            self.edited_bytes.pieces.push(Bytes::copy_from_slice(&self.rest));
+        }
+        self.rest.clear();
         Ok(())
     }
 }
