@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use super::api::{ASK_AGAIN, parsed};
 use super::{Error, Server};
@@ -99,19 +98,7 @@ impl Server {
     /// # Errors
     /// [`Error::NoJetStream`] where it may hold nothing at all, and what goes for every request.
     pub async fn account(&self) -> Result<Account, Error> {
-        let deadline = Instant::now() + self.timeout;
-        let mut refused = None;
-        loop {
-            // In a cluster the leader answers. While there is none, a server refuses the question, or nobody hears it.
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.api_within("INFO", Bytes::new(), left.min(ASK_AGAIN)).await {
-                Err(error) if error.is_leaderless() && left > ASK_AGAIN => refused = Some(error),
-                Err(Error::TimedOut { request, .. }) if left <= ASK_AGAIN => {
-                    return Err(refused.unwrap_or(Error::TimedOut { request, limit: self.timeout }));
-                }
-                Err(Error::TimedOut { .. }) => {}
-                answer => return parsed("INFO", &answer?),
-            }
-        }
+        // In a cluster the leader answers. While there is none, a server refuses the question, or nobody hears it.
+        parsed("INFO", &self.api_repeated("INFO", Bytes::new(), self.timeout, ASK_AGAIN).await?)
     }
 }

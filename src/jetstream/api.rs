@@ -89,27 +89,36 @@ impl Server {
         self.api_within(request, body, self.timeout).await
     }
 
-    /// Like [`Server::api`], with a time limit of its own. While a cluster elects its leader, a server that knows of none
-    /// refuses nearly every request at once. Such a request is sent again: the requests for which servers do that may be
-    /// carried out twice.
+    /// Like [`Server::api`], with a time limit of its own.
     pub async fn api_within(&self, request: &str, body: Bytes, limit: Duration) -> Result<Bytes, Error> {
+        self.api_repeated(request, body, limit, limit).await
+    }
+
+    /// The same. A request that is not answered within `each` is sent again. While a cluster elects its leader, a server that
+    /// knows of none refuses nearly every request at once. Such a request is sent again too: the requests for which servers
+    /// do that may be carried out twice.
+    pub(super) async fn api_repeated(
+        &self,
+        request: &str,
+        body: Bytes,
+        limit: Duration,
+        each: Duration,
+    ) -> Result<Bytes, Error> {
         let deadline = Instant::now() + limit;
         let mut refused = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let error = match (self.api_once(request, body.clone(), left).await, refused.take()) {
-                (Err(Error::TimedOut { .. }), Some(refused)) => return Err(refused),
-                (Err(Error::TimedOut { request, .. }), None) => {
-                    return Err(Error::TimedOut { request, limit });
+            match self.api_once(request, body.clone(), left.min(each)).await {
+                Err(Error::TimedOut { .. }) if left > each => {}
+                Err(Error::TimedOut { request, .. }) => {
+                    return Err(refused.unwrap_or(Error::TimedOut { request, limit }));
                 }
-                (Err(error), _) if error.is_leaderless() => error,
-                (answer, _) => return answer,
-            };
-            if deadline.saturating_duration_since(Instant::now()) <= BREATH {
-                return Err(error);
+                Err(error) if error.is_leaderless() && Instant::now() + BREATH < deadline => {
+                    refused = Some(error);
+                    sleep(BREATH).await;
+                }
+                answer => return answer,
             }
-            sleep(BREATH).await;
-            refused = Some(error);
         }
     }
 
