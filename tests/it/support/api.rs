@@ -29,16 +29,21 @@ pub const LEADERLESS: u64 = 10008;
 
 /// Asks `$JS.API.{api}`; an `error` in the answer is an error. A cluster without a leader is asked again.
 pub async fn call(client: &Client, api: &str, body: Json) -> Result<Json> {
-    let deadline = Instant::now() + LIMIT;
+    let answer = answer_by(client, api, body, Instant::now() + LIMIT).await?;
+    match answer.get("error") {
+        Some(error) => bail!("{api}: {error}"),
+        None => Ok(answer),
+    }
+}
+
+/// The answer, be it an error. Until the deadline, a cluster without a leader is asked again.
+async fn answer_by(client: &Client, api: &str, body: Json, deadline: Instant) -> Result<Json> {
     loop {
         let answer = answer(client, api, body.clone()).await?;
-        match answer.get("error") {
-            Some(error) if error["err_code"] == LEADERLESS && Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Some(error) => bail!("{api}: {error}"),
-            None => return Ok(answer),
+        if answer["error"]["err_code"] != LEADERLESS || Instant::now() >= deadline {
+            return Ok(answer);
         }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -56,10 +61,7 @@ pub async fn asked_again(client: &Client, api: &str) -> Result<Json> {
     const ONE: Duration = Duration::from_secs(5);
     let deadline = Instant::now() + LIMIT;
     loop {
-        match tokio::time::timeout(ONE, answer(client, api, Json::Null)).await {
-            Ok(Ok(answer)) if answer["error"]["err_code"] == LEADERLESS && Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        match tokio::time::timeout(ONE, answer_by(client, api, Json::Null, deadline)).await {
             Ok(answer) => return answer,
             Err(_) => ensure!(Instant::now() < deadline, "{api}: no answer in {} s", LIMIT.as_secs()),
         }
