@@ -1,6 +1,7 @@
 //! The configurations in a snapshot of the tar format (`meta.inf`) and their checksums (`meta.sum`). `meta.inf` is the
 //! server's own JSON with some more fields. Knows no tar.
 
+use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
 use highway::HighwayHash;
@@ -9,17 +10,25 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::checksums;
+use super::content::Content;
+use super::fault::Fault;
+use crate::json;
 use crate::names::Printable;
-use crate::settings::{self, Config};
+use crate::settings::{self, Config, MAX_VALUES};
 
 /// The settings that only say where a stream is kept: a cluster may move it at any time.
 const WHERE: [&str; 2] = ["num_replicas", "placement"];
 
-/// The text of the fault for a configuration with more than [`settings::MAX_VALUES`].
-pub const TOO_MANY_VALUES: &str = "a config has too many values";
-
 /// When a stream was created, beside its configuration.
 const CREATED: &str = "Created";
+
+/// Refuses a configuration, at hand in `content`, with more than [`MAX_VALUES`].
+pub fn bounded<R: Read>(content: &Content<R>, config: &[u8]) -> Result<(), Fault> {
+    if json::has_at_most(MAX_VALUES, config) {
+        return Ok(());
+    }
+    Err(content.unsupported("a config has too many values"))
+}
 
 /// A stream's configuration, created at `time` (ns since 1970). None where it is no JSON object.
 pub fn of_stream(config: &RawValue, time: i64) -> Option<Box<RawValue>> {

@@ -34,13 +34,10 @@ use super::items::{self, Consumer, Item, MAX_RECORD, Record, Visitor};
 use super::last_record::LastRecord;
 use super::leb128;
 use super::message_sum::MessageSum;
-use super::meta::TOO_MANY_VALUES;
 use super::reported_state::ReportedState;
 use super::tally::MessageCount;
 use super::{Contents, Format, meta};
-use crate::json;
 use crate::names::Printable;
-use crate::settings::MAX_VALUES;
 
 /// The first bytes of the format.
 pub const MAGIC: &[u8; 8] = b"NATSARC1";
@@ -208,9 +205,7 @@ fn consumer<R: Read, L: Visitor>(
     let Ok(Parts { config, state }) = serde_json::from_slice(&text) else {
         return Err(content.damaged(STRANGE).into());
     };
-    if !json::has_at_most(MAX_VALUES, config.get().as_bytes()) {
-        return Err(content.unsupported(TOO_MANY_VALUES).into());
-    }
+    meta::bounded(content, config.get().as_bytes())?;
     let begins = consumers.add(&String::from_utf8_lossy(name), config.get().as_bytes());
     // What cannot be understood of it is for the server to judge.
     let ConsumerPosition { delivered, ack_floor } = serde_json::from_str(state.get()).unwrap_or_default();

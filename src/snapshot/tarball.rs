@@ -30,13 +30,11 @@ use super::fault::Fault;
 use super::index::{self, BlockIndex};
 use super::items::{Consumer, Item, Visitor};
 use super::message_sum::MessageSum;
-use super::meta::{TOO_MANY_VALUES, checksum};
+use super::meta::{self, checksum};
 use super::reported_state::ReportedState;
 use super::tally::{IndexedMessages, Tally};
 use super::{Contents, Format, OwnConfig, block, consumers};
-use crate::json;
 use crate::names::{Printable, StreamName};
-use crate::settings::MAX_VALUES;
 
 /// The longest `meta.inf` that is read: servers bound a config's metadata to 128 KiB, and a stream has
 /// some hundreds of subjects at most.
@@ -315,13 +313,14 @@ impl Seen {
     }
 }
 
-/// Reads a configuration, which is bounded by its length and by [`MAX_VALUES`].
+/// Reads a configuration, which is bounded by its length and by the number of its values.
 fn meta<R: Read>(content: &mut Content<R>, size: u64) -> Result<Vec<u8>, Fault> {
     if size > MAX_META {
         return Err(content.unsupported("a config is too long"));
     }
-    let meta = whole_file(content, size)?;
-    if json::has_at_most(MAX_VALUES, &meta) { Ok(meta) } else { Err(content.unsupported(TOO_MANY_VALUES)) }
+    let config = whole_file(content, size)?;
+    meta::bounded(content, &config)?;
+    Ok(config)
 }
 
 fn raw<R: Read>(content: &Content<R>, meta: &[u8]) -> Result<Box<RawValue>, Fault> {
