@@ -335,8 +335,8 @@ impl<'a, W: Write> Editing<'a, W> {
             return Ok(());
         }
         let subjects = &mut self.edited.subjects;
-        self.edited.bytes = self.edit.rename.record(record, |renamed| {
-            subjects.message(&self.edit.rename, record.subject, renamed.subject);
+        self.edited.bytes = self.edit.rename.record(record, |renamed, prefix| {
+            subjects.message(prefix, record.subject, renamed.subject);
             if let Some(output) = &mut self.output {
                 output.message(renamed)?;
             }

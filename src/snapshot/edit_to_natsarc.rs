@@ -34,7 +34,7 @@ pub fn edit_to_natsarc1<R: Read>(
             return Ok(());
         }
         written = written.saturating_add(1);
-        Ok(edit.rename.record(&record, |renamed| writer.message(renamed))?)
+        Ok(edit.rename.record(&record, |renamed, _| writer.message(renamed))?)
     })?;
     if written != state.messages {
         return Err(EditError::Changed);

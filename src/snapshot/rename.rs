@@ -60,19 +60,18 @@ impl Rename {
 
     /// A subject.
     pub fn subject<'a>(&self, subject: &'a [u8]) -> Cow<'a, [u8]> {
-        self.own
-            .iter()
-            .chain(&self.prefixes)
-            .find_map(|prefix| prefix.replace(subject))
-            .unwrap_or(subject.into())
+        self.subject_by(subject).0
     }
 
-    /// Which of the prefixes makes the new subject, if one of them does. That of the bucket does not count.
-    pub fn prefix_of(&self, subject: &[u8]) -> Option<usize> {
-        if self.prefixes.is_empty() || self.own.as_ref().is_some_and(|own| own.replace(subject).is_some()) {
-            return None;
+    /// A subject, and which of the prefixes has made it, if one of them has. That of the bucket does not count.
+    pub(super) fn subject_by<'a>(&self, subject: &'a [u8]) -> (Cow<'a, [u8]>, Option<usize>) {
+        if let Some(new) = self.own.as_ref().and_then(|own| own.replace(subject)) {
+            return (new, None);
         }
-        self.prefixes.iter().position(|prefix| prefix.replace(subject).is_some())
+        let mut prefixes = self.prefixes.iter().enumerate();
+        prefixes
+            .find_map(|(n, prefix)| Some((prefix.replace(subject)?, Some(n))))
+            .unwrap_or((subject.into(), None))
     }
 
     /// The payload of the message that has this subject in the source.
@@ -112,11 +111,15 @@ impl Rename {
         renamed.into()
     }
 
-    /// Shows `show` a message with its new subject and payload.
-    pub(super) fn record<T>(&self, record: &Record<'_>, show: impl FnOnce(&Record<'_>) -> T) -> T {
-        let subject = self.subject(record.subject);
+    /// Shows `show` a message with its new subject and payload, and which of the prefixes has made that subject.
+    pub(super) fn record<T>(
+        &self,
+        record: &Record<'_>,
+        show: impl FnOnce(&Record<'_>, Option<usize>) -> T,
+    ) -> T {
+        let (subject, prefix) = self.subject_by(record.subject);
         let payload = self.payload(record.subject, record.payload);
-        show(&Record { subject: &subject, payload: &payload, ..*record })
+        show(&Record { subject: &subject, payload: &payload, ..*record }, prefix)
     }
 
     /// A stream's configuration, or what a snapshot has of it. One without anything to rename stays as it is

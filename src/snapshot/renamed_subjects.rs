@@ -30,18 +30,19 @@ impl RenamedSubjects {
         let subjects = subjects.unwrap_or_default();
         let mut renamed = RenamedSubjects::default();
         for subject in &subjects {
-            renamed.find(rename, subject.as_bytes());
-            let new = String::from_utf8(rename.subject(subject.as_bytes()).into_owned()).unwrap_or_default();
+            let (new, prefix) = rename.subject_by(subject.as_bytes());
+            renamed.find(prefix);
+            let new = String::from_utf8(new.into_owned()).unwrap_or_default();
             renamed.before.extend(subject.parse());
             renamed.after.extend(new.parse());
         }
         renamed
     }
 
-    /// A message whose subject was `before` and is `after`.
-    pub(super) fn message(&mut self, rename: &Rename, before: &[u8], after: &[u8]) {
+    /// A message whose subject was `before` and is `after`, made by this prefix, if one has made it.
+    pub(super) fn message(&mut self, prefix: Option<usize>, before: &[u8], after: &[u8]) {
         let takes = |patterns: &[SubjectPattern], subject| patterns.iter().any(|p| p.matches(subject));
-        if self.find(rename, before)
+        if self.find(prefix)
             && self.outside.is_none()
             && takes(&self.before, before)
             && !takes(&self.after, after)
@@ -51,8 +52,8 @@ impl RenamedSubjects {
     }
 
     /// Notes the prefix of a subject. Gives whether there is one.
-    fn find(&mut self, rename: &Rename, subject: &[u8]) -> bool {
-        let Some(n) = rename.prefix_of(subject) else { return false };
+    fn find(&mut self, prefix: Option<usize>) -> bool {
+        let Some(n) = prefix else { return false };
         self.prefixes.resize(self.prefixes.len().max(n + 1), false);
         self.prefixes.get_mut(n).into_iter().for_each(|found| *found = true);
         true
@@ -68,7 +69,8 @@ mod tests {
         let rename = Rename::new(Some(&"KV_A=KV_B".parse().unwrap()), &prefixes);
         let mut renamed = RenamedSubjects::new(&rename, serde_json::from_str(config).unwrap());
         for subject in subjects {
-            renamed.message(&rename, subject.as_bytes(), &rename.subject(subject.as_bytes()));
+            let (new, prefix) = rename.subject_by(subject.as_bytes());
+            renamed.message(prefix, subject.as_bytes(), &new);
         }
         (renamed.prefixes, renamed.outside)
     }
