@@ -378,11 +378,11 @@ impl<W: Write + Send> Editing<'_, W> {
         let Ok(description) = Description::from_json(json) else { return };
         let name = self.changes.name(stream);
         let sources: BTreeSet<String> = changes::sources(&description.settings);
-        let again = match self.changes.moves_sources(stream, &description) {
-            true => ", and takes all of their messages again, because its subjects for them are new",
-            false => "",
-        };
         if name != stream && !sources.is_empty() {
+            let again = match self.changes.moves_sources(stream, &description) {
+                true => ", and takes all of their messages again, because its subjects for them are new",
+                false => "",
+            };
             let quoted: Vec<_> = sources.iter().map(|name| Printable::new(name)).collect();
             self.messages.warning(&format!(
                 "stream {name} goes on taking messages from {} once it is restored{again}: it does not stay as it is",
